@@ -1,0 +1,61 @@
+"""Writing whole files or none, and reading them with errors that a person can act on."""
+
+import json
+import os
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import safetensors.torch
+from safetensors import SafetensorError, safe_open
+from torch import Tensor
+
+from lofit_cli.errors import RunError, UserError
+
+
+def write_file(file: Path, write: Callable[[Path], Any]) -> None:
+    """Let `write` fill a temporary file beside `file`, then rename it, so that no half-written file is ever seen."""
+    partial = file.with_name(f".{file.name}.partial")
+    try:
+        write(partial)
+        os.replace(partial, file)
+    except OSError as error:
+        raise RunError(f"could not write {file}: {error.strerror or error}; free some space or choose another runs_dir")
+    finally:
+        partial.unlink(missing_ok=True)
+
+
+def write_json(file: Path, content: Any) -> None:
+    """Write JSON that a person can read."""
+    write_file(file, lambda path: path.write_text(json.dumps(content, indent=2) + "\n"))
+
+
+def read_json(file: Path) -> Any:
+    """Read a JSON file, refusing one that is cut off or not JSON."""
+    try:
+        return json.loads(file.read_text())
+    except (OSError, UnicodeDecodeError, json.JSONDecodeError) as error:
+        raise UserError(f"{file} could not be read ({error}); it is missing, cut off or not JSON")
+
+
+def write_tensors(file: Path, kind: str, tensors: dict[str, Tensor], metadata: dict[str, str]) -> None:
+    """Write tensors with metadata that says what they are."""
+    held = {name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()}
+    write_file(file, lambda path: safetensors.torch.save_file(held, path, {"lofit_kind": kind, **metadata}))
+
+
+def read_tensors(file: Path, kind: str, names: tuple[str, ...]) -> tuple[dict[str, Tensor], dict[str, str]]:
+    """Read the named tensors and the metadata of a file of this kind.
+
+    Raises:
+        UserError: the file is missing, cut off, or holds something else.
+    """
+    try:
+        with safe_open(file, framework="pt") as content:
+            metadata = content.metadata() or {}
+            found = {name: content.get_tensor(name) for name in content.keys()}  # noqa: SIM118 - not a dict
+    except (OSError, SafetensorError) as error:
+        raise UserError(f"{file} could not be read ({error}); it is missing, cut off or not a safetensors file")
+    if metadata.get("lofit_kind") != kind or not set(names) <= set(found):
+        raise UserError(f"{file} is not a {kind} file of lofit; name one that a lofit run wrote")
+    return {name: found[name] for name in names}, metadata

@@ -1,0 +1,175 @@
+"""Run directories: what a stage leaves behind, and finding earlier ones."""
+
+import hashlib
+import json
+import platform
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass, field
+from datetime import UTC, datetime
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+from typing import Any
+
+from lofit_cli.artifacts.files import read_json, write_json
+from lofit_cli.errors import RunError, UserError
+
+MANIFEST = "manifest.json"
+RECORDED_PACKAGES = ("lofit", "torch", "transformers", "safetensors", "datasets", "hydra-core", "scipy", "numpy")
+
+
+@dataclass
+class RunDir:
+    """A stage's output folder, and the facts that its manifest will state."""
+
+    path: Path
+    stage: str
+    facts: dict[str, Any] = field(default_factory=dict)
+
+    def record(self, **facts: Any) -> None:
+        """Add facts to the manifest."""
+        self.facts.update(facts)
+
+    def append_line(self, name: str, content: dict[str, Any]) -> None:
+        """Add one line to a JSON-lines file, on disk when this returns."""
+        try:
+            with (self.path / name).open("a") as file:
+                file.write(json.dumps(content) + "\n")
+        except OSError as error:
+            raise RunError(f"could not write {self.path / name}: {error.strerror or error}; free some space")
+
+
+@contextmanager
+def start_run(path: Path, stage: str, config: Any) -> Iterator[RunDir]:
+    """Open a run directory for a stage and write its manifest last, whatever happened.
+
+    Args:
+        config: the stage's config dataclass.
+
+    Raises:
+        UserError: the directory already holds a finished run.
+    """
+    refuse_finished(path)
+    run = RunDir(path, stage)
+    path.mkdir(parents=True, exist_ok=True)
+    _reset_peak_memory()
+    start = time.perf_counter()
+    status = "failed"
+    try:
+        yield run
+        status = "finished"
+    except KeyboardInterrupt:
+        status = "interrupted"
+        raise
+    except Exception as error:
+        run.record(error=str(error))
+        raise
+    finally:
+        write_json(path / MANIFEST, _manifest(run, status, config, time.perf_counter() - start))
+
+
+def refuse_finished(path: Path) -> None:
+    """Refuse to write into a directory that holds a finished run."""
+    if (path / MANIFEST).exists() and read_json(path / MANIFEST).get("status") == "finished":
+        raise UserError(f"{path} already holds a finished run; choose another hydra.run.dir or remove it")
+
+
+def read_manifest(path: Path) -> dict[str, Any]:
+    """Return a finished run's manifest.
+
+    Raises:
+        UserError: there is no such directory, or its run never finished.
+    """
+    if not path.is_dir():
+        raise UserError(f"run directory {path} does not exist; name one under runs/, or 'latest'")
+    if not (path / MANIFEST).exists():
+        raise UserError(f"run directory {path} has no {MANIFEST}, so its run did not finish; run it again")
+    manifest: dict[str, Any] = read_json(path / MANIFEST)
+    if manifest.get("status") != "finished":
+        raise UserError(f"the run in {path} ended as '{manifest.get('status')}'; name a finished one or run it again")
+    return manifest
+
+
+def find_latest(runs_dir: Path, stage: str, facts: dict[str, Any]) -> Path:
+    """Return the newest finished run of a stage whose manifest states these facts.
+
+    Raises:
+        UserError: there is none.
+    """
+    found = []
+    for file in (runs_dir / stage).glob(f"*/{MANIFEST}"):
+        manifest = read_json(file)
+        if manifest.get("status") == "finished" and all(manifest.get(key) == value for key, value in facts.items()):
+            found.append((manifest["ended_at"], file.parent))
+    if not found:
+        wanted = ", ".join(f"{key} {value}" for key, value in facts.items())
+        raise UserError(f"no finished {stage} run with {wanted} in {runs_dir / stage}; run it first or name a directory")
+    return max(found)[1]
+
+
+def content_hash(content: Any) -> str:
+    """Return a SHA-256 of anything JSON can hold."""
+    return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()
+
+
+def _manifest(run: RunDir, status: str, config: Any, seconds: float) -> dict[str, Any]:
+    settings = asdict(config)
+    return {
+        "status": status,
+        "stage": run.stage,
+        "ended_at": datetime.now(UTC).isoformat(),
+        "wall_seconds": round(seconds, 3),
+        **_peak_memory(),
+        "config_hash": content_hash({key: value for key, value in settings.items() if key != "runs_dir"}),
+        **run.facts,
+        "config": settings,
+        "command": sys.argv,
+        "python": platform.python_version(),
+        "platform": platform.platform(),
+        "versions": {name: _version(name) for name in RECORDED_PACKAGES},
+        "git": _git_state(),
+    }
+
+
+def _version(name: str) -> str | None:
+    try:
+        return version(name)
+    except PackageNotFoundError:
+        return None
+
+
+def _git_state() -> dict[str, Any] | None:
+    """Return the commit of the checkout that this code runs from and whether it had changes; None from a wheel."""
+    root = Path(__file__).resolve().parents[2]
+    if not (root / ".git").exists():
+        return None
+    git = ["git", "-C", str(root)]
+    try:
+        commit = subprocess.run([*git, "rev-parse", "HEAD"], capture_output=True, text=True, check=True)
+        changes = subprocess.run([*git, "status", "--porcelain"], capture_output=True, text=True, check=True)
+    except (OSError, subprocess.CalledProcessError):
+        return None
+    return {"commit": commit.stdout.strip(), "dirty": bool(changes.stdout.strip())}
+
+
+def _reset_peak_memory() -> None:
+    torch = sys.modules.get("torch")
+    if torch and torch.cuda.is_available():
+        torch.cuda.reset_peak_memory_stats()
+
+
+def _peak_memory() -> dict[str, int]:
+    """Return peak memory in bytes: of the process, and of the GPU where there is one."""
+    memory = {}
+    if sys.platform != "win32":
+        import resource
+
+        peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+        memory["peak_memory_bytes"] = peak if sys.platform == "darwin" else peak * 1024
+    torch = sys.modules.get("torch")
+    if torch and torch.cuda.is_available():
+        memory["peak_gpu_memory_bytes"] = torch.cuda.max_memory_allocated()
+    return memory

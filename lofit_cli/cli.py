@@ -1,0 +1,94 @@
+"""The `lofit` command: one thin Typer command per stage. Nothing heavy is imported until a stage runs."""
+
+import sys
+from typing import Annotated
+
+import typer
+
+import lofit_cli
+
+app = typer.Typer(
+    help="Localized fine-tuning of attention heads (LoFiT): select heads, train offsets, evaluate, compare.",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    rich_markup_mode="markdown",
+)
+
+Overrides = Annotated[list[str] | None, typer.Argument(metavar="[KEY=VALUE]...", help="Hydra overrides.")]
+Multirun = Annotated[bool, typer.Option("--multirun", "-m", help="Run every combination of comma-separated values.")]
+PrintConfig = Annotated[bool, typer.Option("--cfg", help="Print the composed config and stop.")]
+ConfigDir = Annotated[str | None, typer.Option("--config-dir", help="A folder with more config files.")]
+
+
+@app.callback(invoke_without_command=True)
+def lofit(version: Annotated[bool, typer.Option("--version", help="Print the version and stop.")] = False) -> None:
+    """Localized fine-tuning of attention heads (LoFiT): select heads, train offsets, evaluate, compare."""
+    if version:
+        typer.echo(f"lofit {lofit_cli.__version__}")
+        raise typer.Exit
+
+
+@app.command()
+def select_heads(
+    overrides: Overrides = None, multirun: Multirun = False, cfg: PrintConfig = False, config_dir: ConfigDir = None
+) -> None:
+    """Score every attention head and keep the best.
+
+    Example: `lofit select-heads task=truthfulqa task.data_dir=data/truthfulqa num_heads=10%`
+    """
+    _run("select_heads", overrides, multirun, cfg, config_dir)
+
+
+@app.command()
+def train_offsets(
+    overrides: Overrides = None, multirun: Multirun = False, cfg: PrintConfig = False, config_dir: ConfigDir = None
+) -> None:
+    """Train an offset vector on each kept head.
+
+    Example: `lofit train-offsets head_mask=latest trainer.learning_rate=1e-2`
+    """
+    _run("train_offsets", overrides, multirun, cfg, config_dir)
+
+
+@app.command()
+def evaluate(
+    overrides: Overrides = None, multirun: Multirun = False, cfg: PrintConfig = False, config_dir: ConfigDir = None
+) -> None:
+    """Score a split with an intervention, or with none.
+
+    Example: `lofit evaluate -m intervention=none,latest`
+    """
+    _run("evaluate", overrides, multirun, cfg, config_dir)
+
+
+@app.command()
+def compare(
+    overrides: Overrides = None, multirun: Multirun = False, cfg: PrintConfig = False, config_dir: ConfigDir = None
+) -> None:
+    """Set evaluated runs side by side, with intervals and paired tests.
+
+    Example: `lofit compare 'runs=[runs/evaluate/*]'`
+    """
+    _run("compare", overrides, multirun, cfg, config_dir)
+
+
+def _run(stage: str, overrides: list[str] | None, multirun: bool, print_config: bool, config_dir: str | None) -> None:
+    from lofit_cli.errors import UserError
+    from lofit_cli.hydra_app import compose_yaml, run_stage
+
+    try:
+        if print_config:
+            typer.echo(compose_yaml(stage, overrides or [], config_dir), nl=False)
+        else:
+            run_stage(stage, overrides or [], multirun, config_dir)
+    except UserError as error:
+        typer.echo(f"lofit: {error}", err=True)
+        sys.exit(error.exit_code)
+    except KeyboardInterrupt:
+        typer.echo("lofit: interrupted; what was written is kept in the run directory", err=True)
+        sys.exit(130)
+
+
+if __name__ == "__main__":
+    app()

@@ -1,0 +1,24 @@
+"""What a person is told when something cannot be done: one sentence, no traceback."""
+
+import difflib
+from collections.abc import Iterable
+
+
+class UserError(Exception):
+    """Input that cannot be used. The message names the key, the value, what is allowed and what to do."""
+
+    exit_code = 2
+
+
+class RunError(UserError):
+    """A run that was asked for correctly and could not be finished."""
+
+    exit_code = 1
+
+
+def did_you_mean(word: str, allowed: Iterable[str]) -> str:
+    """Return a sentence ending that lists what is allowed and, where one is close, the nearest name."""
+    names = sorted(allowed)
+    nearest = difflib.get_close_matches(word, names, n=1, cutoff=0.6)
+    question = f"did you mean '{nearest[0]}'? " if nearest else ""
+    return f"{question}allowed: {', '.join(names) or 'nothing'}"

@@ -1,0 +1,186 @@
+"""Runs a stage under Hydra, once or as a sweep; the only file that knows both command lines."""
+
+import copy
+import importlib
+import os
+import re
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import hydra
+from hydra._internal.core_plugins.basic_sweeper import BasicSweeper
+from hydra.core.config_store import ConfigStore
+from hydra.core.global_hydra import GlobalHydra
+from hydra.core.hydra_config import HydraConfig
+from hydra.core.override_parser.overrides_parser import OverridesParser
+from hydra.errors import HydraException, MissingConfigException, OverrideParseException
+from omegaconf import DictConfig, OmegaConf, open_dict
+from omegaconf.errors import OmegaConfBaseException
+
+from lofit_cli.artifacts.run_dir import refuse_finished, start_run
+from lofit_cli.errors import UserError, did_you_mean
+from lofit_cli.schema import STAGE_CONFIGS
+
+HYDRA_VERSION_BASE = "1.3"
+
+
+def run_stage(stage: str, overrides: list[str], multirun: bool, config_dir: str | None) -> None:
+    """Check every point of a run or sweep, then run it, leaving one run directory a point.
+
+    Raises:
+        UserError: an override can't be used (nothing has run then), or a stage failed.
+    """
+    _register_schemas()
+    for point in _points(overrides, multirun):
+        config = _compose(stage, point, config_dir)
+        _to_dataclass(config)
+        if not multirun:
+            refuse_finished(Path(config.hydra.run.dir))
+    arguments = [*overrides, *(["--multirun"] if multirun else []), *(["--config-dir", config_dir] if config_dir else [])]
+    failures: list[UserError] = []
+    with _hydra_arguments([stage, *arguments]):
+        hydra.main(str(conf_dir()), stage, HYDRA_VERSION_BASE)(_job(stage, failures))()
+    if failures:
+        raise failures[0]
+
+
+def compose_yaml(stage: str, overrides: list[str], config_dir: str | None) -> str:
+    """Return the config that a run would use, as YAML."""
+    _register_schemas()
+    return OmegaConf.to_yaml(_without_hydra(_compose(stage, overrides, config_dir)))
+
+
+def conf_dir() -> Path:
+    """Return the folder with the YAML files: inside the package from a wheel, beside it in a checkout."""
+    package = Path(__file__).resolve().parent
+    inside = package / "conf"
+    return inside if inside.is_dir() else package.parent / "conf"
+
+
+def _job(stage: str, failures: list[UserError]) -> Callable[[DictConfig], None]:
+    """Return the function that Hydra calls for each point; a point that fails does not stop a sweep."""
+
+    def job(config: DictConfig) -> None:
+        settings = _to_dataclass(config)
+        run_dir = Path(HydraConfig.get().runtime.output_dir)
+        function = getattr(importlib.import_module(f"lofit_cli.stages.{stage}"), stage)
+        from lofit_cli.report.progress import say
+
+        try:
+            with start_run(run_dir, stage, settings) as run:
+                function(settings, run)
+            say(f"run directory: {os.path.relpath(run_dir)}")
+        except UserError as error:
+            failures.append(error)
+            if HydraConfig.get().mode == hydra.types.RunMode.MULTIRUN:
+                say(f"{os.path.relpath(run_dir)} failed: {error}")
+
+    return job
+
+
+def _register_schemas() -> None:
+    for name, schema in STAGE_CONFIGS.items():
+        ConfigStore.instance().store(group="schema", name=name, node=schema)
+
+
+def _points(overrides: list[str], multirun: bool) -> list[list[str]]:
+    """Return the overrides of each point of a sweep, or the overrides themselves."""
+    if not multirun:
+        return [overrides]
+    try:
+        parsed = OverridesParser.create().parse_overrides(overrides)
+    except OverrideParseException as error:
+        raise UserError(_unparsable(error))
+    settings = [override for override in parsed if not override.key_or_group.startswith("hydra")]
+    batches = BasicSweeper.split_arguments(settings, max_batch_size=None)
+    return [list(point) for batch in batches for point in batch]
+
+
+def _compose(stage: str, overrides: list[str], config_dir: str | None) -> DictConfig:
+    """Compose a config with Hydra's own node, turning Hydra's errors into one sentence."""
+    search = [f"hydra.searchpath=[file://{Path(config_dir).resolve()}]"] if config_dir else []
+    if config_dir and not Path(config_dir).is_dir():
+        raise UserError(f"--config-dir {config_dir} is not a folder")
+    GlobalHydra.instance().clear()
+    with hydra.initialize_config_dir(str(conf_dir()), version_base=HYDRA_VERSION_BASE):
+        base = hydra.compose(stage)
+        try:
+            for override in OverridesParser.create().parse_overrides(overrides):
+                if override.is_add():
+                    raise UserError(f"unknown key '{override.key_or_group}'; {_allowed(base, override.key_or_group)}")
+            return hydra.compose(stage, [*search, *overrides], return_hydra_config=True)
+        except OverrideParseException as error:
+            raise UserError(_unparsable(error))
+        except MissingConfigException as error:
+            raise UserError(_unknown_option(error, overrides))
+        except (HydraException, OmegaConfBaseException) as error:
+            raise UserError(_explain(error, base))
+
+
+def _to_dataclass(config: DictConfig) -> Any:
+    """Return a stage's dataclass, its values checked; all missing keys are named at once."""
+    settings = _without_hydra(config)
+    if missing := sorted(OmegaConf.missing_keys(settings)):
+        raise UserError(f"{', '.join(map(str, missing))} must be set; add {missing[0]}=... to the command")
+    return OmegaConf.to_object(settings)
+
+
+def _without_hydra(config: DictConfig) -> DictConfig:
+    settings = copy.deepcopy(config)
+    with open_dict(settings):
+        settings.pop("hydra", None)
+    return settings
+
+
+def _unknown_option(error: MissingConfigException, overrides: list[str]) -> str:
+    """Explain a config group's option that does not exist, such as `task=truthfulq`."""
+    group, _, name = (error.missing_cfg_file or "").rpartition("/")
+    if not group:
+        return _one_sentence(error)
+    options = [option for option in error.options or [] if not option.startswith("_")]
+    return f"{group}={name} is not known; {did_you_mean(name, options)}"
+
+
+def _unparsable(error: OverrideParseException) -> str:
+    return f"'{error.override}' is not an override ({_one_sentence(error)}); write KEY=VALUE, in quotes where needed"
+
+
+def _explain(error: Exception, base: DictConfig) -> str:
+    text = str(error.__cause__ or error)
+    if found := re.search(r"Could not override '([^']+)'", str(error)):
+        if "could not be converted" in text or "Cannot" in text or "not supported" in text:
+            return f"{found[1]}: {_one_sentence(error.__cause__ or error)}"
+        return f"unknown key '{found[1]}'; {_allowed(base, found[1])}"
+    if found := re.search(r"full_key: (\S+)", text):
+        return f"{found[1]}: {_one_sentence(error.__cause__ or error)}"
+    return _one_sentence(error)
+
+
+def _allowed(base: DictConfig, key: str) -> str:
+    """Return what keys there are beside the one asked for, and the nearest."""
+    parent, _, name = key.rpartition(".")
+    node = OmegaConf.select(base, parent) if parent else base
+    if not isinstance(node, DictConfig):
+        return did_you_mean(key, map(str, base))
+    return did_you_mean(name, map(str, node))
+
+
+def _one_sentence(error: BaseException) -> str:
+    return str(error).strip().splitlines()[0].strip()
+
+
+@contextmanager
+def _hydra_arguments(arguments: list[str]) -> Iterator[None]:
+    """Give Hydra its command line, and keep its errors as exceptions rather than text and an exit."""
+    argv, full_error = sys.argv, os.environ.get("HYDRA_FULL_ERROR")
+    sys.argv, os.environ["HYDRA_FULL_ERROR"] = arguments, "1"
+    GlobalHydra.instance().clear()
+    try:
+        yield
+    finally:
+        sys.argv = argv
+        if full_error is None:
+            del os.environ["HYDRA_FULL_ERROR"]

@@ -1,0 +1,71 @@
+"""Where a decoder keeps its attention heads, found by watching it run rather than by a list of model names."""
+
+
+import torch
+from torch import Tensor, nn
+from transformers import PreTrainedModel
+
+from lofit_cli.artifacts.geometry import Geometry
+from lofit_cli.errors import UserError
+
+
+
+
+def find_geometry(model: PreTrainedModel) -> tuple[Geometry, list[nn.Module]]:
+    """Return the model's geometry and each layer's attention output projection (`o_proj`).
+
+    The output projection is the last linear map that runs inside a layer's attention module; its input, viewed as
+    (batch, seq, num_heads, head_dim), holds the head activations (LoFiT, arXiv 2406.01563, section 2). This covers
+    explicit head dimensions, grouped-query attention, fused query-key-value maps and unusual names alike.
+
+    Raises:
+        UserError: a layer has no attention heads (a state-space model, for example).
+    """
+    config = model.config.get_text_config(decoder=True)
+    num_heads = getattr(config, "num_attention_heads", None)
+    layers = _decoder_layers(model, getattr(config, "num_hidden_layers", 0))
+    if not num_heads or not layers:
+        raise UserError(f"model '{_name(model)}' has no attention heads to edit; choose a transformer decoder")
+    calls = _record_projections(model, layers)
+    missing = [layer for layer in range(len(layers)) if layer not in calls]
+    if missing:
+        raise UserError(
+            f"model '{_name(model)}' has no attention heads in layer {missing[0]}; "
+            "every layer must have them: choose a transformer decoder"
+        )
+    widths = {width for _, width in calls.values()}
+    if len(widths) != 1 or (width := widths.pop()) % num_heads:
+        raise UserError(f"model '{_name(model)}' has layers whose heads differ in size, which is not supported")
+    geometry = Geometry(len(layers), num_heads, width // num_heads)
+    return geometry, [calls[layer][0] for layer in range(len(layers))]
+
+
+def _name(model: PreTrainedModel) -> str:
+    return model.config.name_or_path or model.config.model_type
+
+
+def _decoder_layers(model: PreTrainedModel, num_layers: int) -> list[nn.Module]:
+    lists = [module for module in model.modules() if isinstance(module, nn.ModuleList)]
+    return next((list(found) for found in lists if len(found) == num_layers), [])
+
+
+def _record_projections(model: PreTrainedModel, layers: list[nn.Module]) -> dict[int, tuple[nn.Module, int]]:
+    """Run one token and return, for each layer, the last linear map called inside its attention and its input width."""
+    calls: dict[int, tuple[nn.Module, int]] = {}
+    handles = []
+    for index, layer in enumerate(layers):
+        for path, module in layer.named_modules():
+            weight = getattr(module, "weight", None)
+            if "att" in path and isinstance(weight, Tensor) and weight.ndim == 2:
+
+                def record(module: nn.Module, args: tuple[Tensor, ...], layer: int = index) -> None:
+                    calls[layer] = (module, args[0].shape[-1])
+
+                handles.append(module.register_forward_pre_hook(record))
+    try:
+        with torch.no_grad():
+            model(input_ids=torch.zeros((1, 1), dtype=torch.long, device=model.device))
+    finally:
+        for handle in handles:
+            handle.remove()
+    return calls

@@ -1,0 +1,92 @@
+"""Loading any decoder, frozen, with its heads found."""
+
+import hashlib
+import re
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import torch
+from transformers import AutoConfig, AutoModelForCausalLM, AutoTokenizer, PreTrainedModel
+from transformers.utils import logging as transformers_logging
+
+from lofit_cli.errors import RunError, UserError, did_you_mean
+from lofit_cli.models.embedded import EMBEDDED_MODELS, embedded_model_dir
+from lofit_cli.models.heads import find_geometry
+from lofit_cli.models.logprobs import LanguageModel, can_pack
+from lofit_cli.report.progress import say
+from lofit_cli.schema import ModelConfig
+
+ROW_TOKENS = {"cpu": 512, "cuda": 4096}
+"""Tokens in one forward pass: enough to keep the device busy, few enough that the row's mask stays small."""
+
+SAMPLED_VALUES = 4096
+
+
+def load_model(config: ModelConfig) -> LanguageModel:
+    """Load a model by embedded name, Hub id or folder.
+
+    Raises:
+        UserError: the name is unknown, or the model has no attention heads.
+        RunError: it could not be fetched.
+    """
+    transformers_logging.set_verbosity_error()
+    transformers_logging.disable_progress_bar()
+    source = str(embedded_model_dir(config.id)) if config.id in EMBEDDED_MODELS else config.id
+    if source == config.id and "/" not in source and not Path(source).exists():
+        raise UserError(f"model.id={source} is neither a folder nor a Hub id; {did_you_mean(source, EMBEDDED_MODELS)}")
+    device = _device(config.device)
+    options: dict[str, Any] = {"revision": config.revision} if source == config.id and config.revision else {}
+    try:
+        AutoConfig.from_pretrained(source, **options)
+        tokenizer = AutoTokenizer.from_pretrained(source, use_fast=True, **options)
+        # Flash attention takes no mask of ours; every family that has an SDPA kernel does.
+        model = AutoModelForCausalLM.from_pretrained(source, dtype=getattr(torch, config.dtype), **options)
+    except (OSError, ValueError, KeyError, RuntimeError, ImportError) as error:
+        reason = re.split(r"\n|(?<=\.) ", str(error).strip())[0]
+        raise RunError(f"model.id={config.id} could not be loaded ({reason}); check the name, the files or the network")
+    if not tokenizer.is_fast:
+        raise UserError(f"model.id={config.id} has no fast tokenizer, which is needed to know where an answer begins")
+    model.to(device).eval().requires_grad_(False)
+    geometry, projections = find_geometry(model)
+    row_tokens = config.max_row_tokens or ROW_TOKENS.get(device.type, 512)
+    lm = LanguageModel(config.id, model, tokenizer, geometry, projections, max_row_tokens=row_tokens)
+    if not can_pack(lm):
+        say(f"model '{config.id}' takes no attention mask of ours: falling back to padded batches, which are slower")
+        return replace(lm, can_pack=False)
+    return lm
+
+
+def describe_model(lm: LanguageModel) -> dict[str, Any]:
+    """Return what the manifest states of a model."""
+    return {
+        "model": lm.id,
+        "model_commit": getattr(lm.model.config, "_commit_hash", None),
+        "model_hash": weights_hash(lm.model),
+        "num_model_parameters": lm.model.num_parameters(),
+        "dtype": str(lm.model.dtype).removeprefix("torch."),
+        "device": str(lm.model.device),
+        "packed_rows": lm.can_pack,
+    }
+
+
+def weights_hash(model: PreTrainedModel) -> str:
+    """Return a SHA-256 over each weight's name, shape and up to 4096 evenly spaced values."""
+    digest = hashlib.sha256()
+    for name, weight in sorted(model.state_dict().items()):
+        flat = weight.detach().flatten()
+        sample = flat[:: max(1, flat.numel() // SAMPLED_VALUES)].float().cpu()
+        digest.update(f"{name} {tuple(weight.shape)} ".encode())
+        digest.update(sample.numpy().tobytes())
+    return digest.hexdigest()
+
+
+def _device(name: str) -> torch.device:
+    if name == "auto":
+        name = "cuda" if torch.cuda.is_available() else "cpu"
+    try:
+        device = torch.device(name)
+        torch.empty(0, device=device)
+    except (RuntimeError, AssertionError):
+        raise UserError(f"model.device={name} is not there; allowed: auto, cpu, and cuda where there is a GPU")
+    return device

@@ -1,0 +1,177 @@
+"""The one function behind training and scoring: the summed log-probability of answers to prompts."""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.nn.utils.rnn import pad_sequence
+from transformers import DynamicCache, PreTrainedModel, PreTrainedTokenizerBase
+
+from lofit_cli.artifacts.geometry import Geometry
+from lofit_cli.models.packing import (
+    PackedRow,
+    Prompted,
+    TokenSequence,
+    group_rows,
+    pack_row,
+    shared_prefix_length,
+    tokenize,
+)
+
+MIN_CACHED_PREFIX = 16
+"""A shared beginning shorter than this many tokens is cheaper to compute again than to keep."""
+
+
+@dataclass(frozen=True)
+class LanguageModel:
+    """A frozen decoder, its tokenizer, and where its heads are.
+
+    Attributes:
+        id: the name it was asked for by.
+        output_projections: one module a layer; its input holds the head activations.
+        can_pack: whether it takes an attention mask of ours, so that prompts and answers can share a row.
+        max_row_tokens: how many tokens one forward pass may hold.
+    """
+
+    id: str
+    model: PreTrainedModel
+    tokenizer: PreTrainedTokenizerBase
+    geometry: Geometry
+    output_projections: list[nn.Module]
+    can_pack: bool = True
+    max_row_tokens: int = 512
+
+
+def answer_logprobs(lm: LanguageModel, sequences: Sequence[TokenSequence], prefix: DynamicCache | None = None) -> Tensor:
+    """Return the summed natural-log probability of each sequence's answer tokens, in one forward pass.
+
+    Args:
+        sequences: prompts with answers; sequences with a common beginning should stand together.
+        prefix: the cache of a beginning that all sequences share, left as it was found.
+
+    Returns:
+        (num_sequences,) float32, differentiable.
+    """
+    if not lm.can_pack:
+        return _padded_logprobs(lm, sequences)
+    prefix_length = prefix.get_seq_length() if prefix else 0
+    row = pack_row(sequences, prefix_length)
+    logits = _row_logits(lm.model, row, prefix)
+    if prefix:
+        prefix.crop(-len(row.tokens))
+    return _sum_scored(logits, row)
+
+
+def score_answers(
+    lm: LanguageModel, items: Sequence[Prompted], report: Callable[[int], None] = lambda num_items: None
+) -> list[list[float]]:
+    """Return the log-probability of every answer of every item, computing a prompt shared by all of them once.
+
+    Args:
+        report: called with the number of items done after each forward pass.
+    """
+    tokenized = tokenize(lm.tokenizer, items)
+    scores: list[list[float]] = []
+    with torch.inference_mode():
+        prefix = _shared_prefix(lm, tokenized)
+        prefix_length = prefix.get_seq_length() if prefix else 0
+        for group in group_rows(tokenized, lm.max_row_tokens, prefix_length):
+            flat = [sequence for item in group for sequence in item]
+            values = iter(answer_logprobs(lm, flat, prefix).tolist())
+            scores.extend([next(values) for _ in item] for item in group)
+            report(len(group))
+    return scores
+
+
+def can_pack(lm: LanguageModel) -> bool:
+    """Return whether the model scores a packed row as it scores its sequences one by one.
+
+    Some families build their own mask or positions (ALiBi, for example) and can't take ours. Two short trees tell.
+    """
+    vocabulary = lm.model.get_input_embeddings().weight.shape[0]
+    first, second = ([(vocabulary // n + 7 * i) % vocabulary for i in range(10)] for n in (2, 3))
+    probe = [TokenSequence(tuple(t), 6) for t in (first, first[:6] + second[:5], second)]
+    with torch.inference_mode():
+        try:
+            packed = _sum_scored(_row_logits(lm.model, row := pack_row(probe), None), row)
+        except (ValueError, TypeError, RuntimeError, IndexError):
+            return False
+        alone = torch.cat([_padded_logprobs(lm, [sequence]) for sequence in probe])
+    tolerance = 1e-3 if lm.model.dtype == torch.float32 else 0.02 * float(alone.abs().max())
+    return bool((packed - alone).abs().max() < tolerance)
+
+
+def _shared_prefix(lm: LanguageModel, items: Sequence[Sequence[TokenSequence]]) -> DynamicCache | None:
+    """Return the keys and values of the beginning that all sequences share, or None where it is short."""
+    sequences = [sequence for item in items for sequence in item]
+    if not lm.can_pack or not sequences or (length := shared_prefix_length(sequences)) < MIN_CACHED_PREFIX:
+        return None
+    # Without the model's config every layer keeps all positions, sliding windows being a matter of our mask.
+    cache = DynamicCache()
+    tokens = torch.tensor([sequences[0].tokens[:length]], device=lm.model.device)
+    lm.model(input_ids=tokens, past_key_values=cache, use_cache=True, **_keep_logits(lm.model, torch.tensor([0])))
+    return cache
+
+
+def _row_logits(model: PreTrainedModel, row: PackedRow, prefix: DynamicCache | None) -> Tensor:
+    """Return the logits at the row's predictors: (m, vocabulary), float32."""
+    prefix_length = prefix.get_seq_length() if prefix else 0
+    masks = _attention_masks(model, row, prefix_length)
+    keep = _keep_logits(model, row.predictors)
+    logits = model(
+        input_ids=row.tokens[None].to(model.device),
+        position_ids=row.positions[None].to(model.device),
+        attention_mask=masks,
+        past_key_values=prefix,
+        use_cache=prefix is not None,
+        **keep,
+    ).logits[0]
+    return (logits if keep else logits[row.predictors]).float()
+
+
+def _keep_logits(model: PreTrainedModel, positions: Tensor) -> dict[str, Any]:
+    """Return the arguments that take logits at these positions only, where the model has such an argument."""
+    if "logits_to_keep" in model.forward.__code__.co_varnames:
+        return {"logits_to_keep": positions.to(model.device)}
+    return {}
+
+
+def _attention_masks(model: PreTrainedModel, row: PackedRow, prefix_length: int) -> Tensor | dict[str, Tensor]:
+    """Return the additive mask (1, 1, n, prefix + n), or one for each kind of layer where windows matter."""
+    config = model.config.get_text_config(decoder=True)
+    visible = torch.cat([torch.ones(len(row.tokens), prefix_length, dtype=torch.bool), row.visible], dim=1)
+    window = getattr(config, "sliding_window", None)
+    if not window or int(row.positions.max()) < window:
+        return _additive(visible, model)
+    key_positions = torch.cat([torch.arange(prefix_length), row.positions])
+    near = row.positions[:, None] - key_positions[None] < window
+    masks = {"full_attention": _additive(visible, model), "sliding_attention": _additive(visible & near, model)}
+    kinds = set(getattr(config, "layer_types", None) or ["sliding_attention"])
+    return masks if len(kinds) > 1 else masks[kinds.pop()]
+
+
+def _additive(visible: Tensor, model: PreTrainedModel) -> Tensor:
+    mask = torch.zeros(visible.shape, dtype=model.dtype)
+    return mask.masked_fill_(~visible, torch.finfo(model.dtype).min)[None, None].to(model.device)
+
+
+def _sum_scored(logits: Tensor, row: PackedRow) -> Tensor:
+    device = logits.device
+    scored_from = row.scored_from.to(device)
+    scored = logits[scored_from, row.scored_tokens.to(device)] - logits.logsumexp(dim=-1)[scored_from]
+    return torch.cat([scored, scored.new_zeros(1)])[row.sequence_scored.to(device)].sum(dim=-1)
+
+
+def _padded_logprobs(lm: LanguageModel, sequences: Sequence[TokenSequence]) -> Tensor:
+    """Score right-padded rows, one a sequence: slower, and understood by every decoder."""
+    tokens = pad_sequence([torch.tensor(s.tokens) for s in sequences], batch_first=True).to(lm.model.device)
+    lengths = torch.tensor([len(s.tokens) for s in sequences], device=tokens.device)
+    starts = torch.tensor([s.start for s in sequences], device=tokens.device)
+    positions = torch.arange(tokens.shape[1], device=tokens.device)
+    attended = (positions < lengths[:, None]).long()
+    logits = lm.model(input_ids=tokens, attention_mask=attended, use_cache=False).logits[:, :-1].float()
+    scored = logits.log_softmax(dim=-1).gather(-1, tokens[:, 1:, None]).squeeze(-1)
+    answers = (positions[1:] >= starts[:, None]) & (positions[1:] < lengths[:, None])
+    return (scored * answers).sum(dim=-1)

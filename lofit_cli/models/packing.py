@@ -1,0 +1,143 @@
+"""Prefix-tree rows: token sequences laid out so that a common beginning is computed once.
+
+The answers to a question share its prompt, and answers often share their first words. A row is a forest: a node is a
+token, its parent the token before it, and a node sees its ancestors only, so unrelated prompts share a row as well.
+"""
+
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from torch import Tensor
+from transformers import PreTrainedTokenizerBase
+
+Prompted = tuple[str, Sequence[str]]
+"""A prompt and the answers that may follow it."""
+
+
+@dataclass(frozen=True)
+class TokenSequence:
+    """The tokens of a prompt with one answer; those from `start` on belong to the answer."""
+
+    tokens: tuple[int, ...]
+    start: int
+
+
+def tokenize(
+    tokenizer: PreTrainedTokenizerBase, items: Sequence[Prompted], append_eos: bool = False
+) -> list[list[TokenSequence]]:
+    """Return, for each item, the token sequences of its answers.
+
+    Prompt and answer are tokenised as one text, so the boundary between them changes no token. A token that holds
+    the last characters of the prompt and the first of the answer counts as the answer's.
+    """
+    texts = [(prompt, prompt + answer) for prompt, answers in items for answer in answers]
+    encoded = tokenizer([full for _, full in texts], return_offsets_mapping=True)
+    end = (tokenizer.eos_token_id,) if append_eos else ()
+    sequences = (
+        TokenSequence((*ids, *end), next(i for i, span in enumerate(spans) if span[1] > len(prompt)))
+        for (prompt, _), ids, spans in zip(texts, encoded["input_ids"], encoded["offset_mapping"], strict=True)
+    )
+    return [[next(sequences) for _ in answers] for _, answers in items]
+
+
+def shared_prefix_length(sequences: Sequence[TokenSequence]) -> int:
+    """Return how many first tokens all sequences share, short of the last token before any answer."""
+    first, last = min(s.tokens for s in sequences), max(s.tokens for s in sequences)
+    shared = next((i for i, (a, b) in enumerate(zip(first, last, strict=False)) if a != b), len(first))
+    return max(0, min(shared, min(s.start for s in sequences) - 1))
+
+
+@dataclass(frozen=True)
+class PackedRow:
+    """A forest of token sequences, as tensors. n nodes, m nodes that predict an answer token, e scored tokens.
+
+    Attributes:
+        tokens: (n,) token ids, parents before children.
+        positions: (n,) position of each token in its own sequence.
+        visible: (n, n) bool; row i is True at the ancestors of node i and at i itself.
+        predictors: (m,) nodes whose logits are needed.
+        scored_from: (e,) index into `predictors`: who predicts the scored token.
+        scored_tokens: (e,) the token predicted.
+        sequence_scored: (num_sequences, longest answer) indices into the e scored tokens, padded with -1.
+    """
+
+    tokens: Tensor
+    positions: Tensor
+    visible: Tensor
+    predictors: Tensor
+    scored_from: Tensor
+    scored_tokens: Tensor
+    sequence_scored: Tensor
+
+
+def pack_row(sequences: Sequence[TokenSequence], prefix_length: int = 0) -> PackedRow:
+    """Lay out sequences as one row, leaving out their first `prefix_length` tokens (which a cache holds)."""
+    forest = _Forest()
+    paths = [forest.insert(sequence.tokens[prefix_length:]) for sequence in sequences]
+    answers = [path[s.start - prefix_length :] for path, s in zip(paths, sequences, strict=True)]
+    scored = sorted({node for answer in answers for node in answer})
+    predictors = sorted({forest.parents[node] for node in scored})
+    predictor_index = {node: i for i, node in enumerate(predictors)}
+    scored_index = {node: i for i, node in enumerate(scored)}
+    longest = max(len(answer) for answer in answers)
+    padded = [[scored_index[n] for n in answer] + [-1] * (longest - len(answer)) for answer in answers]
+    return PackedRow(
+        tokens=torch.tensor(forest.tokens),
+        positions=torch.tensor(forest.depths) + prefix_length,
+        visible=forest.visible(),
+        predictors=torch.tensor(predictors),
+        scored_from=torch.tensor([predictor_index[forest.parents[node]] for node in scored]),
+        scored_tokens=torch.tensor([forest.tokens[node] for node in scored]),
+        sequence_scored=torch.tensor(padded),
+    )
+
+
+def group_rows(
+    items: Iterable[list[TokenSequence]], max_tokens: int, prefix_length: int = 0
+) -> Iterator[list[list[TokenSequence]]]:
+    """Yield runs of consecutive items that fit a row, each counted as its prompt past the prefix and its answers."""
+    group: list[list[TokenSequence]] = []
+    size = 0
+    for item in items:
+        tokens = item[0].start - prefix_length + sum(len(s.tokens) - s.start for s in item)
+        if group and size + tokens > max_tokens:
+            yield group
+            group, size = [], 0
+        group.append(item)
+        size += tokens
+    if group:
+        yield group
+
+
+class _Forest:
+    """A growing set of prefix trees; nodes are numbered in order of insertion."""
+
+    def __init__(self) -> None:
+        self.tokens: list[int] = []
+        self.depths: list[int] = []
+        self.parents: list[int] = []
+        self._children: dict[tuple[int, int], int] = {}
+
+    def insert(self, tokens: Sequence[int]) -> list[int]:
+        """Add a sequence and return its nodes, from the first token to the last."""
+        path = []
+        parent = -1
+        for depth, token in enumerate(tokens):
+            node = self._children.setdefault((parent, token), len(self.tokens))
+            if node == len(self.tokens):
+                self.tokens.append(token)
+                self.depths.append(depth)
+                self.parents.append(parent)
+            path.append(node)
+            parent = node
+        return path
+
+    def visible(self) -> Tensor:
+        """Return (n, n) bool: which nodes each node attends to."""
+        visible = np.eye(len(self.tokens), dtype=bool)
+        for node, parent in enumerate(self.parents):
+            if parent >= 0:
+                visible[node] |= visible[parent]
+        return torch.from_numpy(visible)

@@ -1,0 +1,41 @@
+"""LoFiT's first step: learn a scale on every head and see whose grew."""
+
+import torch
+from torch import Tensor, nn
+
+from lofit_cli.artifacts.files import write_tensors
+from lofit_cli.artifacts.run_dir import RunDir
+from lofit_cli.interventions.head_edit import HeadEdit
+from lofit_cli.models.logprobs import LanguageModel
+from lofit_cli.schema import SelectHeadsConfig
+from lofit_cli.tasks.multiple_choice import MultipleChoiceTask
+from lofit_cli.training.fit import Fit
+
+
+def score_heads_by_scale(
+    lm: LanguageModel, task: MultipleChoiceTask, config: SelectHeadsConfig, run: RunDir
+) -> Tensor:
+    """Train a scale on all heads, with an L1 penalty, and return each head's score: (num_layers, num_heads)."""
+    geometry = lm.geometry
+    generator = torch.Generator().manual_seed(config.seed)
+    shape = (geometry.num_layers, geometry.num_heads, geometry.head_dim)
+    start = config.trainer.init_std * torch.randn(shape, generator=generator)
+    scale = nn.Parameter(start.to(lm.model.device))
+    run.record(num_trained_parameters=scale.numel())
+    Fit(lm, task, config.trainer, config.eval, scale, lambda scale: HeadEdit(scale=scale), run, config.seed).train()
+    write_tensors(run.path / "scale.safetensors", "scale", {"scale": scale.data}, geometry.metadata())
+    return score_heads(scale.data).cpu()
+
+
+def score_heads(scale: Tensor) -> Tensor:
+    """Return how much each head was used: the L2 norm of its learned scale.
+
+    Args:
+        scale: (num_layers, num_heads, head_dim), added to 1 in the forward pass.
+
+    Returns:
+        (num_layers, num_heads), non-negative.
+
+    Source: LoFiT (arXiv 2406.01563), section 3.
+    """
+    return scale.norm(dim=-1)

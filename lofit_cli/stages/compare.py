@@ -1,0 +1,117 @@
+"""Stage 4: set runs side by side, each against a baseline, question by question."""
+
+import glob
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from lofit_cli.analysis.statistics import Interval, PairedDifference, compare_paired, mean_interval
+from lofit_cli.artifacts.predictions import read_metric_columns
+from lofit_cli.artifacts.run_dir import RunDir, read_manifest
+from lofit_cli.errors import UserError
+from lofit_cli.report.comparison import ComparedMetric, ComparedRun, write_comparison
+from lofit_cli.schema import CompareConfig
+from lofit_cli.tasks.multiple_choice import METRICS
+
+
+@dataclass(frozen=True)
+class _Evaluation:
+    """An evaluate run as it was read: `values` maps a metric to one value a question."""
+
+    path: Path
+    manifest: dict[str, Any]
+    question_ids: list[str]
+    values: dict[str, list[float]]
+
+
+def compare(config: CompareConfig, run: RunDir) -> list[ComparedRun]:
+    """Compare evaluate runs; print a table and write it as CSV and Markdown, with a bar chart.
+
+    Raises:
+        UserError: the runs did not score the same questions under the same protocol.
+    """
+    evaluations = [_read(path) for path in _find_runs(config)]
+    baseline = _baseline(evaluations, config.baseline)
+    for other in evaluations:
+        _require_same_questions(other, baseline)
+    compared = [_compare(other, baseline, config) for other in evaluations]
+    first = baseline.manifest
+    run.record(**{key: first[key] for key in ("model", "task", "fold", "split", "protocol", "dataset_hash")})
+    run.record(baseline=str(baseline.path), runs=[str(evaluation.path) for evaluation in evaluations])
+    title = f"{first['model']} on {first['task']}, fold {first['fold']}, {first['split']} split, {first['protocol']}"
+    write_comparison(compared, title, run.path)
+    return compared
+
+
+def _find_runs(config: CompareConfig) -> list[Path]:
+    """Expand directories and globs, in order and without repeats; by default all finished evaluate runs."""
+    patterns = config.runs or [f"{glob.escape(config.runs_dir)}/evaluate/*"]
+    found: list[Path] = []
+    for pattern in patterns:
+        matches = [Path(pattern)] if Path(pattern).is_dir() else sorted(map(Path, glob.glob(pattern)))
+        if not matches:
+            raise UserError(f"runs: nothing matches {pattern}; name evaluate run directories or a glob of them")
+        if len(matches) > 1 or not Path(pattern).is_dir():
+            matches = [path for path in matches if (path / "manifest.json").exists()]
+        found.extend(matches)
+    if len(set(found)) < 1:
+        raise UserError("runs: no finished evaluate run to compare; run `lofit evaluate` first")
+    return list(dict.fromkeys(found))
+
+
+def _read(path: Path) -> _Evaluation:
+    manifest = read_manifest(path)
+    if manifest["stage"] != "evaluate":
+        raise UserError(f"{path} is a {manifest['stage']} run; compare takes evaluate runs")
+    columns = read_metric_columns(path, list(METRICS))
+    return _Evaluation(path, manifest, columns.pop("question_id"), columns)
+
+
+def _baseline(evaluations: list[_Evaluation], name: str | None) -> _Evaluation:
+    """Return the run that the others are set against: the one named, else the first without an intervention."""
+    if name is None:
+        return next((e for e in evaluations if e.manifest["method"] == "none"), evaluations[0])
+    for evaluation in evaluations:
+        if evaluation.path.resolve() == Path(name).resolve():
+            return evaluation
+    listed = ", ".join(str(evaluation.path) for evaluation in evaluations)
+    raise UserError(f"baseline={name} is not one of the runs compared; choose one of {listed}")
+
+
+def _require_same_questions(other: _Evaluation, baseline: _Evaluation) -> None:
+    for key in ("task", "fold", "split", "protocol", "dataset_hash"):
+        if other.manifest[key] != baseline.manifest[key]:
+            raise UserError(
+                f"{other.path} and {baseline.path} cannot be paired: {key} is {other.manifest[key]} in the one and "
+                f"{baseline.manifest[key]} in the other; compare runs that scored the same questions"
+            )
+    if other.question_ids != baseline.question_ids:
+        raise UserError(f"{other.path} and {baseline.path} scored different questions and cannot be paired")
+
+
+def _compare(evaluation: _Evaluation, baseline: _Evaluation, config: CompareConfig) -> ComparedRun:
+    manifest = evaluation.manifest
+    return ComparedRun(
+        run=str(evaluation.path),
+        method=manifest["method"],
+        selector=manifest["selector"],
+        seed=manifest["seed"],
+        num_heads=manifest["num_heads"],
+        num_trained_parameters=manifest["num_trained_parameters"],
+        training_seconds=manifest.get("training_seconds", 0.0),
+        evaluation_seconds=manifest["wall_seconds"],
+        peak_memory_bytes=manifest.get("peak_gpu_memory_bytes", manifest.get("peak_memory_bytes", 0)),
+        is_baseline=evaluation is baseline,
+        metrics={name: _compare_metric(evaluation, baseline, name, config) for name in METRICS},
+    )
+
+
+def _compare_metric(
+    evaluation: _Evaluation, baseline: _Evaluation, metric: str, config: CompareConfig
+) -> ComparedMetric:
+    values = evaluation.values[metric]
+    interval: Interval = mean_interval(values, config.num_resamples, config.seed)
+    paired: PairedDifference | None = None
+    if evaluation is not baseline:
+        paired = compare_paired(values, baseline.values[metric], config.num_resamples, config.seed)
+    return ComparedMetric(sum(values) / len(values), interval, paired)

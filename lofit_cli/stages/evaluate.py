@@ -1,0 +1,78 @@
+"""Stage 3: score a split with an intervention attached, or with none."""
+
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+from lofit_cli.analysis.statistics import summarise
+from lofit_cli.artifacts.files import write_json
+from lofit_cli.artifacts.head_mask import FILE_NAME as HEAD_MASK_FILE
+from lofit_cli.artifacts.head_mask import HeadMask
+from lofit_cli.artifacts.offsets import FILE_NAME as OFFSETS_FILE
+from lofit_cli.artifacts.offsets import Offsets
+from lofit_cli.artifacts.predictions import ScoredQuestion, write_predictions
+from lofit_cli.artifacts.run_dir import RunDir, find_latest, read_manifest
+from lofit_cli.errors import UserError
+from lofit_cli.interventions.head_edit import HeadEdit, offset_edit
+from lofit_cli.models.load import describe_model, load_model
+from lofit_cli.models.logprobs import LanguageModel
+from lofit_cli.report.progress import progress_bar, say
+from lofit_cli.report.tables import print_metrics
+from lofit_cli.schema import EvaluateConfig
+from lofit_cli.tasks import load_task
+from lofit_cli.tasks.multiple_choice import METRICS
+from lofit_cli.training.measure import measure_split
+
+METHOD_FACTS = ("method", "selector", "num_heads", "num_trained_parameters")
+"""What an evaluation repeats of the run that made its intervention, so that `compare` needs one manifest a run."""
+
+
+def evaluate(config: EvaluateConfig, run: RunDir) -> list[ScoredQuestion]:
+    """Score every question of a split; write a row a question and the metrics with standard errors."""
+    task = load_task(config.task)
+    folder = _intervention_dir(config)
+    lm = load_model(config.model)
+    edit, facts = load_intervention(folder, lm)
+    run.record(**describe_model(lm), **task.facts(), seed=config.seed, **facts)
+    run.record(intervention=str(folder) if folder else None, protocol=config.eval.protocol, split=config.eval.split)
+    num_questions = len(task.questions(config.eval.split))
+    with edit.attach(lm.output_projections), progress_bar(f"scoring {config.eval.split}", num_questions) as advance:
+        scored = measure_split(lm, task, config.eval.split, config.eval.protocol, advance)
+    summaries = {name: summarise([question.metrics[name] for question in scored]) for name in METRICS}
+    write_predictions(run.path, scored)
+    write_json(run.path / "metrics.json", {name: asdict(summary) for name, summary in summaries.items()})
+    print_metrics(facts["method"], config.task.name, config.eval.split, summaries)
+    return scored
+
+
+def load_intervention(folder: Path | None, lm: LanguageModel) -> tuple[HeadEdit, dict[str, Any]]:
+    """Return a train-offsets run's edit, on the model's device, and what the manifest should say of it.
+
+    Raises:
+        UserError: the offsets are for another model, or are not those of the run's head mask.
+    """
+    if folder is None:
+        return HeadEdit(), {"method": "none", "selector": None, "num_heads": 0, "num_trained_parameters": 0}
+    manifest = read_manifest(folder)
+    offsets = Offsets.load(folder / OFFSETS_FILE, lm.geometry)
+    if offsets.model_id != lm.id:
+        raise UserError(
+            f"intervention={folder} was trained on model '{offsets.model_id}' and this is '{lm.id}'; set model.id to it"
+        )
+    heads = HeadMask.load(folder / HEAD_MASK_FILE, lm.id, lm.geometry)
+    if not heads.mask.equal(offsets.mask):
+        raise UserError(f"intervention={folder} holds offsets that do not match its head mask; train them again")
+    facts = {key: manifest[key] for key in METHOD_FACTS} | {"training_seconds": manifest["wall_seconds"]}
+    return offset_edit(offsets.offset.to(lm.model.device), offsets.mask), facts
+
+
+def _intervention_dir(config: EvaluateConfig) -> Path | None:
+    """Return the run directory that `intervention` names, or None for the model as it is."""
+    if config.intervention == "none":
+        return None
+    if config.intervention != "latest":
+        return Path(config.intervention)
+    facts: dict[str, Any] = {"model": config.model.id, "task": config.task.name, "fold": config.task.fold}
+    folder = find_latest(Path(config.runs_dir), "train_offsets", facts | {"seed": config.seed})
+    say(f"intervention=latest: taking {folder}")
+    return folder

@@ -1,0 +1,23 @@
+"""Our own bundled questions about common misconceptions, in TruthfulQA's form, so that everything runs offline."""
+
+import json
+from pathlib import Path
+
+from lofit_cli.errors import UserError
+from lofit_cli.schema import TaskConfig
+from lofit_cli.tasks.multiple_choice import MultipleChoiceTask, Question, check_question
+
+FILE = Path(__file__).with_name("misconceptions.jsonl")
+
+
+def load_misconceptions(config: TaskConfig) -> MultipleChoiceTask:
+    """Return the bundled questions; each line of the file names its split, which never changes."""
+    if config.fold != 0:
+        raise UserError(f"task.fold={config.fold} is not allowed: task 'misconceptions' has one split; use task.fold=0")
+    splits: dict[str, list[Question]] = {"train": [], "validation": [], "test": []}
+    for line in FILE.read_text().splitlines():
+        row = json.loads(line)
+        answers = tuple(row["correct_answers"]), tuple(row["incorrect_answers"])
+        question = Question(row["id"], row["category"], row["question"], row["best_answer"], *answers)
+        splits[row["split"]].append(check_question(question, FILE.name))
+    return MultipleChoiceTask(config, splits)

@@ -1,0 +1,77 @@
+"""TruthfulQA (Lin et al. 2022), in ITI's two folds, from a folder of CSV files or from the Hugging Face Hub."""
+
+import csv
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from lofit_cli.errors import RunError, UserError
+from lofit_cli.schema import TaskConfig
+from lofit_cli.tasks.multiple_choice import MultipleChoiceTask, Question, check_question
+
+SPLIT_FILES = {"train": "train", "validation": "val", "test": "test"}
+COLUMNS = ("Category", "Question", "Best Answer", "Correct Answers", "Incorrect Answers")
+HUB_COLUMNS = ("category", "question", "best_answer", "correct_answers", "incorrect_answers")
+
+
+def load_truthfulqa(config: TaskConfig) -> MultipleChoiceTask:
+    """Return a fold of TruthfulQA: from `task.data_dir` where it is set, else from the Hub."""
+    if config.fold not in (0, 1):
+        raise UserError(f"task.fold={config.fold} is not allowed: task 'truthfulqa' has folds 0 and 1")
+    if config.data_dir:
+        folder = Path(config.data_dir)
+        if not folder.is_dir():
+            raise UserError(f"task.data_dir={config.data_dir} is not a folder; name the one with the fold CSV files")
+        names = {split: f"fold_{config.fold}_{name}_seed_42.csv" for split, name in SPLIT_FILES.items()}
+        return MultipleChoiceTask(config, {split: _read_csv(folder / name) for split, name in names.items()})
+    return MultipleChoiceTask(config, _split(_load_hub(config.hub_id or "truthfulqa/truthful_qa"), config.fold))
+
+
+def _read_csv(file: Path) -> list[Question]:
+    if not file.exists():
+        raise UserError(f"task.data_dir={file.parent} has no file {file.name}; name the folder with the fold CSV files")
+    with file.open(newline="", encoding="utf-8") as lines:
+        rows = list(csv.DictReader(lines))
+    return [_question(f"{file.stem}-{i}", row, COLUMNS, str(file)) for i, row in enumerate(rows)]
+
+
+def _load_hub(name: str) -> list[Question]:
+    from datasets import load_dataset
+
+    try:
+        rows = load_dataset(name, "generation" if not Path(name).exists() else None, split="validation")
+    except (OSError, ValueError, RuntimeError) as error:
+        reason = str(error).splitlines()[0]
+        raise RunError(f"dataset '{name}' could not be loaded ({reason}); set task.data_dir to a folder with CSV files")
+    return [_question(f"truthfulqa-{i}", row, HUB_COLUMNS, name) for i, row in enumerate(rows)]
+
+
+def _question(question_id: str, row: Mapping[str, Any], columns: Iterable[str], source: str) -> Question:
+    missing = [column for column in columns if row.get(column) is None]
+    if missing:
+        raise UserError(f"{source} has no column '{missing[0]}'; TruthfulQA's columns are {', '.join(columns)}")
+    category, text, best, correct, incorrect = (row[column] for column in columns)
+    answers = _answers(correct), _answers(incorrect)
+    best = best.strip()
+    if best not in answers[0]:
+        answers = (best, *answers[0]), answers[1]
+    return check_question(Question(question_id, category, text, best, *answers), source)
+
+
+def _answers(value: str | list[str]) -> tuple[str, ...]:
+    parts = value.split(";") if isinstance(value, str) else value
+    return tuple(part.strip() for part in parts if part.strip())
+
+
+def _split(questions: list[Question], fold: int) -> dict[str, list[Question]]:
+    """Split as ITI and LoFiT do: the test fold is a half in order, training four fifths of the other, drawn.
+
+    For fold 0 this gives LoFiT's released files; for fold 1 the same test half and another draw of the rest.
+    """
+    halves = np.array_split(np.arange(len(questions)), 2)
+    rest = halves[1 - fold]
+    train = np.random.RandomState(42).choice(rest, size=int(len(rest) * 0.8), replace=False)
+    indices = {"train": train, "validation": np.setdiff1d(rest, train), "test": halves[fold]}
+    return {split: [questions[i] for i in chosen] for split, chosen in indices.items()}

@@ -1,0 +1,170 @@
+"""The one training loop: DPO on a few numbers that edit a frozen model."""
+
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor, nn
+
+from lofit_cli.analysis.statistics import summarise
+from lofit_cli.artifacts.files import write_tensors
+from lofit_cli.artifacts.run_dir import RunDir
+from lofit_cli.errors import RunError
+from lofit_cli.interventions.head_edit import HeadEdit
+from lofit_cli.models.logprobs import LanguageModel, answer_logprobs
+from lofit_cli.models.packing import TokenSequence, group_rows, tokenize
+from lofit_cli.report.progress import progress_bar
+from lofit_cli.schema import EvalConfig, TrainerConfig
+from lofit_cli.tasks.multiple_choice import METRICS, MultipleChoiceTask
+from lofit_cli.training.measure import measure_split
+from lofit_cli.training.objectives import dpo_loss
+
+CHECKPOINT = "checkpoint.safetensors"
+
+
+@dataclass(frozen=True)
+class TrainingItem:
+    """A prompt with its answers as tokens, and what the model without any edit gives them.
+
+    Attributes:
+        reference: (num_answers,) summed log-probabilities.
+    """
+
+    sequences: list[TokenSequence]
+    num_chosen: int
+    reference: Tensor
+
+
+@dataclass
+class Fit:
+    """One training run.
+
+    Attributes:
+        parameter: what is trained, float32, changed in place.
+        build_edit: how the parameter edits the model.
+    """
+
+    lm: LanguageModel
+    task: MultipleChoiceTask
+    trainer: TrainerConfig
+    eval: EvalConfig
+    parameter: nn.Parameter
+    build_edit: Callable[[Tensor], HeadEdit]
+    run: RunDir
+    seed: int
+
+    def train(self) -> None:
+        """Train for the configured epochs, logging each step and, after each epoch, the validation split.
+
+        Leaves in `parameter` the last epoch's values, or those of the lowest validation loss if `keep` is `best`.
+
+        Raises:
+            RunError: the loss or its gradient is no longer finite. The last good values are in `checkpoint.safetensors`.
+        """
+        items, validation = self._prepare("train"), self._prepare("validation")
+        optimizer = torch.optim.AdamW(
+            [self.parameter], lr=self.trainer.learning_rate, weight_decay=self.trainer.weight_decay
+        )
+        steps_per_epoch = -(-len(items) // self.trainer.batch_size)
+        total = steps_per_epoch * self.trainer.num_epochs
+        schedule = torch.optim.lr_scheduler.LambdaLR(optimizer, lambda step: 1 - step / total)
+        shuffle = torch.Generator().manual_seed(self.seed)
+        best = (float("inf"), self.parameter.detach().clone())
+        with progress_bar("training", total) as advance, self._checkpoint_on_error():
+            for epoch in range(1, self.trainer.num_epochs + 1):
+                order = torch.randperm(len(items), generator=shuffle).tolist()
+                for first in range(0, len(items), self.trainer.batch_size):
+                    batch = [items[i] for i in order[first : first + self.trainer.batch_size]]
+                    advance(1, f"loss {self._step(batch, optimizer, schedule, epoch):.3f}")
+                loss = self._validate(validation, epoch)
+                if loss < best[0]:
+                    best = (loss, self.parameter.detach().clone())
+        if self.trainer.keep == "best":
+            self.parameter.data.copy_(best[1])
+
+    def _prepare(self, split: str) -> list[TrainingItem]:
+        preferences = self.task.preferences(split)
+        items = [(preference.prompt, preference.answers) for preference in preferences]
+        tokenized = tokenize(self.lm.tokenizer, items, self.task.config.append_eos)
+        prepared: list[TrainingItem] = []
+        with torch.no_grad(), progress_bar(f"reference log-probabilities, {split}", len(items)) as advance:
+            for group in group_rows(tokenized, self.lm.max_row_tokens):
+                flat = answer_logprobs(self.lm, [sequence for item in group for sequence in item])
+                for item, reference in zip(group, flat.split([len(item) for item in group]), strict=True):
+                    prepared.append(TrainingItem(item, preferences[len(prepared)].num_chosen, reference))
+                advance(len(group))
+        return prepared
+
+    def _step(
+        self,
+        batch: list[TrainingItem],
+        optimizer: torch.optim.Optimizer,
+        schedule: torch.optim.lr_scheduler.LambdaLR,
+        epoch: int,
+    ) -> float:
+        start = time.perf_counter()
+        optimizer.zero_grad()
+        task_loss = self._task_loss(batch, backward=True)
+        penalty = self.trainer.l1 * self.parameter.abs().sum()
+        if self.trainer.l1:
+            penalty.backward()
+        loss = task_loss + float(penalty.detach())
+        norm = float(nn.utils.clip_grad_norm_([self.parameter], self.trainer.max_grad_norm))
+        step = schedule.last_epoch + 1
+        if not (abs(loss) < float("inf") and norm < float("inf")):
+            raise RunError(
+                f"the loss is no longer finite at step {step} (loss {loss}, gradient norm {norm}); the last good state "
+                f"is in {self.run.path / CHECKPOINT}: lower trainer.learning_rate={self.trainer.learning_rate}"
+            )
+        rate = schedule.get_last_lr()[0]
+        optimizer.step()
+        schedule.step()
+        num_tokens = sum(len(sequence.tokens) for item in batch for sequence in item.sequences)
+        self.run.append_line(
+            "history.jsonl",
+            {
+                "step": step,
+                "epoch": epoch,
+                "loss": loss,
+                "task_loss": task_loss,
+                "gradient_norm": norm,
+                "learning_rate": rate,
+                "tokens_per_second": round(num_tokens / (time.perf_counter() - start), 1),
+            },
+        )
+        return loss
+
+    def _task_loss(self, items: list[TrainingItem], backward: bool = False) -> float:
+        """Return the mean loss over items, row by row so that memory does not grow with the batch."""
+        total = 0.0
+        waiting = iter(items)
+        for group in group_rows([item.sequences for item in items], self.lm.max_row_tokens):
+            with self.build_edit(self.parameter).attach(self.lm.output_projections):
+                flat = answer_logprobs(self.lm, [sequence for sequences in group for sequence in sequences])
+            parts = zip(flat.split([len(sequences) for sequences in group]), waiting, strict=False)
+            losses = [dpo_loss(part, item.reference, item.num_chosen, self.trainer.beta) for part, item in parts]
+            loss = torch.stack(losses).sum() / len(items)
+            if backward:
+                loss.backward()
+            total += float(loss.detach())
+        return total
+
+    def _validate(self, items: list[TrainingItem], epoch: int) -> float:
+        """Log the validation split's loss and metrics; return the loss."""
+        with torch.no_grad():
+            loss = self._task_loss(items)
+            with self.build_edit(self.parameter).attach(self.lm.output_projections):
+                scored = measure_split(self.lm, self.task, "validation", self.eval.protocol)
+        metrics = {name: summarise([question.metrics[name] for question in scored]).mean for name in METRICS}
+        self.run.append_line("validation.jsonl", {"epoch": epoch, "loss": loss, **metrics})
+        return loss
+
+    @contextmanager
+    def _checkpoint_on_error(self) -> Iterator[None]:
+        try:
+            yield
+        except (KeyboardInterrupt, RunError):
+            write_tensors(self.run.path / CHECKPOINT, "checkpoint", {"parameter": self.parameter.data}, {})
+            raise
