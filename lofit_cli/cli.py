@@ -1,5 +1,6 @@
 """The `lofit` command: one thin Typer command per stage. Nothing heavy is imported until a stage runs."""
 
+import signal
 import sys
 from typing import Annotated
 
@@ -15,7 +16,7 @@ app = typer.Typer(
     rich_markup_mode="markdown",
 )
 
-Overrides = Annotated[list[str] | None, typer.Argument(metavar="[KEY=VALUE]...", help="Hydra overrides.")]
+Overrides = Annotated[list[str] | None, typer.Argument(metavar="KEY=VALUE", help="Hydra overrides.")]
 Multirun = Annotated[bool, typer.Option("--multirun", "-m", help="Run every combination of comma-separated values.")]
 PrintConfig = Annotated[bool, typer.Option("--cfg", help="Print the composed config and stop.")]
 ConfigDir = Annotated[str | None, typer.Option("--config-dir", help="A folder with more config files.")]
@@ -77,6 +78,8 @@ def _run(stage: str, overrides: list[str] | None, multirun: bool, print_config: 
     from lofit_cli.errors import UserError
     from lofit_cli.hydra_app import compose_yaml, run_stage
 
+    # A job scheduler's SIGTERM is a Ctrl-C: the run is marked and what it wrote is kept.
+    signal.signal(signal.SIGTERM, signal.default_int_handler)
     try:
         if print_config:
             typer.echo(compose_yaml(stage, overrides or [], config_dir), nl=False)

@@ -39,7 +39,11 @@ def run_stage(stage: str, overrides: list[str], multirun: bool, config_dir: str 
         _to_dataclass(config)
         if not multirun:
             refuse_finished(Path(config.hydra.run.dir))
-    arguments = [*overrides, *(["--multirun"] if multirun else []), *(["--config-dir", config_dir] if config_dir else [])]
+    arguments = [
+        *overrides,
+        *(["--multirun"] if multirun else []),
+        *(["--config-dir", config_dir] if config_dir else []),
+    ]
     failures: list[UserError] = []
     with _hydra_arguments([stage, *arguments]):
         hydra.main(str(conf_dir()), stage, HYDRA_VERSION_BASE)(_job(stage, failures))()

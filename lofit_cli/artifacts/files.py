@@ -1,7 +1,6 @@
 """Writing whole files or none, and reading them with errors that a person can act on."""
 
 import json
-import os
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -18,7 +17,7 @@ def write_file(file: Path, write: Callable[[Path], Any]) -> None:
     partial = file.with_name(f".{file.name}.partial")
     try:
         write(partial)
-        os.replace(partial, file)
+        partial.replace(file)
     except OSError as error:
         raise RunError(f"could not write {file}: {error.strerror or error}; free some space or choose another runs_dir")
     finally:

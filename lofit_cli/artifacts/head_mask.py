@@ -83,10 +83,10 @@ def parse_num_heads(text: str, geometry: Geometry) -> int:
     """
     total = geometry.num_all_heads
     try:
-        count = max(1, round(float(text[:-1]) / 100 * total)) if text.endswith("%") else int(text)
-        in_range = 1 <= count <= total and not (text.endswith("%") and float(text[:-1]) <= 0)
-    except (ValueError, OverflowError):
-        in_range = False
-    if not in_range:
+        number = float(text.removesuffix("%"))
+        count = number / 100 * total if text.endswith("%") else int(text)
+    except ValueError:
+        count = 0
+    if not 0 < count <= total:
         raise UserError(f"num_heads={text} is not allowed; give 1 to {total}, or a share such as 3%")
-    return count
+    return max(1, round(count))

@@ -28,6 +28,7 @@ class RunDir:
     path: Path
     stage: str
     facts: dict[str, Any] = field(default_factory=dict)
+    _begun: set[str] = field(default_factory=set)
 
     def record(self, **facts: Any) -> None:
         """Add facts to the manifest."""
@@ -35,11 +36,14 @@ class RunDir:
 
     def append_line(self, name: str, content: dict[str, Any]) -> None:
         """Add one line to a JSON-lines file, on disk when this returns."""
+        # What an unfinished run left in the same directory must not be mixed with this one's.
+        mode = "a" if name in self._begun else "w"
         try:
-            with (self.path / name).open("a") as file:
+            with (self.path / name).open(mode) as file:
                 file.write(json.dumps(content) + "\n")
         except OSError as error:
             raise RunError(f"could not write {self.path / name}: {error.strerror or error}; free some space")
+        self._begun.add(name)
 
 
 @contextmanager
@@ -106,7 +110,9 @@ def find_latest(runs_dir: Path, stage: str, facts: dict[str, Any]) -> Path:
             found.append((manifest["ended_at"], file.parent))
     if not found:
         wanted = ", ".join(f"{key} {value}" for key, value in facts.items())
-        raise UserError(f"no finished {stage} run with {wanted} in {runs_dir / stage}; run it first or name a directory")
+        raise UserError(
+            f"no finished {stage} run with {wanted} in {runs_dir / stage}; run it first or name a directory"
+        )
     return max(found)[1]
 
 

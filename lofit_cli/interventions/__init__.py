@@ -1,0 +1,1 @@
+"""Edits of a frozen model, as values that can be attached in a `with` block."""

@@ -1,4 +1,4 @@
-"""Ways to make an intervention. A method is a function that trains one and saves it; adding one is a file and a line."""
+"""Ways to make an intervention. A method is a function that trains one; adding one is a file and a line here."""
 
 from collections.abc import Callable
 

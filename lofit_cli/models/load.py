@@ -41,13 +41,15 @@ def load_model(config: ModelConfig) -> LanguageModel:
         AutoConfig.from_pretrained(source, **options)
         tokenizer = AutoTokenizer.from_pretrained(source, use_fast=True, **options)
         # Flash attention takes no mask of ours; every family that has an SDPA kernel does.
-        model = AutoModelForCausalLM.from_pretrained(source, dtype=getattr(torch, config.dtype), **options)
+        model: PreTrainedModel = AutoModelForCausalLM.from_pretrained(
+            source, dtype=getattr(torch, config.dtype), **options
+        )
     except (OSError, ValueError, KeyError, RuntimeError, ImportError) as error:
         reason = re.split(r"\n|(?<=\.) ", str(error).strip())[0]
         raise RunError(f"model.id={config.id} could not be loaded ({reason}); check the name, the files or the network")
     if not tokenizer.is_fast:
         raise UserError(f"model.id={config.id} has no fast tokenizer, which is needed to know where an answer begins")
-    model.to(device).eval().requires_grad_(False)
+    model.eval().requires_grad_(False).to(device)
     geometry, projections = find_geometry(model)
     row_tokens = config.max_row_tokens or ROW_TOKENS.get(device.type, 512)
     lm = LanguageModel(config.id, model, tokenizer, geometry, projections, max_row_tokens=row_tokens)

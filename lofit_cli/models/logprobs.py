@@ -1,5 +1,6 @@
 """The one function behind training and scoring: the summed log-probability of answers to prompts."""
 
+import inspect
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -44,7 +45,9 @@ class LanguageModel:
     max_row_tokens: int = 512
 
 
-def answer_logprobs(lm: LanguageModel, sequences: Sequence[TokenSequence], prefix: DynamicCache | None = None) -> Tensor:
+def answer_logprobs(
+    lm: LanguageModel, sequences: Sequence[TokenSequence], prefix: DynamicCache | None = None
+) -> Tensor:
     """Return the summed natural-log probability of each sequence's answer tokens, in one forward pass.
 
     Args:
@@ -56,10 +59,10 @@ def answer_logprobs(lm: LanguageModel, sequences: Sequence[TokenSequence], prefi
     """
     if not lm.can_pack:
         return _padded_logprobs(lm, sequences)
-    prefix_length = prefix.get_seq_length() if prefix else 0
+    prefix_length = _length(prefix)
     row = pack_row(sequences, prefix_length)
     logits = _row_logits(lm.model, row, prefix)
-    if prefix:
+    if prefix is not None:
         prefix.crop(-len(row.tokens))
     return _sum_scored(logits, row)
 
@@ -76,7 +79,7 @@ def score_answers(
     scores: list[list[float]] = []
     with torch.inference_mode():
         prefix = _shared_prefix(lm, tokenized)
-        prefix_length = prefix.get_seq_length() if prefix else 0
+        prefix_length = _length(prefix)
         for group in group_rows(tokenized, lm.max_row_tokens, prefix_length):
             flat = [sequence for item in group for sequence in item]
             values = iter(answer_logprobs(lm, flat, prefix).tolist())
@@ -90,7 +93,7 @@ def can_pack(lm: LanguageModel) -> bool:
 
     Some families build their own mask or positions (ALiBi, for example) and can't take ours. Two short trees tell.
     """
-    vocabulary = lm.model.get_input_embeddings().weight.shape[0]
+    vocabulary = len(lm.tokenizer)
     first, second = ([(vocabulary // n + 7 * i) % vocabulary for i in range(10)] for n in (2, 3))
     probe = [TokenSequence(tuple(t), 6) for t in (first, first[:6] + second[:5], second)]
     with torch.inference_mode():
@@ -115,12 +118,16 @@ def _shared_prefix(lm: LanguageModel, items: Sequence[Sequence[TokenSequence]]) 
     return cache
 
 
+def _length(prefix: DynamicCache | None) -> int:
+    return 0 if prefix is None else prefix.get_seq_length()
+
+
 def _row_logits(model: PreTrainedModel, row: PackedRow, prefix: DynamicCache | None) -> Tensor:
     """Return the logits at the row's predictors: (m, vocabulary), float32."""
-    prefix_length = prefix.get_seq_length() if prefix else 0
+    prefix_length = _length(prefix)
     masks = _attention_masks(model, row, prefix_length)
     keep = _keep_logits(model, row.predictors)
-    logits = model(
+    logits: Tensor = model(
         input_ids=row.tokens[None].to(model.device),
         position_ids=row.positions[None].to(model.device),
         attention_mask=masks,
@@ -133,7 +140,7 @@ def _row_logits(model: PreTrainedModel, row: PackedRow, prefix: DynamicCache | N
 
 def _keep_logits(model: PreTrainedModel, positions: Tensor) -> dict[str, Any]:
     """Return the arguments that take logits at these positions only, where the model has such an argument."""
-    if "logits_to_keep" in model.forward.__code__.co_varnames:
+    if "logits_to_keep" in inspect.signature(model.forward).parameters:
         return {"logits_to_keep": positions.to(model.device)}
     return {}
 
@@ -171,7 +178,7 @@ def _padded_logprobs(lm: LanguageModel, sequences: Sequence[TokenSequence]) -> T
     starts = torch.tensor([s.start for s in sequences], device=tokens.device)
     positions = torch.arange(tokens.shape[1], device=tokens.device)
     attended = (positions < lengths[:, None]).long()
-    logits = lm.model(input_ids=tokens, attention_mask=attended, use_cache=False).logits[:, :-1].float()
+    logits: Tensor = lm.model(input_ids=tokens, attention_mask=attended, use_cache=False).logits[:, :-1].float()
     scored = logits.log_softmax(dim=-1).gather(-1, tokens[:, 1:, None]).squeeze(-1)
     answers = (positions[1:] >= starts[:, None]) & (positions[1:] < lengths[:, None])
     return (scored * answers).sum(dim=-1)

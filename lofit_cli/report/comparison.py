@@ -12,6 +12,8 @@ from lofit_cli.analysis.statistics import Interval, PairedDifference
 from lofit_cli.artifacts.files import write_file
 from lofit_cli.report.plots import plot_bars
 
+TESTS = "p: exact McNemar for MC1, paired bootstrap over questions for the others"
+
 
 @dataclass(frozen=True)
 class ComparedMetric:
@@ -40,64 +42,67 @@ class ComparedRun:
 
     @property
     def label(self) -> str:
-        """Return the method with the selector of its heads, as rows and bars are named."""
-        return f"{self.method} ({self.selector} heads)" if self.selector else self.method
+        """Return the method with its heads, as rows and bars are named."""
+        return f"{self.method} ({self.num_heads} {self.selector} heads)" if self.num_heads else self.method
 
 
 def write_comparison(rows: list[ComparedRun], title: str, folder: Path) -> None:
     """Print the table and write `comparison.csv`, `comparison.md` and `comparison.png`."""
-    headers, cells = _readable(rows)
-    _print(title, headers, cells)
+    _print(title, rows)
     write_file(folder / "comparison.csv", lambda path: _write_csv(path, rows))
-    write_file(folder / "comparison.md", lambda path: path.write_text(_markdown(title, headers, cells)))
+    write_file(folder / "comparison.md", lambda path: path.write_text(_markdown(title, rows)))
     bars = {name: [(r.label, r.metrics[name].mean, r.metrics[name].interval) for r in rows] for name in rows[0].metrics}
     plot_bars(bars, title, folder / "comparison.png")
 
 
-def _readable(rows: list[ComparedRun]) -> tuple[list[str], list[list[str]]]:
-    """Return headers and cells for reading: percentages, with differences in points."""
-    headers = ["run", "method", "heads", "trained"]
-    for name in rows[0].metrics:
-        headers += [f"{name.upper()} % [95 %]", "difference", "p"]
-    return [*headers, "time", "memory"], [_cells(row) for row in rows]
+def _print(title: str, rows: list[ComparedRun]) -> None:
+    """Print a row a run whose cells hold a line a metric, so that the table fits 80 columns."""
+    table = Table(title=title, caption=TESTS, show_lines=True)
+    for header in ("run", "metric", "% [95 %]", "difference", "p"):
+        table.add_column(header, no_wrap=header != "run", overflow="fold")
+    for row in rows:
+        cells = [_metric_cells(metric, row.is_baseline) for metric in row.metrics.values()]
+        about = "\n".join([f"[bold]{row.label}[/bold]", *_about(row), Path(row.run).name])
+        names = "\n".join(name.upper() for name in row.metrics)
+        table.add_row(about, names, *("\n".join(column) for column in zip(*cells, strict=True)))
+    Console().print(table)
 
 
-def _cells(row: ComparedRun) -> list[str]:
-    cells = [Path(row.run).name, row.label, str(row.num_heads), f"{row.num_trained_parameters:,}"]
-    for metric in row.metrics.values():
-        cells.append(f"{100 * metric.mean:.1f} {_interval(metric.interval)}")
-        if metric.paired is None:
-            cells += ["baseline" if row.is_baseline else "", ""]
-        else:
-            cells.append(f"{100 * metric.paired.difference:+.1f} {_interval(metric.paired.interval)}")
-            cells.append(f"{metric.paired.p_value:.2g}")
+def _about(row: ComparedRun) -> list[str]:
+    """Return a run's cost, for reading."""
     seconds = row.training_seconds + row.evaluation_seconds
-    return [*cells, f"{seconds:.0f} s", f"{row.peak_memory_bytes / 2**30:.1f} GiB"]
+    return [f"{row.num_trained_parameters:,} parameters", f"{seconds:.0f} s, {row.peak_memory_bytes / 2**30:.1f} GiB"]
+
+
+def _metric_cells(metric: ComparedMetric, is_baseline: bool) -> tuple[str, str, str]:
+    """Return a metric in percent, its difference to the baseline in points, and the p-value."""
+    mean = f"{100 * metric.mean:.1f} {_interval(metric.interval)}"
+    if metric.paired is None:
+        return mean, "baseline" if is_baseline else "", ""
+    difference = f"{100 * metric.paired.difference:+.1f} {_interval(metric.paired.interval)}"
+    return mean, difference, f"{metric.paired.p_value:.2g}"
 
 
 def _interval(interval: Interval) -> str:
     return f"[{100 * interval.low:.1f}, {100 * interval.high:.1f}]"
 
 
-def _print(title: str, headers: list[str], cells: list[list[str]]) -> None:
-    table = Table(title=title, caption="p: exact McNemar for MC1, paired bootstrap over questions for the others")
-    for column, header in enumerate(headers):
-        table.add_column(header, justify="left" if column < 2 else "right", overflow="fold")
-    for row in cells:
-        table.add_row(*row)
-    Console().print(table)
-
-
-def _markdown(title: str, headers: list[str], cells: list[list[str]]) -> str:
-    rows = [headers, ["---"] * len(headers), *cells]
-    lines = ["| " + " | ".join(row) + " |" for row in rows]
-    return "\n".join([f"**{title}**", "", *lines]) + "\n"
+def _markdown(title: str, rows: list[ComparedRun]) -> str:
+    headers = ["run", "seed", "trained", "time and memory"]
+    for name in rows[0].metrics:
+        headers += [f"{name.upper()} % [95 %]", "difference", "p"]
+    lines = [headers, ["---"] * len(headers)]
+    for row in rows:
+        cells = [cell for metric in row.metrics.values() for cell in _metric_cells(metric, row.is_baseline)]
+        lines.append([row.label, str(row.seed), *_about(row), *cells])
+    body = "\n".join("| " + " | ".join(line) + " |" for line in lines)
+    return f"**{title}**\n\n{body}\n\n{TESTS}\n"
 
 
 def _write_csv(file: Path, rows: list[ComparedRun]) -> None:
+    records = [_record(row) for row in rows]
     with file.open("w", newline="") as lines:
-        records = [_record(row) for row in rows]
-        writer = csv.DictWriter(lines, fieldnames=list(max(records, key=len)), restval="")
+        writer = csv.DictWriter(lines, fieldnames=list(records[0]))
         writer.writeheader()
         writer.writerows(records)
 

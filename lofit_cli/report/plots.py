@@ -6,6 +6,7 @@ from pathlib import Path
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.patches import Rectangle
+from matplotlib.ticker import MaxNLocator
 from torch import Tensor
 
 from lofit_cli.analysis.statistics import Interval
@@ -31,7 +32,7 @@ def plot_heads_per_layer(mask: Tensor, folder: Path) -> None:
     figure, axes = _new_figure(6, 3)
     axes.bar(range(mask.shape[0]), mask.sum(dim=1).tolist())
     axes.set(xlabel="layer", ylabel="heads kept", title=f"{int(mask.sum())} heads by layer")
-    axes.yaxis.get_major_locator().set_params(integer=True)
+    axes.yaxis.set_major_locator(MaxNLocator(integer=True))
     _save(figure, folder / "heads_per_layer.png")
 
 

@@ -13,7 +13,8 @@ console = Console(stderr=True)
 class Advance(Protocol):
     """Moves a progress bar on by a number of steps, with a word on how it goes."""
 
-    def __call__(self, num_steps: int, status: str = "") -> None: ...
+    def __call__(self, num_steps: int, status: str = "") -> None:
+        """Move on by `num_steps`."""
 
 
 @contextmanager

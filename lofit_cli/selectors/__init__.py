@@ -1,4 +1,4 @@
-"""Ways to score heads. A selector is a function that returns a score for every head; adding one is a file and a line."""
+"""Ways to score heads. A selector is a function that scores every head; adding one is a file and a line here."""
 
 from collections.abc import Callable
 

@@ -12,9 +12,7 @@ from lofit_cli.tasks.multiple_choice import MultipleChoiceTask
 from lofit_cli.training.fit import Fit
 
 
-def score_heads_by_scale(
-    lm: LanguageModel, task: MultipleChoiceTask, config: SelectHeadsConfig, run: RunDir
-) -> Tensor:
+def score_heads_by_scale(lm: LanguageModel, task: MultipleChoiceTask, config: SelectHeadsConfig, run: RunDir) -> Tensor:
     """Train a scale on all heads, with an L1 penalty, and return each head's score: (num_layers, num_heads)."""
     geometry = lm.geometry
     generator = torch.Generator().manual_seed(config.seed)
@@ -38,4 +36,5 @@ def score_heads(scale: Tensor) -> Tensor:
 
     Source: LoFiT (arXiv 2406.01563), section 3.
     """
-    return scale.norm(dim=-1)
+    scores: Tensor = scale.norm(dim=-1)
+    return scores

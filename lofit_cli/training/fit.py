@@ -61,7 +61,7 @@ class Fit:
         Leaves in `parameter` the last epoch's values, or those of the lowest validation loss if `keep` is `best`.
 
         Raises:
-            RunError: the loss or its gradient is no longer finite. The last good values are in `checkpoint.safetensors`.
+            RunError: the loss or its gradient is not finite; `checkpoint.safetensors` has the last good values.
         """
         items, validation = self._prepare("train"), self._prepare("validation")
         optimizer = torch.optim.AdamW(

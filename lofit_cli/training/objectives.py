@@ -10,6 +10,7 @@ def dpo_loss(log_probs: Tensor, reference: Tensor, num_chosen: int, beta: float)
     Args:
         log_probs: (num_answers,) summed log-probabilities, the chosen answers first.
         reference: (num_answers,) the same under the model without any edit.
+        num_chosen: how many of the answers are chosen ones.
         beta: how far the model may leave the reference.
 
     Source: Rafailov et al. 2023 (arXiv 2305.18290), equation 7.

@@ -1,0 +1,21 @@
+# `make demo` installs lofit and runs the whole job; `make test` installs it and runs every check.
+PYTHON ?= python3
+VENV := .venv
+INSTALLED := $(VENV)/.installed
+export PATH := $(CURDIR)/$(VENV)/bin:$(PATH)
+
+.PHONY: demo test
+demo: $(INSTALLED)
+	scripts/demo.sh
+
+test: $(INSTALLED)
+	ruff check .
+	ruff format --check .
+	mypy
+	lint-imports
+	pytest
+
+$(INSTALLED): pyproject.toml scripts/constraints.txt
+	$(PYTHON) -m venv $(VENV)
+	$(VENV)/bin/python -m pip install --quiet --disable-pip-version-check -c scripts/constraints.txt -e '.[dev]'
+	touch $@

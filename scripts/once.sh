@@ -1,0 +1,11 @@
+# Sourced by the other scripts. once STAGE RUN_DIR [KEY=VALUE ...]: run a stage into a directory unless it finished there.
+once() {
+  local stage=$1 run_dir=$2
+  shift 2
+  if grep -qs '"status": "finished"' "$run_dir/manifest.json"; then
+    echo "already finished: $run_dir" >&2
+  else
+    echo "lofit $stage $* hydra.run.dir=$run_dir" >&2
+    lofit "$stage" "$@" hydra.run.dir="$run_dir"
+  fi
+}

@@ -1,0 +1,46 @@
+"""A tiny model, a small benchmark, and the command line run in this process."""
+
+from pathlib import Path
+
+import pytest
+from lofit_data import write_truthfulqa
+from tiny_models import build_model, build_tokenizer
+from typer.testing import CliRunner
+
+from lofit_cli.cli import app
+
+
+@pytest.fixture(scope="session")
+def model_dir(tmp_path_factory):
+    """A folder with a tiny llama (3 layers of 4 heads of 8) and its tokenizer."""
+    folder = tmp_path_factory.mktemp("model")
+    build_model("llama").save_pretrained(folder)
+    build_tokenizer().save_pretrained(folder)
+    return folder
+
+
+@pytest.fixture
+def workplace(tmp_path, monkeypatch):
+    """An empty current folder with a small benchmark in data/."""
+    monkeypatch.chdir(tmp_path)
+    data = Path("data")
+    data.mkdir()
+    write_truthfulqa(data)
+    return tmp_path
+
+
+@pytest.fixture
+def lofit(model_dir, workplace):
+    """Run `lofit STAGE ...` on the tiny model and benchmark; return the finished process's result."""
+
+    def run(stage, *overrides):
+        settings = [
+            "model=hub",
+            f"model.id={model_dir}",
+            "model.dtype=float32",
+            "task=truthfulqa",
+            "task.data_dir=data",
+        ]
+        return CliRunner().invoke(app, [stage, *(settings if stage != "compare" else []), *overrides])
+
+    return run

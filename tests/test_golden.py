@@ -1,0 +1,36 @@
+"""TruthfulQA fold 0 under the embedded model, against the figures of the authors' own scorer."""
+
+import csv
+import os
+from pathlib import Path
+
+import pytest
+
+from lofit_cli.analysis.statistics import summarise
+from lofit_cli.models.load import load_model
+from lofit_cli.schema import ModelConfig, TaskConfig
+from lofit_cli.tasks import load_task
+from lofit_cli.training.measure import measure_split
+
+SHARED = Path(os.environ.get("LOFIT_SHARED", "../shared"))
+GOLDEN = SHARED / "reference" / "golden" / "truthfulqa_fold0_smollm2_fp32.csv"
+
+
+@pytest.mark.skipif(not GOLDEN.exists(), reason="needs the golden file and the released TruthfulQA files")
+def test_every_answer_scores_as_in_the_authors_code():
+    task = load_task(TaskConfig("truthfulqa", data_dir=str(SHARED / "data" / "truthfulqa")))
+    scored = measure_split(load_model(ModelConfig("smollm2")), task, "test", "iti")
+    means = {name: summarise([s.metrics[name] for s in scored]).mean for name in ("mc1", "mc2", "mc3")}
+    assert means == pytest.approx({"mc1": 0.2396, "mc2": 0.4474, "mc3": 0.2093}, abs=5e-4)
+    found = {}
+    for index, question in enumerate(scored):
+        num_correct = sum(question.correct)
+        for i, value in enumerate(question.log_probs):
+            kind = ("correct", i) if i < num_correct else ("incorrect", i - num_correct)
+            found[(str(index), kind[0], str(kind[1]))] = value
+    with GOLDEN.open(newline="") as lines:
+        rows = {
+            (r["question_index"], r["kind"], r["answer_index"]): float(r["log_prob"]) for r in csv.DictReader(lines)
+        }
+    assert found.keys() == rows.keys()
+    assert max(abs(found[key] - value) for key, value in rows.items()) < 2e-3
