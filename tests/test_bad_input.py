@@ -147,7 +147,7 @@ def test_head_list_that_does_not_fit(lofit, content):
 
 def test_head_mask_of_another_geometry(lofit):
     assert lofit(*SELECT, "hydra.run.dir=runs/heads").exit_code == 0
-    build_model("gpt2").save_pretrained("other")
+    build_model("gpt2_of_2_layers").save_pretrained("other")
     build_tokenizer().save_pretrained("other")
     refused(lofit("train-offsets", "head_mask=runs/heads", "model.id=./other"), "is for a model with 3 layers")
 

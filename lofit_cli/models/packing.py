@@ -12,6 +12,8 @@ import torch
 from torch import Tensor
 from transformers import PreTrainedTokenizerBase
 
+from lofit_cli.errors import UserError
+
 Prompted = tuple[str, Sequence[str]]
 """A prompt and the answers that may follow it."""
 
@@ -31,15 +33,27 @@ def tokenize(
 
     Prompt and answer are tokenised as one text, so the boundary between them changes no token. A token that holds
     the last characters of the prompt and the first of the answer counts as the answer's.
+
+    Raises:
+        UserError: a prompt or an answer has no token.
     """
     texts = [(prompt, prompt + answer) for prompt, answers in items for answer in answers]
     encoded = tokenizer([full for _, full in texts], return_offsets_mapping=True)
     end = (tokenizer.eos_token_id,) if append_eos else ()
     sequences = (
-        TokenSequence((*ids, *end), next(i for i, span in enumerate(spans) if span[1] > len(prompt)))
-        for (prompt, _), ids, spans in zip(texts, encoded["input_ids"], encoded["offset_mapping"], strict=True)
+        TokenSequence((*ids, *end), _answer_start(prompt, full, spans))
+        for (prompt, full), ids, spans in zip(texts, encoded["input_ids"], encoded["offset_mapping"], strict=True)
     )
     return [[next(sequences) for _ in answers] for _, answers in items]
+
+
+def _answer_start(prompt: str, full: str, spans: Sequence[tuple[int, int]]) -> int:
+    """Return the index of the first token that ends past the prompt."""
+    start = next((i for i, (_, end) in enumerate(spans) if end > len(prompt)), 0)
+    if start == 0:
+        part = "prompt" if len(full) > len(prompt) else "answer"
+        raise UserError(f"the {part} of '{full}' has no token of its own; give it some text")
+    return start
 
 
 def shared_prefix_length(sequences: Sequence[TokenSequence]) -> int:

@@ -145,7 +145,8 @@ def test_a_json_list_of_heads_is_a_head_mask(lofit):
 
 def test_keep_best_keeps_the_epoch_with_the_lowest_validation_loss(lofit):
     # Validation wants the opposite of training, so it gets worse with every epoch.
-    write_truthfulqa(Path("data"), num_questions={"val": 3}, best="Nobody knows", incorrect="Number 0 is right")
+    opposite = {"best": "The answer is number 1", "incorrect": "The answer number 0 is right; It is number 0"}
+    write_truthfulqa(Path("data"), num_questions={"val": 3}, **opposite)
     Path("heads.json").write_text("[[0, 0], [1, 1], [2, 2]]")
     common = ("head_mask=heads.json", "trainer.batch_size=2", "trainer.learning_rate=0.5", "trainer.num_epochs=4")
     for keep in ("last", "best"):

@@ -1,0 +1,113 @@
+"""Artifacts are written whole or not at all, and say what they are."""
+
+import json
+
+import pytest
+import torch
+from safetensors import safe_open
+
+from lofit_cli.artifacts.files import write_file, write_json
+from lofit_cli.artifacts.geometry import Geometry
+from lofit_cli.artifacts.head_mask import HeadMask, keep_top, parse_num_heads
+from lofit_cli.artifacts.offsets import Offsets
+from lofit_cli.artifacts.run_dir import find_latest, read_manifest, start_run
+from lofit_cli.errors import RunError, UserError
+from lofit_cli.schema import CompareConfig
+
+GEOMETRY = Geometry(num_layers=2, num_heads=5, head_dim=3)
+
+
+def test_a_write_that_fails_leaves_the_old_file_and_no_other(tmp_path):
+    file = tmp_path / "x.json"
+    write_json(file, {"kept": True})
+
+    def half(path):
+        path.write_text("{")
+        raise OSError(28, "No space left on device")
+
+    with pytest.raises(RunError, match=r"could not write .*No space left on device"):
+        write_file(file, half)
+    assert json.loads(file.read_text()) == {"kept": True}
+    assert list(tmp_path.iterdir()) == [file]
+
+
+def test_top_heads_are_global_and_ties_go_to_the_first():
+    scores = torch.tensor([[0.1, 0.9, 0.5], [0.5, 0.2, 0.8]])
+    assert keep_top(scores, 3).tolist() == [[False, True, True], [False, False, True]]
+
+
+@pytest.mark.parametrize(("text", "count"), [("3", 3), ("3%", 1), ("25%", 2), ("100%", 10), ("0.1%", 1)])
+def test_number_or_share_of_heads(text, count):
+    assert parse_num_heads(text, GEOMETRY) == count
+
+
+@pytest.mark.parametrize("text", ["0", "11", "0%", "101%", "-1", "nan%", "inf", "1.5", "three", ""])
+def test_number_of_heads_out_of_range(text):
+    with pytest.raises(UserError, match="give 1 to 10"):
+        parse_num_heads(text, GEOMETRY)
+
+
+def test_head_mask_round_trip(tmp_path):
+    scores = torch.rand(2, 5)
+    heads = HeadMask("m", GEOMETRY, "scale", scores, keep_top(scores, 4))
+    heads.save(tmp_path)
+    loaded = HeadMask.load(tmp_path / "head_mask.safetensors", "m", GEOMETRY)
+    assert loaded.scores.equal(scores)
+    assert loaded.mask.equal(heads.mask)
+    from_list = HeadMask.load(tmp_path / "head_mask.json", "m", GEOMETRY)
+    assert from_list.mask.equal(heads.mask)
+
+
+def test_offsets_state_their_site(tmp_path):
+    mask = keep_top(torch.rand(2, 5), 2)
+    Offsets("m", GEOMETRY, torch.randn(2, 5, 3) * mask[..., None], mask).save(tmp_path)
+    with safe_open(tmp_path / "offsets.safetensors", framework="pt") as content:
+        about = content.metadata()
+    stated = {"module": "o_proj", "side": "input", "positions": "all", "head_dim": "3", "model_id": "m"}
+    assert stated.items() <= about.items()
+
+
+def test_offsets_outside_their_mask_are_refused(tmp_path):
+    Offsets("m", GEOMETRY, torch.ones(2, 5, 3), keep_top(torch.rand(2, 5), 2)).save(tmp_path)
+    with pytest.raises(UserError, match="does not match its own head mask"):
+        Offsets.load(tmp_path / "offsets.safetensors", GEOMETRY)
+
+
+def _finish(path, **facts):
+    with start_run(path, "evaluate", CompareConfig()) as run:
+        run.record(**facts)
+
+
+def test_latest_is_the_newest_finished_run_with_the_same_facts(tmp_path):
+    for name, seed in (("c", 1), ("a", 1), ("b", 2)):
+        _finish(tmp_path / "evaluate" / name, seed=seed)
+    unfinished = tmp_path / "evaluate" / "d"
+    unfinished.mkdir()
+    write_json(unfinished / "manifest.json", {"status": "interrupted", "seed": 1, "ended_at": "9999"})
+    assert find_latest(tmp_path, "evaluate", {"seed": 1}).name == "a"
+    with pytest.raises(UserError, match="no finished evaluate run with seed 3"):
+        find_latest(tmp_path, "evaluate", {"seed": 3})
+
+
+def test_a_failed_run_is_marked_and_not_taken(tmp_path):
+    def fail():
+        with start_run(tmp_path / "x", "evaluate", CompareConfig()):
+            raise RunError("out of luck")
+
+    with pytest.raises(RunError):
+        fail()
+    assert json.loads((tmp_path / "x" / "manifest.json").read_text())["error"] == "out of luck"
+    with pytest.raises(UserError, match="ended as 'failed'"):
+        read_manifest(tmp_path / "x")
+
+
+def test_config_hash_ignores_where_runs_go(tmp_path):
+    for name, config in (
+        ("a", CompareConfig(runs_dir="x")),
+        ("b", CompareConfig(runs_dir="y")),
+        ("c", CompareConfig(seed=1)),
+    ):
+        with start_run(tmp_path / name, "compare", config):
+            pass
+    hashes = [read_manifest(tmp_path / name)["config_hash"] for name in "abc"]
+    assert hashes[0] == hashes[1] != hashes[2]

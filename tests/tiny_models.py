@@ -1,0 +1,66 @@
+"""Tiny random models of many decoder families, and a tokenizer made on the spot."""
+
+import torch
+import transformers as t
+from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
+
+from lofit_cli.models.heads import find_geometry
+from lofit_cli.models.logprobs import LanguageModel
+
+VOCABULARY = 300
+SHAPE = {"vocab_size": VOCABULARY, "hidden_size": 32, "num_hidden_layers": 3, "num_attention_heads": 4}
+GROUPED = {**SHAPE, "intermediate_size": 48, "num_key_value_heads": 2, "max_position_embeddings": 512}
+WIDE = {**GROUPED, "head_dim": 12}
+FAMILIES = {
+    "llama": (t.LlamaConfig, GROUPED),
+    "mistral": (t.MistralConfig, {**WIDE, "sliding_window": None}),
+    "qwen2": (t.Qwen2Config, GROUPED),
+    "qwen3": (t.Qwen3Config, WIDE),
+    "gemma2": (t.Gemma2Config, WIDE),
+    "gemma3": (t.Gemma3TextConfig, WIDE),
+    "phi3": (t.Phi3Config, {**GROUPED, "pad_token_id": 0}),
+    "gpt2": (t.GPT2Config, {"vocab_size": VOCABULARY, "n_embd": 32, "n_layer": 3, "n_head": 4, "n_positions": 512}),
+    "gpt_neox": (t.GPTNeoXConfig, {**SHAPE, "intermediate_size": 48, "max_position_embeddings": 512}),
+    "opt": (t.OPTConfig, {**SHAPE, "ffn_dim": 48, "word_embed_proj_dim": 32, "max_position_embeddings": 512}),
+    "olmo2": (t.Olmo2Config, GROUPED),
+}
+OTHERS = {
+    "bloom": (t.BloomConfig, {"vocab_size": VOCABULARY, "hidden_size": 32, "n_layer": 3, "n_head": 4}),
+    "mamba": (t.MambaConfig, {"vocab_size": VOCABULARY, "hidden_size": 32, "num_hidden_layers": 3, "state_size": 4}),
+    "gpt2_of_2_layers": (t.GPT2Config, {**FAMILIES["gpt2"][1], "n_layer": 2}),
+}
+
+
+def build_model(family, **changes):
+    """Return a model whose weights are large enough that a wrong mask or position shows in its logits."""
+    config_class, settings = (FAMILIES | OTHERS)[family]
+    config = config_class(**{**settings, **changes})
+    for name in ("initializer_range", "init_std"):
+        if hasattr(config, name):
+            setattr(config, name, 0.25)
+    torch.manual_seed(0)
+    return t.AutoModelForCausalLM.from_config(config).eval().requires_grad_(False)
+
+
+def build_tokenizer():
+    """Return a byte-level BPE tokenizer whose merges include ':N', across the boundary of `A:` and `No`."""
+    tokenizer = Tokenizer(models.BPE())
+    tokenizer.pre_tokenizer = pre_tokenizers.Sequence([pre_tokenizers.ByteLevel(False, use_regex=False)])
+    tokenizer.decoder = decoders.ByteLevel()
+    alphabet = pre_tokenizers.ByteLevel.alphabet()
+    trainer = trainers.BpeTrainer(vocab_size=290, initial_alphabet=alphabet, special_tokens=["<eos>"])
+    tokenizer.train_from_iterator([":N:N:N:N the the the number answer"], trainer)
+    return t.PreTrainedTokenizerFast(tokenizer_object=tokenizer, eos_token="<eos>", pad_token="<eos>")
+
+
+def build_language_model(family, can_pack=True, max_row_tokens=64, **changes):
+    """Return a tiny model with its heads found, scored in packed rows or in padded batches."""
+    model = build_model(family, **changes)
+    geometry, projections = find_geometry(model)
+    return LanguageModel(family, model, build_tokenizer(), geometry, projections, can_pack, max_row_tokens)
+
+
+def random_values(geometry, seed, size=0.3):
+    """Return random numbers in the shape of all head activations."""
+    shape = (geometry.num_layers, geometry.num_heads, geometry.head_dim)
+    return size * torch.randn(shape, generator=torch.Generator().manual_seed(seed))
