@@ -1,6 +1,7 @@
 """Runs a stage under Hydra, once or as a sweep; the only file that knows both command lines."""
 
 import copy
+import errno
 import importlib
 import os
 import re
@@ -21,10 +22,11 @@ from omegaconf import DictConfig, OmegaConf, open_dict
 from omegaconf.errors import OmegaConfBaseException
 
 from lofit_cli.artifacts.run_dir import refuse_finished, start_run
-from lofit_cli.errors import UserError, did_you_mean
+from lofit_cli.errors import RunError, UserError, did_you_mean
 from lofit_cli.schema import STAGE_CONFIGS
 
 HYDRA_VERSION_BASE = "1.3"
+UNWRITABLE = (errno.EACCES, errno.EDQUOT, errno.EFBIG, errno.ENOENT, errno.ENOSPC, errno.ENOTDIR, errno.EROFS)
 
 
 def run_stage(stage: str, overrides: list[str], multirun: bool, config_dir: str | None) -> None:
@@ -45,8 +47,11 @@ def run_stage(stage: str, overrides: list[str], multirun: bool, config_dir: str 
         *(["--config-dir", config_dir] if config_dir else []),
     ]
     failures: list[UserError] = []
-    with _hydra_arguments([stage, *arguments]):
-        hydra.main(str(conf_dir()), stage, HYDRA_VERSION_BASE)(_job(stage, failures))()
+    try:
+        with _hydra_arguments([stage, *arguments]):
+            hydra.main(str(conf_dir()), stage, HYDRA_VERSION_BASE)(_job(stage, failures))()
+    except OSError as error:
+        raise _for_people(error)
     if failures:
         raise failures[0]
 
@@ -77,12 +82,25 @@ def _job(stage: str, failures: list[UserError]) -> Callable[[DictConfig], None]:
             with start_run(run_dir, stage, settings) as run:
                 function(settings, run)
             say(f"run directory: {os.path.relpath(run_dir)}")
-        except UserError as error:
-            failures.append(error)
+        except (UserError, OSError, RuntimeError) as error:
+            failures.append(_for_people(error))
             if HydraConfig.get().mode == hydra.types.RunMode.MULTIRUN:
-                say(f"{os.path.relpath(run_dir)} failed: {error}")
+                say(f"{os.path.relpath(run_dir)} failed: {failures[-1]}")
 
     return job
+
+
+def _for_people(error: Exception) -> UserError:
+    """Return an error that a person can mend as one sentence; raise any other again."""
+    if isinstance(error, UserError):
+        return error
+    if isinstance(error, OSError) and error.errno in UNWRITABLE:
+        return RunError(
+            f"could not write {error.filename}: {error.strerror}; free some space or choose another runs_dir"
+        )
+    if isinstance(error, RuntimeError) and "memory" in str(error):
+        return RunError("the device ran out of memory; lower model.max_row_tokens or set model.dtype=bfloat16")
+    raise error
 
 
 def _register_schemas() -> None:

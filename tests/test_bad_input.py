@@ -229,6 +229,21 @@ def test_no_disk_space(workplace, model_dir):
     assert "Traceback" not in said
 
 
+def test_runs_dir_that_cannot_be_written(lofit):
+    Path("file").write_text("")
+    refused(lofit(*SELECT, "selector=random", "runs_dir=file"), "could not write", exit_code=1)
+
+
+def test_no_memory(lofit, monkeypatch):
+    def run_out(*args):
+        raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2.00 GiB.")
+
+    monkeypatch.setattr("lofit_cli.stages.evaluate.measure_split", run_out)
+    result = lofit("evaluate", "intervention=none", "hydra.run.dir=runs/x")
+    refused(result, "lower model.max_row_tokens", exit_code=1)
+    assert json.loads(Path("runs/x/manifest.json").read_text())["status"] == "failed"
+
+
 def test_a_sweep_goes_on_after_a_point_that_fails(lofit):
     result = lofit("evaluate", "-m", "intervention=runs/nowhere,none")
     assert result.exit_code == 2

@@ -34,7 +34,9 @@ def load_model(config: ModelConfig) -> LanguageModel:
     transformers_logging.disable_progress_bar()
     source = str(embedded_model_dir(config.id)) if config.id in EMBEDDED_MODELS else config.id
     if source == config.id and "/" not in source and not Path(source).exists():
-        raise UserError(f"model.id={source} is neither a folder nor a Hub id (owner/name); {did_you_mean(source, EMBEDDED_MODELS)}")
+        raise UserError(
+            f"model.id={source} is neither a folder nor a Hub id (owner/name); {did_you_mean(source, EMBEDDED_MODELS)}"
+        )
     device = _device(config.device)
     options: dict[str, Any] = {"revision": config.revision} if source == config.id and config.revision else {}
     try:
