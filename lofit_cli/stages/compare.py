@@ -6,8 +6,9 @@ from pathlib import Path
 from typing import Any
 
 from lofit_cli.analysis.statistics import Interval, PairedDifference, compare_paired, mean_interval
+from lofit_cli.artifacts.files import read_json
 from lofit_cli.artifacts.predictions import read_metric_columns
-from lofit_cli.artifacts.run_dir import RunDir, read_manifest
+from lofit_cli.artifacts.run_dir import MANIFEST, RunDir, read_manifest
 from lofit_cli.errors import UserError
 from lofit_cli.report.comparison import ComparedMetric, ComparedRun, write_comparison
 from lofit_cli.schema import CompareConfig
@@ -44,19 +45,23 @@ def compare(config: CompareConfig, run: RunDir) -> list[ComparedRun]:
 
 
 def _find_runs(config: CompareConfig) -> list[Path]:
-    """Expand directories and globs, in order and without repeats; by default all finished evaluate runs."""
-    patterns = config.runs or [f"{glob.escape(config.runs_dir)}/evaluate/*"]
+    """Expand directories and globs, in order and without repeats; a glob takes only finished evaluate runs."""
     found: list[Path] = []
-    for pattern in patterns:
-        matches = [Path(pattern)] if Path(pattern).is_dir() else sorted(map(Path, glob.glob(pattern)))
+    for pattern in config.runs or [f"{glob.escape(config.runs_dir)}/evaluate/*"]:
+        matches = [Path(pattern)]
+        if not matches[0].is_dir():
+            matches = [path for path in map(Path, sorted(glob.glob(pattern))) if _is_finished_evaluation(path)]
         if not matches:
-            raise UserError(f"runs: nothing matches {pattern}; name evaluate run directories or a glob of them")
-        if len(matches) > 1 or not Path(pattern).is_dir():
-            matches = [path for path in matches if (path / "manifest.json").exists()]
+            raise UserError(f"runs: nothing matches {pattern}; name finished evaluate runs, or run `lofit evaluate`")
         found.extend(matches)
-    if len(set(found)) < 1:
-        raise UserError("runs: no finished evaluate run to compare; run `lofit evaluate` first")
     return list(dict.fromkeys(found))
+
+
+def _is_finished_evaluation(path: Path) -> bool:
+    if not (path / MANIFEST).exists():
+        return False
+    manifest = read_json(path / MANIFEST)
+    return bool(manifest["stage"] == "evaluate" and manifest["status"] == "finished")
 
 
 def _read(path: Path) -> _Evaluation:

@@ -177,3 +177,11 @@ def test_another_protocol_gives_other_scores(lofit):
     ok(lofit("evaluate", "-m", "intervention=none", "eval.protocol=iti,lm_eval"))
     scores = [pq.read_table(f)["log_probs"].to_pylist() for f in Path("runs/evaluate").glob("*/predictions.parquet")]
     assert scores[0] != scores[1]
+
+
+def test_compare_takes_the_evaluations_that_a_glob_matches(lofit):
+    ok(lofit("select-heads", "selector=random", "hydra.run.dir=runs/mine/heads"))
+    ok(lofit("evaluate", "intervention=none", "hydra.run.dir=runs/mine/none"))
+    Path("runs/mine/unfinished").mkdir()
+    ok(lofit("compare", "runs=[runs/mine/*]"))
+    assert manifest(only_run("compare"))["runs"] == ["runs/mine/none"]
