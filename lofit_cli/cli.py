@@ -2,6 +2,7 @@
 
 import signal
 import sys
+import time
 from typing import Annotated
 
 import typer
@@ -20,6 +21,8 @@ Overrides = Annotated[list[str] | None, typer.Argument(metavar="KEY=VALUE", help
 Multirun = Annotated[bool, typer.Option("--multirun", "-m", help="Run every combination of comma-separated values.")]
 PrintConfig = Annotated[bool, typer.Option("--cfg", help="Print the composed config and stop.")]
 ConfigDir = Annotated[str | None, typer.Option("--config-dir", help="A folder with more config files.")]
+
+PATIENCE_SECONDS = 1.0
 
 
 @app.callback(invoke_without_command=True)
@@ -75,22 +78,47 @@ def compare(
 
 
 def _run(stage: str, overrides: list[str] | None, multirun: bool, print_config: bool, config_dir: str | None) -> None:
+    asked_to_stop = _stop_on_signals()
+    try:
+        _run_stage(stage, overrides or [], multirun, print_config, config_dir)
+    except BaseException:
+        # Stopped while importing, a library may turn the interrupt into an error of its own.
+        if not asked_to_stop:
+            raise
+        typer.echo("lofit: interrupted; what was written is kept in the run directory", err=True)
+        sys.exit(130)
+
+
+def _run_stage(stage: str, overrides: list[str], multirun: bool, print_config: bool, config_dir: str | None) -> None:
     from lofit_cli.errors import UserError
     from lofit_cli.hydra_app import compose_yaml, run_stage
 
-    # A job scheduler's SIGTERM is a Ctrl-C: the run is marked and what it wrote is kept.
-    signal.signal(signal.SIGTERM, signal.default_int_handler)
     try:
         if print_config:
-            typer.echo(compose_yaml(stage, overrides or [], config_dir), nl=False)
+            typer.echo(compose_yaml(stage, overrides, config_dir), nl=False)
         else:
-            run_stage(stage, overrides or [], multirun, config_dir)
+            run_stage(stage, overrides, multirun, config_dir)
     except UserError as error:
         typer.echo(f"lofit: {error}", err=True)
         sys.exit(error.exit_code)
-    except KeyboardInterrupt:
-        typer.echo("lofit: interrupted; what was written is kept in the run directory", err=True)
-        sys.exit(130)
+
+
+def _stop_on_signals() -> list[float]:
+    """Make Ctrl-C, a job scheduler's SIGTERM and a lost terminal's SIGHUP stop the run; return when that was asked for.
+
+    Asking again at once changes nothing, so that an impatient second Ctrl-C does not cut off the writing of the state.
+    """
+    asked: list[float] = []
+
+    def stop(number: int, frame: object) -> None:
+        asked.append(time.monotonic())
+        if len(asked) == 1 or asked[-1] - asked[-2] > PATIENCE_SECONDS:
+            raise KeyboardInterrupt
+
+    for name in ("SIGINT", "SIGTERM", "SIGHUP"):
+        if hasattr(signal, name):
+            signal.signal(getattr(signal, name), stop)
+    return asked
 
 
 if __name__ == "__main__":

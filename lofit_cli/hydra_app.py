@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import hydra
+import yaml
 from hydra._internal.core_plugins.basic_sweeper import BasicSweeper
 from hydra.core.config_store import ConfigStore
 from hydra.core.global_hydra import GlobalHydra
@@ -21,7 +22,7 @@ from hydra.errors import HydraException, MissingConfigException, OverrideParseEx
 from omegaconf import DictConfig, OmegaConf, open_dict
 from omegaconf.errors import OmegaConfBaseException
 
-from lofit_cli.artifacts.run_dir import refuse_finished, start_run
+from lofit_cli.artifacts.run_dir import make_way, start_run
 from lofit_cli.errors import RunError, UserError, did_you_mean
 from lofit_cli.schema import STAGE_CONFIGS
 
@@ -36,11 +37,10 @@ def run_stage(stage: str, overrides: list[str], multirun: bool, config_dir: str 
         UserError: an override can't be used (nothing has run then), or a stage failed.
     """
     _register_schemas()
-    for point in _points(overrides, multirun):
+    for number, point in enumerate(_points(overrides, multirun)):
         config = _compose(stage, point, config_dir)
         _to_dataclass(config)
-        if not multirun:
-            refuse_finished(Path(config.hydra.run.dir))
+        make_way(_run_dir(config, number if multirun else None))
     arguments = [
         *overrides,
         *(["--multirun"] if multirun else []),
@@ -59,7 +59,10 @@ def run_stage(stage: str, overrides: list[str], multirun: bool, config_dir: str 
 def compose_yaml(stage: str, overrides: list[str], config_dir: str | None) -> str:
     """Return the config that a run would use, as YAML."""
     _register_schemas()
-    return OmegaConf.to_yaml(_without_hydra(_compose(stage, overrides, config_dir)))
+    config = _compose(stage, overrides, config_dir)
+    if not OmegaConf.missing_keys(_without_hydra(config)):
+        _to_dataclass(config)
+    return OmegaConf.to_yaml(_without_hydra(config))
 
 
 def conf_dir() -> Path:
@@ -71,13 +74,12 @@ def conf_dir() -> Path:
 
 def _job(stage: str, failures: list[UserError]) -> Callable[[DictConfig], None]:
     """Return the function that Hydra calls for each point; a point that fails does not stop a sweep."""
+    function = getattr(importlib.import_module(f"lofit_cli.stages.{stage}"), stage)
+    from lofit_cli.report.progress import say
 
     def job(config: DictConfig) -> None:
         settings = _to_dataclass(config)
         run_dir = Path(HydraConfig.get().runtime.output_dir)
-        function = getattr(importlib.import_module(f"lofit_cli.stages.{stage}"), stage)
-        from lofit_cli.report.progress import say
-
         try:
             with start_run(run_dir, stage, settings) as run:
                 function(settings, run)
@@ -121,33 +123,64 @@ def _points(overrides: list[str], multirun: bool) -> list[list[str]]:
     return [list(point) for batch in batches for point in batch]
 
 
+def _run_dir(config: DictConfig, number: int | None) -> Path:
+    """Return where a run, or the numbered point of a sweep, will write."""
+    if number is None:
+        return Path(config.hydra.run.dir)
+    with open_dict(config):
+        config.hydra.job.num = number
+    return Path(config.hydra.sweep.dir) / str(config.hydra.sweep.subdir)
+
+
 def _compose(stage: str, overrides: list[str], config_dir: str | None) -> DictConfig:
     """Compose a config with Hydra's own node, turning Hydra's errors into one sentence."""
-    search = [f"hydra.searchpath=[file://{Path(config_dir).resolve()}]"] if config_dir else []
     if config_dir and not Path(config_dir).is_dir():
         raise UserError(f"--config-dir {config_dir} is not a folder")
+    search = [_quoted("hydra.searchpath", f"file://{Path(config_dir).resolve()}")] if config_dir else []
     GlobalHydra.instance().clear()
     with hydra.initialize_config_dir(str(conf_dir()), version_base=HYDRA_VERSION_BASE):
         base = hydra.compose(stage)
-        try:
+        with _explained(base, overrides):
             for override in OverridesParser.create().parse_overrides(overrides):
                 if override.is_add():
                     raise UserError(f"unknown key '{override.key_or_group}'; {_allowed(base, override.key_or_group)}")
-            return hydra.compose(stage, [*search, *overrides], return_hydra_config=True)
-        except OverrideParseException as error:
-            raise UserError(_unparsable(error))
-        except MissingConfigException as error:
-            raise UserError(_unknown_option(error, overrides))
-        except (HydraException, OmegaConfBaseException) as error:
-            raise UserError(_explain(error, base))
+            config = hydra.compose(stage, [*search, *overrides], return_hydra_config=True)
+            for key in ("run.dir", "sweep.dir"):
+                if not OmegaConf.select(config.hydra, key):
+                    raise UserError(f"hydra.{key}= is empty; give it a folder, or leave it out for the default")
+            return config
+
+
+def _quoted(key: str, path: str) -> str:
+    """Return an override that sets a list of one path, whatever characters that has."""
+    escaped = path.replace("'", "\\'")
+    return f"{key}=['{escaped}']"
 
 
 def _to_dataclass(config: DictConfig) -> Any:
     """Return a stage's dataclass, its values checked; all missing keys are named at once."""
     settings = _without_hydra(config)
-    if missing := sorted(OmegaConf.missing_keys(settings)):
-        raise UserError(f"{', '.join(map(str, missing))} must be set; add {missing[0]}=... to the command")
-    return OmegaConf.to_object(settings)
+    with _explained(settings, []):
+        if missing := sorted(OmegaConf.missing_keys(settings)):
+            raise UserError(f"{', '.join(map(str, missing))} must be set; add {missing[0]}=... to the command")
+        return OmegaConf.to_object(settings)
+
+
+@contextmanager
+def _explained(base: DictConfig, overrides: list[str]) -> Iterator[None]:
+    """Turn what goes wrong in reading and composing configs into one sentence."""
+    try:
+        yield
+    except OverrideParseException as error:
+        raise UserError(_unparsable(error))
+    except MissingConfigException as error:
+        raise UserError(_unknown_option(error, overrides))
+    except (HydraException, OmegaConfBaseException) as error:
+        raise UserError(_explain(error, base))
+    except (yaml.YAMLError, UnicodeDecodeError) as error:
+        raise UserError(f"a YAML file of --config-dir could not be read ({' '.join(str(error).split())}); mend it")
+    except ValueError as error:
+        raise UserError(f"{_one_sentence(error)}; give each config group the name of an option, or leave it out")
 
 
 def _without_hydra(config: DictConfig) -> DictConfig:
@@ -172,13 +205,19 @@ def _unparsable(error: OverrideParseException) -> str:
 
 def _explain(error: Exception, base: DictConfig) -> str:
     text = str(error.__cause__ or error)
-    if found := re.search(r"Could not override '([^']+)'", str(error)):
-        if "could not be converted" in text or "Cannot" in text or "not supported" in text:
-            return f"{found[1]}: {_one_sentence(error.__cause__ or error)}"
-        return f"unknown key '{found[1]}'; {_allowed(base, found[1])}"
-    if found := re.search(r"full_key: (\S+)", text):
-        return f"{found[1]}: {_one_sentence(error.__cause__ or error)}"
-    return _one_sentence(error)
+    named = re.search(r"full_key: (\S+)", text) or re.search(r"Could not override '([^']+)'", str(error))
+    where = f" ({found[0]})" if (found := re.search(r"In '[^']+'", str(error))) else ""
+    if named is None:
+        hint = "; add -m to run a sweep" if "Ambiguous value" in text else ""
+        return _one_sentence(error) + hint
+    key = named[1]
+    if "not Optional" in text:
+        return f"{key}=null is not allowed{where}; give it a value, or leave it out for the default"
+    if "is not a ListConfig" in text:
+        return f"{key} takes a list{where}; write '{key}=[...]', in quotes"
+    if "could not be converted" in text or "Cannot" in text or "not supported" in text or "Interpolation" in text:
+        return f"{key}: {_one_sentence(error.__cause__ or error)}{where}"
+    return f"unknown key '{key}'{where}; {_allowed(base, key)}"
 
 
 def _allowed(base: DictConfig, key: str) -> str:

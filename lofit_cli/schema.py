@@ -3,6 +3,7 @@
 `__post_init__` runs when a composed config becomes its dataclass, so a wrong value is refused before any work starts.
 """
 
+import sys
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -10,20 +11,30 @@ from omegaconf import MISSING
 
 from lofit_cli.errors import UserError, did_you_mean
 
+MAX_SEED = 2**32 - 1
+MAX_RESAMPLES = 1_000_000
+
 
 def _one_of(key: str, value: str, allowed: tuple[str, ...]) -> None:
     if value not in allowed:
         raise UserError(f"{key}={value} is not known; {did_you_mean(value, allowed)}")
 
 
-def _at_least(key: str, value: float, least: float) -> None:
-    if not value >= least:
-        raise UserError(f"{key}={value} is too small; it must be {least} or more")
+def _within(key: str, value: float, least: float, most: float = sys.float_info.max) -> None:
+    if not least <= value <= most:
+        limit = f"{least} or more" if most == sys.float_info.max else f"{least} to {most}"
+        raise UserError(f"{key}={value} is not allowed; it must be {limit}")
 
 
 def _above_zero(key: str, value: float) -> None:
-    if not value > 0:
-        raise UserError(f"{key}={value} is not allowed; it must be above 0")
+    if not 0 < value <= sys.float_info.max:
+        raise UserError(f"{key}={value} is not allowed; it must be a number above 0")
+
+
+def _not_empty(**values: str | None) -> None:
+    for key, value in values.items():
+        if value is not None and not value.strip():
+            raise UserError(f"{key}= is empty; give it a value, or leave it out for the default")
 
 
 @dataclass
@@ -39,7 +50,7 @@ class ModelConfig:
     def __post_init__(self) -> None:
         _one_of("model.dtype", self.dtype, ("float32", "bfloat16", "float16"))
         if self.max_row_tokens is not None:
-            _at_least("model.max_row_tokens", self.max_row_tokens, 1)
+            _within("model.max_row_tokens", self.max_row_tokens, 1)
 
 
 @dataclass
@@ -93,9 +104,9 @@ class TrainerConfig:
     def __post_init__(self) -> None:
         _one_of("trainer.keep", self.keep, ("last", "best"))
         for key in ("num_epochs", "batch_size"):
-            _at_least(f"trainer.{key}", getattr(self, key), 1)
+            _within(f"trainer.{key}", getattr(self, key), 1)
         for key in ("l1", "init_std", "weight_decay"):
-            _at_least(f"trainer.{key}", getattr(self, key), 0)
+            _within(f"trainer.{key}", getattr(self, key), 0)
         for key in ("learning_rate", "beta", "max_grad_norm"):
             _above_zero(f"trainer.{key}", getattr(self, key))
 
@@ -125,6 +136,10 @@ class SelectHeadsConfig:
     seed: int = 42
     runs_dir: str = "runs"
 
+    def __post_init__(self) -> None:
+        _within("seed", self.seed, 0, MAX_SEED)
+        _not_empty(runs_dir=self.runs_dir)
+
 
 @dataclass
 class TrainOffsetsConfig:
@@ -140,6 +155,10 @@ class TrainOffsetsConfig:
     seed: int = 42
     runs_dir: str = "runs"
 
+    def __post_init__(self) -> None:
+        _within("seed", self.seed, 0, MAX_SEED)
+        _not_empty(head_mask=self.head_mask, num_heads=self.num_heads, runs_dir=self.runs_dir)
+
 
 @dataclass
 class EvaluateConfig:
@@ -151,6 +170,10 @@ class EvaluateConfig:
     intervention: str = "latest"
     seed: int = 42
     runs_dir: str = "runs"
+
+    def __post_init__(self) -> None:
+        _within("seed", self.seed, 0, MAX_SEED)
+        _not_empty(intervention=self.intervention, runs_dir=self.runs_dir)
 
 
 @dataclass
@@ -164,7 +187,11 @@ class CompareConfig:
     runs_dir: str = "runs"
 
     def __post_init__(self) -> None:
-        _at_least("num_resamples", self.num_resamples, 100)
+        _within("seed", self.seed, 0, MAX_SEED)
+        _not_empty(baseline=self.baseline, runs_dir=self.runs_dir)
+        _within("num_resamples", self.num_resamples, 100, MAX_RESAMPLES)
+        for run in self.runs:
+            _not_empty(runs=run)
 
 
 StageConfig = SelectHeadsConfig | TrainOffsetsConfig | EvaluateConfig | CompareConfig

@@ -48,7 +48,7 @@ def main(
         packed = [value for item in score_answers(lm, items) for value in item]
         end = time.perf_counter()
         gap = max(abs(a - b) for a, b in zip(plain, packed, strict=True))
-        print(
+        typer.echo(
             f"run {repeat + 1}: {len(items)} questions, {len(plain)} answers, {lm.model.dtype}: "
             f"one by one {middle - start:.1f} s, packed {end - middle:.1f} s, "
             f"{(middle - start) / (end - middle):.1f} times faster, largest difference {gap:.1e}"

@@ -61,7 +61,7 @@ def main(
         packed_loss = epoch(lm, items, scale)
         end = time.perf_counter()
         gap = float((scale.grad - plain_gradient).norm() / plain_gradient.norm())
-        print(
+        typer.echo(
             f"run {repeat + 1}: {len(items)} pairs, {lm.model.dtype}: padded {middle - start:.1f} s, "
             f"packed {end - middle:.1f} s, {(middle - start) / (end - middle):.2f} times faster, "
             f"loss differs by {abs(plain_loss - packed_loss):.1e}, gradient by {gap:.1e} of its norm"

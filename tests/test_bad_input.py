@@ -34,7 +34,28 @@ USAGE_ERRORS = {
     "unknown protocol": (("evaluate", "eval.protocol=itti"), "did you mean 'iti'?"),
     "unknown dtype": (("evaluate", "model.dtype=float23"), "did you mean 'float32'?"),
     "unknown device": (("evaluate", "intervention=none", "model.device=gpu"), "model.device=gpu is not there"),
-    "value too small": (("select-heads", "trainer.batch_size=0"), "trainer.batch_size=0 is too small"),
+    "value too small": (
+        ("select-heads", "trainer.batch_size=0"),
+        "trainer.batch_size=0 is not allowed; it must be 1 or more",
+    ),
+    "rate that is not finite": (("select-heads", "trainer.learning_rate=inf"), "must be a number above 0"),
+    "penalty that is not finite": (("select-heads", "trainer.l1=inf"), "trainer.l1=inf is not allowed"),
+    "negative seed": (("compare", "seed=-1"), "seed=-1 is not allowed; it must be 0 to 4294967295"),
+    "huge seed": (("select-heads", "-m", "seed=1,99999999999999999999"), "seed=99999999999999999999 is not allowed"),
+    "too many resamples": (("compare", "num_resamples=1000000000"), "it must be 100 to 1000000"),
+    "null value": (("select-heads", "seed=null"), "seed=null is not allowed; give it a value"),
+    "null group": (("select-heads", "selector=null"), "give each config group the name of an option"),
+    "several values without -m": (("select-heads", "seed=1,2"), "add -m to run a sweep"),
+    "not a list": (("compare", "runs=runs"), "write 'runs=[...]'"),
+    "broken interpolation": (("select-heads", "runs_dir=${nowhere}"), "Interpolation key 'nowhere' not found"),
+    "empty runs folder": (("select-heads", "runs_dir="), "runs_dir= is empty"),
+    "empty run directory": (("select-heads", "hydra.run.dir="), "hydra.run.dir= is empty"),
+    "empty intervention": (("evaluate", "intervention="), "intervention= is empty"),
+    "empty run": (("compare", 'runs=[""]'), "runs= is empty"),
+    "bad value shown": (("evaluate", "--cfg", "eval.protocol=itti"), "did you mean 'iti'?"),
+    "data folder that is not used": (("select-heads", "task=misconceptions"), "add task=truthfulqa"),
+    "revision of a folder": (("select-heads", "model.revision=main"), "is for a model from the Hub"),
+    "unusable device": (("evaluate", "intervention=none", "model.device=meta"), "model.device=meta is not there"),
     "no place for the question": (("select-heads", "task.train_prompt=Q:"), "no place for {question}"),
     "one bad point of a sweep": (("select-heads", "-m", "seed=1,x"), "seed: Value 'x'"),
     "missing model id": (("select-heads", "model=hub", "model.id=???"), "model.id must be set"),
@@ -139,7 +160,7 @@ def test_foreign_safetensors(lofit):
     refused(lofit("train-offsets", "head_mask=foreign.safetensors"), "is not a head_mask file of lofit")
 
 
-@pytest.mark.parametrize("content", ["[[9, 9]]", "[[-1, 0]]", '{"heads": 3}', "[1]", "nothing"])
+@pytest.mark.parametrize("content", ["[[9, 9]]", "[[-1, 0]]", '{"heads": 3}', "[1]", "nothing", "[]", "[[0, 0, NaN]]"])
 def test_head_list_that_does_not_fit(lofit, content):
     Path("heads.json").write_text(content)
     refused(lofit("train-offsets", "head_mask=heads.json"), "heads.json")
@@ -167,7 +188,93 @@ def test_offsets_of_another_model(lofit, model_dir):
     arguments = ("train-offsets", "head_mask=heads.json", "trainer.num_epochs=1", "hydra.run.dir=runs/a")
     assert lofit(*arguments).exit_code == 0
     Path("twin").symlink_to(model_dir)
-    refused(lofit("evaluate", "intervention=runs/a", "model.id=./twin"), "was trained on model")
+    assert lofit("evaluate", "intervention=runs/a", "model.id=./twin").exit_code == 0
+    build_model("llama", rms_norm_eps=1e-6, hidden_act="relu", tie_word_embeddings=True).save_pretrained("other")
+    build_tokenizer().save_pretrained("other")
+    refused(lofit("evaluate", "intervention=runs/a", "model.id=./other"), "has other weights")
+
+
+def test_offsets_that_were_trained_on_the_test_questions(lofit):
+    Path("heads.json").write_text("[[0, 1]]")
+    assert lofit("train-offsets", "head_mask=heads.json", *FAST[:1], "hydra.run.dir=runs/a").exit_code == 0
+    Path("data/fold_1_test_seed_42.csv").write_text(Path("data/fold_0_train_seed_42.csv").read_text())
+    for split in ("train", "val"):
+        Path(f"data/fold_1_{split}_seed_42.csv").write_text(Path("data/fold_0_test_seed_42.csv").read_text())
+    common = ("evaluate", "intervention=runs/a", "task.fold=1")
+    refused(lofit(*common), "has learnt from 6 of these 6 test questions")
+    assert lofit(*common, "eval.split=validation").exit_code == 0
+
+
+def test_offsets_on_heads_that_were_selected_on_the_test_questions(lofit):
+    assert lofit(*SELECT, "hydra.run.dir=runs/heads").exit_code == 0
+    write_truthfulqa(Path("data"), fold=1, num_questions={"train": 20, "val": 3, "test": 8})
+    Path("data/fold_1_test_seed_42.csv").write_text(Path("data/fold_0_train_seed_42.csv").read_text())
+    Path("data/fold_1_train_seed_42.csv").write_text(Path("data/fold_0_test_seed_42.csv").read_text())
+    train = ("train-offsets", "task.fold=1", "head_mask=runs/heads", FAST[0], "hydra.run.dir=runs/a")
+    assert lofit(*train).exit_code == 0
+    refused(lofit("evaluate", "intervention=runs/a", "task.fold=1"), "has learnt from 6 of these 6 test questions")
+
+
+@pytest.mark.parametrize(("stage", "key"), [("evaluate", "intervention"), ("train-offsets", "head_mask")])
+def test_run_directory_of_another_stage(lofit, stage, key):
+    assert lofit("evaluate", "intervention=none", "hydra.run.dir=runs/a").exit_code == 0
+    refused(lofit(stage, f"{key}=runs/a"), f"{key}: runs/a holds a run of evaluate; name one of")
+
+
+def test_manifest_that_is_not_ours(lofit):
+    Path("runs/x").mkdir(parents=True)
+    Path("runs/x/manifest.json").write_text("[]")
+    refused(lofit("compare", "runs=[runs/x]"), "is not a manifest of lofit")
+    refused(lofit("compare", "runs=[runs/*]"), "nothing matches")
+
+
+@pytest.mark.parametrize(
+    ("content", "words"),
+    [
+        ("Category,Question\n", "no column 'Best Answer'"),
+        ("Category,Question,Best Answer,Correct Answers,Incorrect Answers\nA,B\n", "line 2: this row has no 'Best"),
+        ("Category,Question,Best Answer,Correct Answers,Incorrect Answers\nA,,,x,y\n", "is empty"),
+        ("Category,Question\xe9", "must be a CSV file in UTF-8"),
+    ],
+)
+def test_csv_file_that_cannot_be_used(lofit, content, words):
+    Path("data/fold_0_train_seed_42.csv").write_bytes(content.encode("latin-1"))
+    refused(lofit(*SELECT), words)
+
+
+@pytest.mark.parametrize(
+    ("content", "words"),
+    [
+        ("# @package _global_\ntrainer:\n  learning_rte: 1\n", "did you mean 'learning_rate'?"),
+        ("# @package _global_\ntrainer: [\n", "could not be read"),
+        ("# @package _global_\nseed: ${nowhere}\n", "Interpolation key 'nowhere' not found"),
+    ],
+)
+def test_config_file_that_cannot_be_used(lofit, content, words):
+    folder = Path("my configs (1), a=b's")
+    (folder / "experiment").mkdir(parents=True)
+    (folder / "experiment" / "mine.yaml").write_text(content)
+    refused(lofit("select-heads", "--config-dir", str(folder), "experiment=mine"), words)
+
+
+def test_prompt_longer_than_the_model_has_positions(lofit):
+    build_model("gpt2", n_positions=64).save_pretrained("short")
+    build_tokenizer().save_pretrained("short")
+    refused(lofit("evaluate", "intervention=none", "model.id=./short"), "has positions for 64 tokens")
+
+
+def test_scores_that_are_not_finite(lofit):
+    model = build_model("llama")
+    model.lm_head.weight[0, 0] = float("nan")
+    model.save_pretrained("broken")
+    build_tokenizer().save_pretrained("broken")
+    refused(lofit("evaluate", "intervention=none", "model.id=./broken"), "are not finite", exit_code=1)
+
+
+def test_one_question_is_too_few_to_compare(lofit):
+    write_truthfulqa(Path("data"), num_questions={"test": 1})
+    assert lofit("evaluate", "intervention=none", "hydra.run.dir=runs/a").exit_code == 0
+    refused(lofit("compare", "runs=[runs/a]"), "scored fewer than 2 questions")
 
 
 def test_runs_that_scored_other_questions_are_not_paired(lofit):
@@ -178,7 +285,7 @@ def test_runs_that_scored_other_questions_are_not_paired(lofit):
 
 def test_compare_takes_evaluate_runs_only(lofit):
     assert lofit(*SELECT, "selector=random", "hydra.run.dir=runs/heads").exit_code == 0
-    refused(lofit("compare", "runs=[runs/heads]"), "is a select_heads run")
+    refused(lofit("compare", "runs=[runs/heads]"), "holds a run of select_heads; name one of evaluate")
 
 
 def test_baseline_that_is_not_compared(lofit):
@@ -201,19 +308,50 @@ def _start(model_dir, *overrides, **options):
     return subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, **options)
 
 
-@pytest.mark.parametrize("sent", [signal.SIGINT, signal.SIGTERM])
+def _wait_for(file, process):
+    while not Path(file).exists():
+        assert process.poll() is None, process.stderr.read()
+        time.sleep(0.02)
+
+
+@pytest.mark.parametrize("sent", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
 def test_an_interrupted_run_is_marked_and_keeps_what_it_wrote(workplace, model_dir, sent):
     process = _start(model_dir, "trainer.num_epochs=100000", "hydra.run.dir=runs/x")
-    while not Path("runs/x/history.jsonl").exists():
-        assert process.poll() is None, process.stderr.read()
-        time.sleep(0.1)
-    process.send_signal(sent)
+    _wait_for("runs/x/history.jsonl", process)
+    for _ in range(3):
+        process.send_signal(sent)
+        time.sleep(0.005)
     _, said = process.communicate(timeout=60)
     assert process.returncode == 130
     assert "interrupted" in said
     assert "Traceback" not in said
     assert json.loads(Path("runs/x/manifest.json").read_text())["status"] == "interrupted"
     assert Path("runs/x/checkpoint.safetensors").exists()
+
+
+def test_a_run_in_an_interrupted_runs_directory_starts_anew_and_keeps_the_old_one(lofit):
+    def interrupt(*args):
+        raise KeyboardInterrupt
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("lofit_cli.stages.select_heads.keep_top", interrupt)
+        lofit(*SELECT, "hydra.run.dir=runs/x")
+    assert lofit(*SELECT, "selector=random", "hydra.run.dir=runs/x").exit_code == 0
+    assert not Path("runs/x/history.jsonl").exists()
+    (old,) = Path("runs").glob("x.interrupted-*")
+    assert (old / "history.jsonl").exists()
+
+
+def test_an_interrupt_while_libraries_load(workplace, model_dir):
+    process = _start(model_dir, "trainer.num_epochs=100000")
+    time.sleep(0.7)
+    # A library that loads may swallow the first one.
+    while process.poll() is None:
+        process.send_signal(signal.SIGINT)
+        time.sleep(1.5)
+    _, said = process.communicate(timeout=60)
+    assert process.returncode == 130, said
+    assert "Traceback" not in said
 
 
 @pytest.mark.skipif(os.name != "posix", reason="limits file sizes to stand in for a full disk")

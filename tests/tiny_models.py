@@ -9,7 +9,7 @@ from lofit_cli.models.logprobs import LanguageModel
 
 VOCABULARY = 300
 SHAPE = {"vocab_size": VOCABULARY, "hidden_size": 32, "num_hidden_layers": 3, "num_attention_heads": 4}
-GROUPED = {**SHAPE, "intermediate_size": 48, "num_key_value_heads": 2, "max_position_embeddings": 512}
+GROUPED = {**SHAPE, "intermediate_size": 48, "num_key_value_heads": 2, "max_position_embeddings": 2048}
 WIDE = {**GROUPED, "head_dim": 12}
 FAMILIES = {
     "llama": (t.LlamaConfig, GROUPED),
@@ -19,13 +19,26 @@ FAMILIES = {
     "gemma2": (t.Gemma2Config, WIDE),
     "gemma3": (t.Gemma3TextConfig, WIDE),
     "phi3": (t.Phi3Config, {**GROUPED, "pad_token_id": 0}),
-    "gpt2": (t.GPT2Config, {"vocab_size": VOCABULARY, "n_embd": 32, "n_layer": 3, "n_head": 4, "n_positions": 512}),
-    "gpt_neox": (t.GPTNeoXConfig, {**SHAPE, "intermediate_size": 48, "max_position_embeddings": 512}),
-    "opt": (t.OPTConfig, {**SHAPE, "ffn_dim": 48, "word_embed_proj_dim": 32, "max_position_embeddings": 512}),
+    "gpt2": (t.GPT2Config, {"vocab_size": VOCABULARY, "n_embd": 32, "n_layer": 3, "n_head": 4, "n_positions": 2048}),
+    "gpt_neox": (t.GPTNeoXConfig, {**SHAPE, "intermediate_size": 48, "max_position_embeddings": 2048}),
+    "opt": (t.OPTConfig, {**SHAPE, "ffn_dim": 48, "word_embed_proj_dim": 32, "max_position_embeddings": 2048}),
     "olmo2": (t.Olmo2Config, GROUPED),
 }
 OTHERS = {
     "bloom": (t.BloomConfig, {"vocab_size": VOCABULARY, "hidden_size": 32, "n_layer": 3, "n_head": 4}),
+    "mpt": (t.MptConfig, {"vocab_size": VOCABULARY, "d_model": 32, "n_layers": 3, "n_heads": 4}),
+    "falcon": (t.FalconConfig, {**SHAPE, "alibi": True}),
+    "gpt_neo": (
+        t.GPTNeoConfig,
+        {
+            "vocab_size": VOCABULARY,
+            "hidden_size": 32,
+            "num_layers": 4,
+            "num_heads": 4,
+            "attention_types": [[["global", "local"], 2]],
+            "window_size": 32,
+        },
+    ),
     "mamba": (t.MambaConfig, {"vocab_size": VOCABULARY, "hidden_size": 32, "num_hidden_layers": 3, "state_size": 4}),
     "gpt2_of_2_layers": (t.GPT2Config, {**FAMILIES["gpt2"][1], "n_layer": 2}),
 }

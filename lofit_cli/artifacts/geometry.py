@@ -22,7 +22,10 @@ class Geometry:
     @classmethod
     def from_metadata(cls, metadata: dict[str, Any]) -> "Geometry":
         """Read the geometry an artifact states."""
-        return cls(*(int(metadata[key]) for key in ("num_layers", "num_heads", "head_dim")))
+        try:
+            return cls(*(int(metadata[key]) for key in ("num_layers", "num_heads", "head_dim")))
+        except (KeyError, ValueError):
+            raise UserError("the file does not state the geometry of its model; make it again with this version")
 
     def metadata(self) -> dict[str, str]:
         """Return the geometry as an artifact states it."""

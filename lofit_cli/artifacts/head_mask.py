@@ -1,5 +1,6 @@
 """Head scores and the mask of the heads kept."""
 
+import math
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -61,9 +62,13 @@ class HeadMask:
             for rank, (layer, head, *score) in enumerate(heads):
                 if layer < 0 or head < 0:
                     raise IndexError
-                scores[layer, head] = float(score[0]) if score else float(-rank)
+                scores[layer, head] = value = float(score[0]) if score else float(-rank)
+                if not math.isfinite(value):
+                    raise ValueError
         except (TypeError, ValueError, IndexError):
             raise UserError(f"head mask {file} is not a JSON list of [layer, head, score] within {geometry}")
+        if not heads:
+            raise UserError(f"head mask {file} lists no head; give it one [layer, head] or more")
         return cls(model_id, geometry, "file", scores, scores > -torch.inf)
 
 

@@ -45,5 +45,5 @@ def read_metric_columns(folder: Path, metrics: list[str]) -> dict[str, list[Any]
     try:
         columns: dict[str, list[Any]] = pq.read_table(file, columns=["question_id", *metrics]).to_pydict()
     except (OSError, pa.ArrowException) as error:
-        raise UserError(f"{file} could not be read ({error}); evaluate the run again")
+        raise UserError(f"{file} could not be read ({str(error).splitlines()[0]}); evaluate the run again")
     return columns

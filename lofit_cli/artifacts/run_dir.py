@@ -3,11 +3,12 @@
 import hashlib
 import json
 import platform
+import re
 import subprocess
 import sys
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import asdict, dataclass, field
 from datetime import UTC, datetime
 from importlib.metadata import PackageNotFoundError, version
@@ -29,6 +30,10 @@ class RunDir:
     stage: str
     facts: dict[str, Any] = field(default_factory=dict)
     _begun: set[str] = field(default_factory=set)
+
+    def has_lines(self, name: str) -> bool:
+        """Return whether this run has written to a JSON-lines file."""
+        return name in self._begun
 
     def record(self, **facts: Any) -> None:
         """Add facts to the manifest."""
@@ -56,7 +61,7 @@ def start_run(path: Path, stage: str, config: Any) -> Iterator[RunDir]:
     Raises:
         UserError: the directory already holds a finished run.
     """
-    refuse_finished(path)
+    make_way(path)
     run = RunDir(path, stage)
     path.mkdir(parents=True, exist_ok=True)
     _reset_peak_memory()
@@ -75,25 +80,42 @@ def start_run(path: Path, stage: str, config: Any) -> Iterator[RunDir]:
         write_json(path / MANIFEST, _manifest(run, status, config, time.perf_counter() - start))
 
 
-def refuse_finished(path: Path) -> None:
-    """Refuse to write into a directory that holds a finished run."""
-    if (path / MANIFEST).exists() and read_json(path / MANIFEST).get("status") == "finished":
-        raise UserError(f"{path} already holds a finished run; choose another hydra.run.dir or remove it")
-
-
-def read_manifest(path: Path) -> dict[str, Any]:
-    """Return a finished run's manifest.
+def make_way(path: Path) -> None:
+    """Move what an unfinished run left in a directory aside, so that a new run can be written there.
 
     Raises:
-        UserError: there is no such directory, or its run never finished.
+        UserError: the directory holds a finished run.
+    """
+    if not (path / MANIFEST).exists():
+        return
+    manifest = _read_any_manifest(path)
+    status = manifest.get("status")
+    if status == "finished":
+        raise UserError(f"{path} already holds a finished run; choose another hydra.run.dir or remove it")
+    path.rename(path.with_name(f"{path.name}.{status}-{datetime.now(UTC):%Y-%m-%d_%H-%M-%S-%f}"))
+
+
+def read_manifest(path: Path, stage: str, key: str) -> dict[str, Any]:
+    """Return the manifest of a stage's finished run.
+
+    Args:
+        key: what the user set to `path`, for the errors.
+
+    Raises:
+        UserError: there is no such directory, its run never finished, or it is another stage's.
     """
     if not path.is_dir():
-        raise UserError(f"run directory {path} does not exist; name one under runs/, or 'latest'")
+        kind = "is a file" if path.exists() else "does not exist"
+        raise UserError(f"{key}: run directory {path} {kind}; name the directory of a finished run of {stage}")
     if not (path / MANIFEST).exists():
-        raise UserError(f"run directory {path} has no {MANIFEST}, so its run did not finish; run it again")
-    manifest: dict[str, Any] = read_json(path / MANIFEST)
+        raise UserError(f"{key}: run directory {path} has no {MANIFEST}, so its run did not finish; run it again")
+    manifest = _read_any_manifest(path)
+    if manifest.get("stage") != stage:
+        raise UserError(f"{key}: {path} holds a run of {manifest.get('stage')}; name one of {stage}")
     if manifest.get("status") != "finished":
-        raise UserError(f"the run in {path} ended as '{manifest.get('status')}'; name a finished one or run it again")
+        raise UserError(
+            f"{key}: the run in {path} ended as '{manifest.get('status')}'; name a finished one or run it again"
+        )
     return manifest
 
 
@@ -105,15 +127,24 @@ def find_latest(runs_dir: Path, stage: str, facts: dict[str, Any]) -> Path:
     """
     found = []
     for file in (runs_dir / stage).glob(f"*/{MANIFEST}"):
-        manifest = read_json(file)
-        if manifest.get("status") == "finished" and all(manifest.get(key) == value for key, value in facts.items()):
-            found.append((manifest["ended_at"], file.parent))
+        # One run's damaged manifest must not stand in the way of the others.
+        with suppress(UserError):
+            manifest = read_manifest(file.parent, stage, "latest")
+            if all(manifest.get(key) == value for key, value in facts.items()):
+                found.append((manifest["ended_at"], file.parent))
     if not found:
         wanted = ", ".join(f"{key} {value}" for key, value in facts.items())
         raise UserError(
             f"no finished {stage} run with {wanted} in {runs_dir / stage}; run it first or name a directory"
         )
     return max(found)[1]
+
+
+def _read_any_manifest(path: Path) -> dict[str, Any]:
+    manifest = read_json(path / MANIFEST)
+    if not isinstance(manifest, dict):
+        raise UserError(f"{path / MANIFEST} is not a manifest of lofit; run the stage again")
+    return manifest
 
 
 def content_hash(content: Any) -> str:
@@ -162,6 +193,10 @@ def _git_state() -> dict[str, Any] | None:
 
 
 def _reset_peak_memory() -> None:
+    """Start the peaks anew, so that the runs of a sweep do not inherit them from one another."""
+    with suppress(OSError):
+        # Linux: see proc(5), clear_refs.
+        Path("/proc/self/clear_refs").write_text("5")
     torch = sys.modules.get("torch")
     if torch and torch.cuda.is_available():
         torch.cuda.reset_peak_memory_stats()
@@ -170,11 +205,14 @@ def _reset_peak_memory() -> None:
 def _peak_memory() -> dict[str, int]:
     """Return peak memory in bytes: of the process, and of the GPU where there is one."""
     memory = {}
-    if sys.platform != "win32":
+    if sys.platform == "linux":
+        peak = re.search(r"VmHWM:\s+(\d+) kB", Path("/proc/self/status").read_text())
+        if peak:
+            memory["peak_memory_bytes"] = int(peak[1]) * 1024
+    elif sys.platform == "darwin":
         import resource
 
-        peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-        memory["peak_memory_bytes"] = peak if sys.platform == "darwin" else peak * 1024
+        memory["peak_memory_bytes"] = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     torch = sys.modules.get("torch")
     if torch and torch.cuda.is_available():
         memory["peak_gpu_memory_bytes"] = torch.cuda.max_memory_allocated()

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from huggingface_hub.utils import logging as hub_logging
 from transformers import AutoConfig, AutoModelForCausalLM, AutoTokenizer, PreTrainedModel
 from transformers.utils import logging as transformers_logging
 
@@ -32,13 +33,16 @@ def load_model(config: ModelConfig) -> LanguageModel:
     """
     transformers_logging.set_verbosity_error()
     transformers_logging.disable_progress_bar()
+    hub_logging.set_verbosity_error()
     source = str(embedded_model_dir(config.id)) if config.id in EMBEDDED_MODELS else config.id
     if source == config.id and "/" not in source and not Path(source).exists():
         raise UserError(
             f"model.id={source} is neither a folder nor a Hub id (owner/name); {did_you_mean(source, EMBEDDED_MODELS)}"
         )
+    if config.revision and (source != config.id or Path(source).is_dir()):
+        raise UserError(f"model.revision={config.revision} is for a model from the Hub; leave it out for {config.id}")
     device = _device(config.device)
-    options: dict[str, Any] = {"revision": config.revision} if source == config.id and config.revision else {}
+    options: dict[str, Any] = {"revision": config.revision} if config.revision else {}
     try:
         AutoConfig.from_pretrained(source, **options)
         tokenizer = AutoTokenizer.from_pretrained(source, use_fast=True, **options)
@@ -90,7 +94,7 @@ def _device(name: str) -> torch.device:
         name = "cuda" if torch.cuda.is_available() else "cpu"
     try:
         device = torch.device(name)
-        torch.empty(0, device=device)
+        torch.empty(1, device=device).item()
     except (RuntimeError, AssertionError):
         raise UserError(f"model.device={name} is not there; allowed: auto, cpu, and cuda where there is a GPU")
     return device

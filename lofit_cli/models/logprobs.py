@@ -1,6 +1,7 @@
 """The one function behind training and scoring: the summed log-probability of answers to prompts."""
 
 import inspect
+import sys
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -11,6 +12,7 @@ from torch.nn.utils.rnn import pad_sequence
 from transformers import DynamicCache, PreTrainedModel, PreTrainedTokenizerBase
 
 from lofit_cli.artifacts.geometry import Geometry
+from lofit_cli.errors import RunError, UserError
 from lofit_cli.models.packing import (
     PackedRow,
     Prompted,
@@ -23,6 +25,12 @@ from lofit_cli.models.packing import (
 
 MIN_CACHED_PREFIX = 16
 """A shared beginning shorter than this many tokens is cheaper to compute again than to keep."""
+
+OUR_WINDOWS = {"sliding_window", "sliding_window_pattern", "use_sliding_window", "max_window_layers"}
+"""Settings of a model's attention windows that our masks follow; a window by another name is not understood."""
+
+LOW_PRECISION_ERROR = 0.15
+"""Nats by which rounding to half precision may move one token's log-probability; a wrong mask moves it further."""
 
 
 @dataclass(frozen=True)
@@ -67,6 +75,22 @@ def answer_logprobs(
     return _sum_scored(logits, row)
 
 
+def tokenize_items(lm: LanguageModel, items: Sequence[Prompted], append_eos: bool = False) -> list[list[TokenSequence]]:
+    """Return, for each item, the token sequences of its answers.
+
+    Raises:
+        UserError: a prompt or an answer has no token, or both together have more than the model has positions.
+    """
+    tokenized = tokenize(lm.tokenizer, items, append_eos)
+    longest = max((len(sequence.tokens) for item in tokenized for sequence in item), default=0)
+    if longest > (most := _max_positions(lm)):
+        raise UserError(
+            f"model '{lm.id}' has positions for {most} tokens and a prompt with its answer has {longest}; "
+            "choose another model or shorten the task's texts"
+        )
+    return tokenized
+
+
 def score_answers(
     lm: LanguageModel, items: Sequence[Prompted], report: Callable[[int], None] = lambda num_items: None
 ) -> list[list[float]]:
@@ -74,15 +98,18 @@ def score_answers(
 
     Args:
         report: called with the number of items done after each forward pass.
+
+    Raises:
+        RunError: a log-probability is not finite.
     """
-    tokenized = tokenize(lm.tokenizer, items)
+    tokenized = tokenize_items(lm, items)
     scores: list[list[float]] = []
     with torch.inference_mode():
         prefix = _shared_prefix(lm, tokenized)
         prefix_length = _length(prefix)
         for group in group_rows(tokenized, lm.max_row_tokens, prefix_length):
             flat = [sequence for item in group for sequence in item]
-            values = iter(answer_logprobs(lm, flat, prefix).tolist())
+            values = iter(_require_finite(answer_logprobs(lm, flat, prefix)).tolist())
             scores.extend([next(values) for _ in item] for item in group)
             report(len(group))
     return scores
@@ -91,19 +118,32 @@ def score_answers(
 def can_pack(lm: LanguageModel) -> bool:
     """Return whether the model scores a packed row as it scores its sequences one by one.
 
-    Some families build their own mask or positions (ALiBi, for example) and can't take ours. Two short trees tell.
+    Some families build their own positions (ALiBi) or their own mask (a local window counted along the row) and can't
+    take ours. Most of them say so; a long row tells the rest.
     """
-    vocabulary = len(lm.tokenizer)
-    first, second = ([(vocabulary // n + 7 * i) % vocabulary for i in range(10)] for n in (2, 3))
-    probe = [TokenSequence(tuple(t), 6) for t in (first, first[:6] + second[:5], second)]
+    settings = lm.model.config.get_text_config(decoder=True).to_dict()
+    foreign_windows = {key.lstrip("_") for key in settings if "window" in key and settings[key]} - OUR_WINDOWS
+    if foreign_windows or "position_ids" not in inspect.signature(lm.model.forward).parameters:
+        return False
+    probe = _probe(len(lm.tokenizer), min(lm.max_row_tokens, _max_positions(lm)))
     with torch.inference_mode():
         try:
             packed = _sum_scored(_row_logits(lm.model, row := pack_row(probe), None), row)
         except (ValueError, TypeError, RuntimeError, IndexError):
             return False
         alone = torch.cat([_padded_logprobs(lm, [sequence]) for sequence in probe])
-    tolerance = 1e-3 if lm.model.dtype == torch.float32 else 0.02 * float(alone.abs().max())
-    return bool((packed - alone).abs().max() < tolerance)
+        rounding = (_padded_logprobs(lm, probe) - alone).abs().max()
+    num_scored = max(len(sequence.tokens) - sequence.start for sequence in probe)
+    floor = 1e-3 if lm.model.dtype == torch.float32 else LOW_PRECISION_ERROR * num_scored**0.5
+    return bool((packed - alone).abs().max() <= floor + 2 * rounding)
+
+
+def _probe(vocabulary: int, num_tokens: int) -> list[TokenSequence]:
+    """Return a short sequence, a long one that fills the row, and one that shares half of the long one's tokens."""
+    length = max(12, num_tokens // 2)
+    long, other = (tuple((vocabulary // n + 7 * i) % vocabulary for i in range(length)) for n in (2, 3))
+    half = length // 2
+    return [TokenSequence(other[:11], 6), TokenSequence(long, half), TokenSequence(long[:half] + other[half:], half)]
 
 
 def _shared_prefix(lm: LanguageModel, items: Sequence[Sequence[TokenSequence]]) -> DynamicCache | None:
@@ -116,6 +156,17 @@ def _shared_prefix(lm: LanguageModel, items: Sequence[Sequence[TokenSequence]]) 
     tokens = torch.tensor([sequences[0].tokens[:length]], device=lm.model.device)
     lm.model(input_ids=tokens, past_key_values=cache, use_cache=True, **_keep_logits(lm.model, torch.tensor([0])))
     return cache
+
+
+def _max_positions(lm: LanguageModel) -> int:
+    config = lm.model.config.get_text_config(decoder=True)
+    return int(getattr(config, "max_position_embeddings", None) or sys.maxsize)
+
+
+def _require_finite(log_probs: Tensor) -> Tensor:
+    if not bool(log_probs.isfinite().all()):
+        raise RunError("the model gives log-probabilities that are not finite; use model.dtype=float32, or train anew")
+    return log_probs
 
 
 def _length(prefix: DynamicCache | None) -> int:

@@ -5,12 +5,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from rich.console import Console
+from rich.markup import escape
 from rich.table import Table
 
 from lofit_cli.analysis.statistics import Interval, PairedDifference
 from lofit_cli.artifacts.files import write_file
 from lofit_cli.report.plots import plot_bars
+from lofit_cli.report.progress import show
 
 TESTS = "p: exact McNemar for MC1, paired bootstrap over questions for the others"
 
@@ -29,6 +30,8 @@ class ComparedRun:
     """One row of a comparison."""
 
     run: str
+    model: str
+    dtype: str
     method: str
     selector: str | None
     seed: int
@@ -47,25 +50,38 @@ class ComparedRun:
 
 
 def write_comparison(rows: list[ComparedRun], title: str, folder: Path) -> None:
-    """Print the table and write `comparison.csv`, `comparison.md` and `comparison.png`."""
-    _print(title, rows)
+    """Write `comparison.csv`, `comparison.md` and `comparison.png`, and print the table."""
     write_file(folder / "comparison.csv", lambda path: _write_csv(path, rows))
     write_file(folder / "comparison.md", lambda path: path.write_text(_markdown(title, rows)))
-    bars = {name: [(r.label, r.metrics[name].mean, r.metrics[name].interval) for r in rows] for name in rows[0].metrics}
+    labels = _labels(rows)
+    bars = {
+        name: [
+            (label, row.metrics[name].mean, row.metrics[name].interval) for label, row in zip(labels, rows, strict=True)
+        ]
+        for name in rows[0].metrics
+    }
     plot_bars(bars, title, folder / "comparison.png")
+    _print(title, labels, rows)
 
 
-def _print(title: str, rows: list[ComparedRun]) -> None:
+def _labels(rows: list[ComparedRun]) -> list[str]:
+    """Return the rows' labels, with model and dtype where these are not all the same."""
+    if len({(row.model, row.dtype) for row in rows}) == 1:
+        return [row.label for row in rows]
+    return [f"{row.model} ({row.dtype}), {row.label}" for row in rows]
+
+
+def _print(title: str, labels: list[str], rows: list[ComparedRun]) -> None:
     """Print a row a run whose cells hold a line a metric, so that the table fits 80 columns."""
-    table = Table(title=title, caption=TESTS, show_lines=True)
+    table = Table(title=escape(title), caption=TESTS, show_lines=True)
     for header in ("run", "metric", "% [95 %]", "difference", "p"):
         table.add_column(header, no_wrap=header != "run", overflow="fold")
-    for row in rows:
+    for label, row in zip(labels, rows, strict=True):
         cells = [_metric_cells(metric, row.is_baseline) for metric in row.metrics.values()]
-        about = "\n".join([f"[bold]{row.label}[/bold]", *_about(row), Path(row.run).name])
+        about = "\n".join([f"[bold]{escape(label)}[/bold]", *_about(row), escape(Path(row.run).name)])
         names = "\n".join(name.upper() for name in row.metrics)
         table.add_row(about, names, *("\n".join(column) for column in zip(*cells, strict=True)))
-    Console().print(table)
+    show(table)
 
 
 def _about(row: ComparedRun) -> list[str]:
@@ -88,13 +104,13 @@ def _interval(interval: Interval) -> str:
 
 
 def _markdown(title: str, rows: list[ComparedRun]) -> str:
-    headers = ["run", "seed", "trained", "time and memory"]
+    headers = ["run", "directory", "model", "seed", "trained", "time and memory"]
     for name in rows[0].metrics:
         headers += [f"{name.upper()} % [95 %]", "difference", "p"]
     lines = [headers, ["---"] * len(headers)]
     for row in rows:
         cells = [cell for metric in row.metrics.values() for cell in _metric_cells(metric, row.is_baseline)]
-        lines.append([row.label, str(row.seed), *_about(row), *cells])
+        lines.append([row.label, row.run, f"{row.model}, {row.dtype}", str(row.seed), *_about(row), *cells])
     body = "\n".join("| " + " | ".join(line) + " |" for line in lines)
     return f"**{title}**\n\n{body}\n\n{TESTS}\n"
 

@@ -37,9 +37,7 @@ def plot_heads_per_layer(mask: Tensor, folder: Path) -> None:
 
 
 def plot_training(folder: Path) -> None:
-    """Write `training.png` from `history.jsonl` and `validation.jsonl`, where a stage trained."""
-    if not (folder / "history.jsonl").exists():
-        return
+    """Write `training.png` from a run's `history.jsonl` and `validation.jsonl`."""
     steps, validation = (_read_lines(folder / name) for name in ("history.jsonl", "validation.jsonl"))
     figure, axes = _new_figure(6, 3.5)
     axes.plot([line["step"] for line in steps], [line["task_loss"] for line in steps], alpha=0.5, label="training")

@@ -1,10 +1,10 @@
-"""Progress on the terminal, on standard error so that results can be piped."""
+"""What a person sees while a stage runs: progress on standard error, results on standard output, to be piped."""
 
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from typing import Protocol
 
-from rich.console import Console
+from rich.console import Console, RenderableType
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 
 console = Console(stderr=True)
@@ -33,4 +33,10 @@ def progress_bar(title: str, total: int) -> Iterator[Advance]:
 
 def say(message: str) -> None:
     """Tell the person at the terminal something that is not a result."""
-    console.print(message, highlight=False, soft_wrap=True)
+    console.print(message, highlight=False, markup=False, soft_wrap=True)
+
+
+def show(result: RenderableType) -> None:
+    """Print a result; a reader that has gone away, such as `head`, ends the printing and not the run."""
+    with suppress(SystemExit):
+        Console().print(result)

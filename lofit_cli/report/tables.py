@@ -1,10 +1,10 @@
 """What the stages print as results, on standard output."""
 
-from rich.console import Console
 from rich.table import Table
 
 from lofit_cli.analysis.statistics import Summary
 from lofit_cli.artifacts.head_mask import HeadMask
+from lofit_cli.report.progress import show
 
 MAX_LISTED_HEADS = 10
 
@@ -19,7 +19,7 @@ def print_head_mask(heads: HeadMask) -> None:
         table.add_row(str(layer), str(head), f"{score:.4f}")
     if len(ranked) > MAX_LISTED_HEADS:
         table.caption = f"the first {MAX_LISTED_HEADS}; all of them are in head_mask.json"
-    Console().print(table)
+    show(table)
 
 
 def print_metrics(method: str, task: str, split: str, summaries: dict[str, Summary]) -> None:
@@ -30,4 +30,4 @@ def print_metrics(method: str, task: str, split: str, summaries: dict[str, Summa
         table.add_column(column, justify="left" if column == "metric" else "right")
     for name, summary in summaries.items():
         table.add_row(name.upper(), f"{100 * summary.mean:.2f}", f"{100 * summary.standard_error:.2f}")
-    Console().print(table)
+    show(table)

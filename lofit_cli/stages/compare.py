@@ -6,13 +6,14 @@ from pathlib import Path
 from typing import Any
 
 from lofit_cli.analysis.statistics import Interval, PairedDifference, compare_paired, mean_interval
-from lofit_cli.artifacts.files import read_json
 from lofit_cli.artifacts.predictions import read_metric_columns
-from lofit_cli.artifacts.run_dir import MANIFEST, RunDir, read_manifest
+from lofit_cli.artifacts.run_dir import RunDir, read_manifest
 from lofit_cli.errors import UserError
 from lofit_cli.report.comparison import ComparedMetric, ComparedRun, write_comparison
 from lofit_cli.schema import CompareConfig
 from lofit_cli.tasks.multiple_choice import METRICS
+
+MIN_QUESTIONS = 2
 
 
 @dataclass(frozen=True)
@@ -39,7 +40,8 @@ def compare(config: CompareConfig, run: RunDir) -> list[ComparedRun]:
     first = baseline.manifest
     run.record(**{key: first[key] for key in ("model", "task", "fold", "split", "protocol", "dataset_hash")})
     run.record(baseline=str(baseline.path), runs=[str(evaluation.path) for evaluation in evaluations])
-    title = f"{first['model']} on {first['task']}, fold {first['fold']}, {first['split']} split, {first['protocol']}"
+    models = ", ".join(dict.fromkeys(f"{row.model} ({row.dtype})" for row in compared))
+    title = f"{models} on {first['task']}, fold {first['fold']}, {first['split']} split, {first['protocol']}"
     write_comparison(compared, title, run.path)
     return compared
 
@@ -54,21 +56,22 @@ def _find_runs(config: CompareConfig) -> list[Path]:
         if not matches:
             raise UserError(f"runs: nothing matches {pattern}; name finished evaluate runs, or run `lofit evaluate`")
         found.extend(matches)
-    return list(dict.fromkeys(found))
+    return list({path.resolve(): path for path in found}.values())
 
 
 def _is_finished_evaluation(path: Path) -> bool:
-    if not (path / MANIFEST).exists():
+    try:
+        read_manifest(path, "evaluate", "runs")
+    except UserError:
         return False
-    manifest = read_json(path / MANIFEST)
-    return bool(manifest["stage"] == "evaluate" and manifest["status"] == "finished")
+    return True
 
 
 def _read(path: Path) -> _Evaluation:
-    manifest = read_manifest(path)
-    if manifest["stage"] != "evaluate":
-        raise UserError(f"{path} is a {manifest['stage']} run; compare takes evaluate runs")
+    manifest = read_manifest(path, "evaluate", "runs")
     columns = read_metric_columns(path, list(METRICS))
+    if len(columns["question_id"]) < MIN_QUESTIONS:
+        raise UserError(f"{path} scored fewer than {MIN_QUESTIONS} questions; an interval needs at least that many")
     return _Evaluation(path, manifest, columns.pop("question_id"), columns)
 
 
@@ -98,6 +101,8 @@ def _compare(evaluation: _Evaluation, baseline: _Evaluation, config: CompareConf
     manifest = evaluation.manifest
     return ComparedRun(
         run=str(evaluation.path),
+        model=manifest["model"],
+        dtype=manifest["dtype"],
         method=manifest["method"],
         selector=manifest["selector"],
         seed=manifest["seed"],

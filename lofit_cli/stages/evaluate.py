@@ -12,6 +12,7 @@ from lofit_cli.artifacts.offsets import FILE_NAME as OFFSETS_FILE
 from lofit_cli.artifacts.offsets import Offsets
 from lofit_cli.artifacts.predictions import ScoredQuestion, write_predictions
 from lofit_cli.artifacts.run_dir import RunDir, find_latest, read_manifest
+from lofit_cli.artifacts.seen_items import refuse_seen
 from lofit_cli.errors import UserError
 from lofit_cli.interventions.head_edit import HeadEdit, offset_edit
 from lofit_cli.models.load import describe_model, load_model
@@ -30,13 +31,15 @@ METHOD_FACTS = ("method", "selector", "num_heads", "num_trained_parameters")
 def evaluate(config: EvaluateConfig, run: RunDir) -> list[ScoredQuestion]:
     """Score every question of a split; write a row a question and the metrics with standard errors."""
     task = load_task(config.task)
-    folder = _intervention_dir(config)
+    folder = _intervention_dir(config, task.facts())
+    questions = task.questions(config.eval.split)
+    if folder and config.eval.split == "test":
+        refuse_seen(folder, (question.fingerprint for question in questions))
     lm = load_model(config.model)
     edit, facts = load_intervention(folder, lm)
     run.record(**describe_model(lm), **task.facts(), seed=config.seed, **facts)
     run.record(intervention=str(folder) if folder else None, protocol=config.eval.protocol, split=config.eval.split)
-    num_questions = len(task.questions(config.eval.split))
-    with edit.attach(lm.output_projections), progress_bar(f"scoring {config.eval.split}", num_questions) as advance:
+    with edit.attach(lm.output_projections), progress_bar(f"scoring {config.eval.split}", len(questions)) as advance:
         scored = measure_split(lm, task, config.eval.split, config.eval.protocol, advance)
     summaries = {name: summarise([question.metrics[name] for question in scored]) for name in METRICS}
     write_predictions(run.path, scored)
@@ -53,26 +56,36 @@ def load_intervention(folder: Path | None, lm: LanguageModel) -> tuple[HeadEdit,
     """
     if folder is None:
         return HeadEdit(), {"method": "none", "selector": None, "num_heads": 0, "num_trained_parameters": 0}
-    manifest = read_manifest(folder)
+    manifest = read_manifest(folder, "train_offsets", "intervention")
+    _require_same_weights(manifest, lm, folder)
     offsets = Offsets.load(folder / OFFSETS_FILE, lm.geometry)
-    if offsets.model_id != lm.id:
-        raise UserError(
-            f"intervention={folder} was trained on model '{offsets.model_id}' and this is '{lm.id}'; set model.id to it"
-        )
     heads = HeadMask.load(folder / HEAD_MASK_FILE, lm.id, lm.geometry)
     if not heads.mask.equal(offsets.mask):
         raise UserError(f"intervention={folder} holds offsets that do not match its head mask; train them again")
-    facts = {key: manifest[key] for key in METHOD_FACTS} | {"training_seconds": manifest["wall_seconds"]}
+    facts = {key: manifest[key] for key in METHOD_FACTS}
+    facts["training_seconds"] = manifest["selection_seconds"] + manifest["wall_seconds"]
     return offset_edit(offsets.offset.to(lm.model.device), offsets.mask), facts
 
 
-def _intervention_dir(config: EvaluateConfig) -> Path | None:
+def _require_same_weights(manifest: dict[str, Any], lm: LanguageModel, folder: Path) -> None:
+    """Refuse offsets trained on other weights; between dtypes, whose weights differ, the names must be the same."""
+    here = describe_model(lm)
+    key = "model_hash" if manifest["dtype"] == here["dtype"] else "model"
+    if manifest[key] != here[key]:
+        raise UserError(
+            f"intervention={folder} was trained on model '{manifest['model']}' and '{lm.id}' has other weights; "
+            "set model.id and model.revision to the model it was trained on"
+        )
+
+
+def _intervention_dir(config: EvaluateConfig, task: dict[str, Any]) -> Path | None:
     """Return the run directory that `intervention` names, or None for the model as it is."""
     if config.intervention == "none":
         return None
     if config.intervention != "latest":
+        read_manifest(Path(config.intervention), "train_offsets", "intervention")
         return Path(config.intervention)
-    facts: dict[str, Any] = {"model": config.model.id, "task": config.task.name, "fold": config.task.fold}
-    folder = find_latest(Path(config.runs_dir), "train_offsets", facts | {"seed": config.seed})
+    facts = {"model": config.model.id, **task, "seed": config.seed}
+    folder = find_latest(Path(config.runs_dir), "train_offsets", facts)
     say(f"intervention=latest: taking {folder}")
     return folder

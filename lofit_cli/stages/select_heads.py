@@ -25,6 +25,7 @@ def select_heads(config: SelectHeadsConfig, run: RunDir) -> HeadMask:
     heads.save(run.path)
     plot_head_scores(heads.scores, heads.mask, run.path)
     plot_heads_per_layer(heads.mask, run.path)
-    plot_training(run.path)
+    if run.has_lines("validation.jsonl"):
+        plot_training(run.path)
     print_head_mask(heads)
     return heads

@@ -52,6 +52,11 @@ class Question:
     correct: tuple[str, ...]
     incorrect: tuple[str, ...]
 
+    @property
+    def fingerprint(self) -> str:
+        """Return what tells this question from others, whatever its file calls it."""
+        return content_hash([self.text.strip(), self.best.strip()])[:16]
+
 
 class Preference(NamedTuple):
     """A training item: a prompt, its chosen answers and, after them, its rejected ones."""
@@ -93,7 +98,7 @@ class MultipleChoiceTask:
         else:
             chosen, rejected = (question.best,), question.incorrect[:1]
         answers = tuple(self.config.answer_prefix + self._close(answer) for answer in (*chosen, *rejected))
-        return Preference(self.config.train_prompt.format(question=question.text), answers, len(chosen))
+        return Preference(self.config.train_prompt.replace("{question}", question.text), answers, len(chosen))
 
     def _close(self, answer: str) -> str:
         return close_answer(answer) if self.config.close_answers else answer
@@ -131,6 +136,8 @@ def measure_question(question: Question, log_probs: Sequence[float]) -> dict[str
 
 def check_question(question: Question, source: str) -> Question:
     """Return the question, refusing one that cannot be scored."""
+    if not (question.text.strip() and question.best.strip()):
+        raise UserError(f"{source}: a question or its best answer is empty; each needs some text")
     if not question.incorrect:
         raise UserError(f"{source}: question '{question.text}' has no incorrect answer; each needs one or more")
     if not question.correct:

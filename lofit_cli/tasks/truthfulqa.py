@@ -1,7 +1,7 @@
 """TruthfulQA (Lin et al. 2022), in ITI's two folds, from a folder of CSV files or from the Hugging Face Hub."""
 
 import csv
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -9,7 +9,7 @@ import numpy as np
 
 from lofit_cli.errors import RunError, UserError
 from lofit_cli.schema import TaskConfig
-from lofit_cli.tasks.multiple_choice import MultipleChoiceTask, Question, check_question
+from lofit_cli.tasks.multiple_choice import MultipleChoiceTask, Question, check_question, close_answer
 
 SPLIT_FILES = {"train": "train", "validation": "val", "test": "test"}
 COLUMNS = ("Category", "Question", "Best Answer", "Correct Answers", "Incorrect Answers")
@@ -30,11 +30,17 @@ def load_truthfulqa(config: TaskConfig) -> MultipleChoiceTask:
 
 
 def _read_csv(file: Path) -> list[Question]:
-    if not file.exists():
+    if not file.is_file():
         raise UserError(f"task.data_dir={file.parent} has no file {file.name}; name the folder with the fold CSV files")
-    with file.open(newline="", encoding="utf-8") as lines:
-        rows = list(csv.DictReader(lines))
-    return [_question(f"{file.stem}-{i}", row, COLUMNS, str(file)) for i, row in enumerate(rows)]
+    try:
+        # A spreadsheet begins its files with a byte-order mark.
+        with file.open(newline="", encoding="utf-8-sig") as lines:
+            reader = csv.DictReader(lines)
+            _require_columns(reader.fieldnames or (), COLUMNS, str(file))
+            rows = [(f"{file}, line {reader.line_num}", row) for row in reader]
+    except (OSError, UnicodeDecodeError, csv.Error) as error:
+        raise UserError(f"{file} could not be read ({error}); it must be a CSV file in UTF-8")
+    return [_question(f"{file.stem}-{i}", row, COLUMNS, source) for i, (source, row) in enumerate(rows)]
 
 
 def _load_hub(name: str) -> list[Question]:
@@ -45,19 +51,26 @@ def _load_hub(name: str) -> list[Question]:
     except (OSError, ValueError, RuntimeError) as error:
         reason = str(error).splitlines()[0]
         raise RunError(f"dataset '{name}' could not be loaded ({reason}); set task.data_dir to a folder with CSV files")
+    _require_columns(rows.column_names, HUB_COLUMNS, name)
     return [_question(f"truthfulqa-{i}", row, HUB_COLUMNS, name) for i, row in enumerate(rows)]
 
 
-def _question(question_id: str, row: Mapping[str, Any], columns: Iterable[str], source: str) -> Question:
-    missing = [column for column in columns if row.get(column) is None]
-    if missing:
+def _require_columns(found: Iterable[str], columns: Sequence[str], source: str) -> None:
+    there = set(found)
+    if missing := [column for column in columns if column not in there]:
         raise UserError(f"{source} has no column '{missing[0]}'; TruthfulQA's columns are {', '.join(columns)}")
+
+
+def _question(question_id: str, row: Mapping[str, Any], columns: Sequence[str], source: str) -> Question:
+    if missing := [column for column in columns if row[column] is None]:
+        raise UserError(f"{source}: this row has no '{missing[0]}'; check its commas and quotation marks")
     category, text, best, correct, incorrect = (row[column] for column in columns)
-    answers = _answers(correct), _answers(incorrect)
-    best = best.strip()
-    if best not in answers[0]:
-        answers = (best, *answers[0]), answers[1]
-    return check_question(Question(question_id, category, text, best, *answers), source)
+    answers = _answers(correct)
+    # The best answer is listed among the correct ones, now with its period, now without.
+    listed = {close_answer(answer): answer for answer in answers}
+    best = listed.get(close_answer(best.strip()), best.strip())
+    correct = answers if best in answers else (best, *answers)
+    return check_question(Question(question_id, category, text, best, correct, _answers(incorrect)), source)
 
 
 def _answers(value: str | list[str]) -> tuple[str, ...]:

@@ -1,5 +1,6 @@
 """The one training loop: DPO on a few numbers that edit a frozen model."""
 
+import math
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -11,10 +12,11 @@ from torch import Tensor, nn
 from lofit_cli.analysis.statistics import summarise
 from lofit_cli.artifacts.files import write_tensors
 from lofit_cli.artifacts.run_dir import RunDir
+from lofit_cli.artifacts.seen_items import add_seen
 from lofit_cli.errors import RunError
 from lofit_cli.interventions.head_edit import HeadEdit
-from lofit_cli.models.logprobs import LanguageModel, answer_logprobs
-from lofit_cli.models.packing import TokenSequence, group_rows, tokenize
+from lofit_cli.models.logprobs import LanguageModel, answer_logprobs, tokenize_items
+from lofit_cli.models.packing import TokenSequence, group_rows
 from lofit_cli.report.progress import progress_bar
 from lofit_cli.schema import EvalConfig, TrainerConfig
 from lofit_cli.tasks.multiple_choice import METRICS, MultipleChoiceTask
@@ -22,6 +24,7 @@ from lofit_cli.training.measure import measure_split
 from lofit_cli.training.objectives import dpo_loss
 
 CHECKPOINT = "checkpoint.safetensors"
+SEEN_SPLITS = ("train", "validation")
 
 
 @dataclass(frozen=True)
@@ -63,6 +66,7 @@ class Fit:
         Raises:
             RunError: the loss or its gradient is not finite; `checkpoint.safetensors` has the last good values.
         """
+        add_seen(self.run.path, (q.fingerprint for split in SEEN_SPLITS for q in self.task.questions(split)))
         items, validation = self._prepare("train"), self._prepare("validation")
         optimizer = torch.optim.AdamW(
             [self.parameter], lr=self.trainer.learning_rate, weight_decay=self.trainer.weight_decay
@@ -87,7 +91,7 @@ class Fit:
     def _prepare(self, split: str) -> list[TrainingItem]:
         preferences = self.task.preferences(split)
         items = [(preference.prompt, preference.answers) for preference in preferences]
-        tokenized = tokenize(self.lm.tokenizer, items, self.task.config.append_eos)
+        tokenized = tokenize_items(self.lm, items, self.task.config.append_eos)
         prepared: list[TrainingItem] = []
         with torch.no_grad(), progress_bar(f"reference log-probabilities, {split}", len(items)) as advance:
             for group in group_rows(tokenized, self.lm.max_row_tokens):
@@ -112,15 +116,16 @@ class Fit:
             penalty.backward()
         loss = task_loss + float(penalty.detach())
         norm = float(nn.utils.clip_grad_norm_([self.parameter], self.trainer.max_grad_norm))
-        step = schedule.last_epoch + 1
-        if not (abs(loss) < float("inf") and norm < float("inf")):
-            raise RunError(
-                f"the loss is no longer finite at step {step} (loss {loss}, gradient norm {norm}); the last good state "
-                f"is in {self.run.path / CHECKPOINT}: lower trainer.learning_rate={self.trainer.learning_rate}"
-            )
-        rate = schedule.get_last_lr()[0]
+        step, rate = schedule.last_epoch + 1, schedule.get_last_lr()[0]
+        before = self.parameter.detach().clone()
         optimizer.step()
         schedule.step()
+        if not (math.isfinite(loss) and math.isfinite(norm) and bool(self.parameter.isfinite().all())):
+            self.parameter.data.copy_(before)
+            raise RunError(
+                f"training is no longer finite at step {step} (loss {loss}, gradient norm {norm}); the last good state "
+                f"is in {self.run.path / CHECKPOINT}: lower trainer.learning_rate={self.trainer.learning_rate}"
+            )
         num_tokens = sum(len(sequence.tokens) for item in batch for sequence in item.sequences)
         self.run.append_line(
             "history.jsonl",

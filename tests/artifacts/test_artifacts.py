@@ -91,14 +91,14 @@ def test_latest_is_the_newest_finished_run_with_the_same_facts(tmp_path):
 
 def test_a_failed_run_is_marked_and_not_taken(tmp_path):
     def fail():
-        with start_run(tmp_path / "x", "evaluate", CompareConfig()):
+        with start_run(tmp_path / "x", "compare", CompareConfig()):
             raise RunError("out of luck")
 
     with pytest.raises(RunError):
         fail()
     assert json.loads((tmp_path / "x" / "manifest.json").read_text())["error"] == "out of luck"
     with pytest.raises(UserError, match="ended as 'failed'"):
-        read_manifest(tmp_path / "x")
+        read_manifest(tmp_path / "x", "compare", "runs")
 
 
 def test_config_hash_ignores_where_runs_go(tmp_path):
@@ -109,5 +109,5 @@ def test_config_hash_ignores_where_runs_go(tmp_path):
     ):
         with start_run(tmp_path / name, "compare", config):
             pass
-    hashes = [read_manifest(tmp_path / name)["config_hash"] for name in "abc"]
+    hashes = [read_manifest(tmp_path / name, "compare", "runs")["config_hash"] for name in "abc"]
     assert hashes[0] == hashes[1] != hashes[2]

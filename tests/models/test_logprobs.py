@@ -8,6 +8,7 @@ from tiny_models import FAMILIES, build_language_model, random_values
 
 from lofit_cli.errors import UserError
 from lofit_cli.interventions.head_edit import HeadEdit
+from lofit_cli.models import logprobs
 from lofit_cli.models.logprobs import MIN_CACHED_PREFIX, _shared_prefix, answer_logprobs, can_pack, score_answers
 from lofit_cli.models.packing import TokenSequence, group_rows, pack_row, shared_prefix_length, tokenize
 
@@ -103,12 +104,23 @@ def test_padded_scores_equal_one_by_one(family):
         close(flat(score_answers(lm, ITEMS)), score_by_hand(lm, ITEMS))
 
 
-def test_a_family_with_a_mask_of_its_own_is_found_out():
-    assert not can_pack(build_language_model("bloom"))
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+@pytest.mark.parametrize("family", ["bloom", "mpt", "falcon", "gpt_neo"])
+def test_a_family_with_positions_or_a_mask_of_its_own_is_found_out(family, dtype):
+    lm = build_language_model(family)
+    lm.model.to(dtype)
+    assert not can_pack(lm)
 
 
-def test_half_precision_models_can_still_pack():
-    lm = build_language_model("llama")
+def test_a_mask_of_its_own_is_found_out_whatever_it_is_called(monkeypatch):
+    lm = build_language_model("gpt_neo", max_row_tokens=128)
+    monkeypatch.setattr(logprobs, "OUR_WINDOWS", {"window_size"})
+    assert not can_pack(lm)
+
+
+@pytest.mark.parametrize("family", FAMILIES)
+def test_half_precision_models_can_still_pack(family):
+    lm = build_language_model(family)
     lm.model.to(torch.bfloat16)
     assert can_pack(lm)
 

@@ -1,12 +1,18 @@
 """The four stages, run through the command line on a tiny model."""
 
+import csv
 import json
+import subprocess
+import sys
 from pathlib import Path
 
 import pyarrow.parquet as pq
 import pytest
 from lofit_data import write_truthfulqa
 from safetensors.torch import load_file
+
+from lofit_cli.artifacts.run_dir import start_run
+from lofit_cli.schema import CompareConfig
 
 FAST = ("trainer.num_epochs=2", "trainer.batch_size=4")
 
@@ -185,3 +191,37 @@ def test_compare_takes_the_evaluations_that_a_glob_matches(lofit):
     Path("runs/mine/unfinished").mkdir()
     ok(lofit("compare", "runs=[runs/mine/*]"))
     assert manifest(only_run("compare"))["runs"] == ["runs/mine/none"]
+
+
+def test_compare_tells_models_apart(lofit, model_dir):
+    ok(lofit("evaluate", "intervention=none", "hydra.run.dir=runs/evaluate/a"))
+    ok(lofit("evaluate", "intervention=none", "model.dtype=float16", "hydra.run.dir=runs/evaluate/b"))
+    ok(lofit("compare"))
+    rows = list(csv.DictReader((only_run("compare") / "comparison.csv").open()))
+    assert [(row["model"], row["dtype"], row["method"]) for row in rows] == [
+        (str(model_dir), "float32", "none"),
+        (str(model_dir), "float16", "none"),
+    ]
+    assert "(float16)" in (only_run("compare") / "comparison.md").read_text()
+
+
+def test_a_reader_that_goes_away_does_not_stop_the_comparison(lofit):
+    ok(lofit("evaluate", "intervention=none"))
+    command = f"{sys.executable} -m lofit_cli.cli compare hydra.run.dir=runs/x | true; echo ${{PIPESTATUS[0]}}"
+    result = subprocess.run(["bash", "-c", command], capture_output=True, text=True, check=True)
+    assert result.stdout == "0\n", result.stderr
+    assert manifest("runs/x")["status"] == "finished"
+    assert Path("runs/x/comparison.csv").exists()
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="peaks can be started anew on Linux only")
+def test_each_run_of_a_sweep_has_its_own_peak_memory(tmp_path):
+    for name, size in {"large": 400, "small": 1}.items():
+        with start_run(tmp_path / name, "compare", CompareConfig()):
+            bytearray(size * 2**20)
+    assert manifest(tmp_path / "large")["peak_memory_bytes"] - manifest(tmp_path / "small")["peak_memory_bytes"] > 2**28
+
+
+def test_brackets_in_a_path_are_shown_as_they_are(lofit):
+    result = ok(lofit("select-heads", "selector=random", "hydra.run.dir='runs/a [b] [/c]'"))
+    assert "run directory: runs/a [b] [/c]" in result.stderr

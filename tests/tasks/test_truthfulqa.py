@@ -33,6 +33,22 @@ def test_a_best_answer_missing_from_the_correct_ones_is_added(tmp_path):
     assert _load(data_dir=str(tmp_path)).questions("test")[0].correct[0] == "Quite another answer"
 
 
+def test_a_best_answer_listed_without_its_period_is_not_counted_twice(tmp_path):
+    write_truthfulqa(
+        tmp_path, best="The test answer number 0 is right.", num_questions={"train": 1, "val": 1, "test": 1}
+    )
+    question = _load(data_dir=str(tmp_path)).questions("test")[0]
+    assert question.correct == ("The test answer number 0 is right", "It is number 0")
+    assert question.best == question.correct[0]
+
+
+def test_a_spreadsheets_byte_order_mark_is_no_part_of_the_first_column(tmp_path):
+    write_truthfulqa(tmp_path, drop_column="Type")
+    file = tmp_path / "fold_0_test_seed_42.csv"
+    file.write_bytes(b"\xef\xbb\xbf" + file.read_bytes())
+    assert _load(data_dir=str(tmp_path)).questions("test")[0].category == "Numbers"
+
+
 def test_dataset_hash_changes_with_the_content(tmp_path):
     write_truthfulqa(tmp_path)
     before = _load(data_dir=str(tmp_path)).facts()["dataset_hash"]

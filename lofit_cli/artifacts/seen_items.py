@@ -1,0 +1,37 @@
+"""What a run has learnt from, so that nothing is measured on its own training data.
+
+A run that learns lists its items in `seen_items.json`; a run built on another one's files lists that one's as well.
+"""
+
+from collections.abc import Iterable
+from pathlib import Path
+
+from lofit_cli.artifacts.files import read_json, write_json
+from lofit_cli.errors import UserError
+
+FILE_NAME = "seen_items.json"
+
+
+def add_seen(folder: Path, items: Iterable[str]) -> None:
+    """Add items, named by the hash of their content, to those that the run in a folder has seen."""
+    write_json(folder / FILE_NAME, sorted(read_seen(folder) | set(items)))
+
+
+def read_seen(folder: Path) -> set[str]:
+    """Return the items that the run in a folder has seen: none if it learnt from none."""
+    file = folder / FILE_NAME
+    return set(read_json(file)) if file.exists() else set()
+
+
+def refuse_seen(folder: Path, items: Iterable[str]) -> None:
+    """Refuse to measure the run in a folder on items it has seen.
+
+    Raises:
+        UserError: it has seen one or more of them.
+    """
+    measured = set(items)
+    if shared := len(measured & read_seen(folder)):
+        raise UserError(
+            f"intervention={folder} has learnt from {shared} of these {len(measured)} test questions, so its score "
+            "would be worthless; evaluate it on the task.fold and task.data_dir that it was trained for"
+        )
