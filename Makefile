@@ -6,7 +6,7 @@ export PATH := $(CURDIR)/$(VENV)/bin:$(PATH)
 
 .PHONY: demo test
 demo: $(INSTALLED)
-	scripts/demo.sh
+	TRAINING=trainer.num_epochs=3 scripts/demo.sh
 
 test: $(INSTALLED)
 	ruff check .
@@ -17,5 +17,5 @@ test: $(INSTALLED)
 
 $(INSTALLED): pyproject.toml scripts/constraints.txt
 	$(PYTHON) -m venv $(VENV)
-	$(VENV)/bin/python -m pip install --quiet --disable-pip-version-check -c scripts/constraints.txt -e '.[dev]'
+	$(VENV)/bin/python -m pip install --quiet --no-compile --disable-pip-version-check -c scripts/constraints.txt -e '.[dev]'
 	touch $@
