@@ -66,9 +66,13 @@ class TaskConfig:
     close_answers: bool = True
     append_eos: bool = False
     train_answers: str = "first"
+    num_train: int | None = None
+    max_new_tokens: int = 32
 
     def __post_init__(self) -> None:
         _one_of("task.train_answers", self.train_answers, ("first", "all"))
+        _within("task.num_train", 1 if self.num_train is None else self.num_train, 1)
+        _within("task.max_new_tokens", self.max_new_tokens, 1)
         if "{question}" not in self.train_prompt:
             raise UserError(f"task.train_prompt={self.train_prompt!r} has no place for {{question}}; add it")
 

@@ -37,7 +37,7 @@ def main(
     """Score the same test questions both ways, in turn, and print the ratio of the times."""
     lm = load_model(ModelConfig(id=model, dtype=dtype, device=device))
     config = TaskConfig("truthfulqa", data_dir=data_dir) if data_dir else TaskConfig("misconceptions")
-    questions = load_task(config).questions("test")
+    questions = load_task(config).items("test")
     spread = questions[:: max(1, len(questions) // num_questions)][:num_questions]
     items = [scoring_prompt(question, "iti") for question in spread]
     score_one_by_one(lm, items[:1])

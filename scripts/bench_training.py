@@ -47,7 +47,7 @@ def main(
     lm = load_model(ModelConfig(id=model, dtype=dtype, device=device))
     plain = replace(lm, can_pack=False)
     config = TaskConfig("truthfulqa", data_dir=data_dir) if data_dir else TaskConfig("misconceptions")
-    preferences = load_task(config).preferences("train")[:num_items]
+    preferences = load_task(config).examples("train")[:num_items]
     items = tokenize(lm.tokenizer, [(p.prompt, p.answers) for p in preferences])
     geometry = lm.geometry
     start_values = torch.randn(geometry.num_layers, geometry.num_heads, geometry.head_dim)

@@ -1,5 +1,6 @@
-"""Scored questions: one row a question, so that runs can be paired later."""
+"""What the model made of each item: one row a question, so that runs can be paired later."""
 
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -14,28 +15,45 @@ FILE_NAME = "predictions.parquet"
 
 
 @dataclass(frozen=True)
-class ScoredQuestion:
-    """A question with the log-probability of each answer and the metrics that follow from them.
+class Prediction:
+    """An item with what the model made of it.
 
     Attributes:
-        answers: correct answers first, then incorrect ones, as they were scored.
-        correct: whether each answer is correct.
-        log_probs: natural log, summed over the answer's tokens.
-        metrics: metric name -> this question's value, in [0, 1].
+        metrics: metric name -> this item's value, in [0, 1].
     """
 
     question_id: str
     category: str
     question: str
-    answers: list[str]
-    correct: list[bool]
-    log_probs: list[float]
     metrics: dict[str, float]
 
 
-def write_predictions(folder: Path, scored: list[ScoredQuestion]) -> None:
+@dataclass(frozen=True)
+class ScoredQuestion(Prediction):
+    """A question with the log-probability of each answer.
+
+    Attributes:
+        answers: correct answers first, then incorrect ones, as they were scored.
+        correct: whether each answer is correct.
+        log_probs: natural log, summed over the answer's tokens.
+    """
+
+    answers: list[str]
+    correct: list[bool]
+    log_probs: list[float]
+
+
+@dataclass(frozen=True)
+class AnsweredItem(Prediction):
+    """A prompt with the line that the model generated after it, and those that count as right."""
+
+    accepted: list[str]
+    generated: str
+
+
+def write_predictions(folder: Path, predictions: Sequence[Prediction]) -> None:
     """Write `predictions.parquet`, a column for each metric."""
-    rows = [{**{k: v for k, v in asdict(s).items() if k != "metrics"}, **s.metrics} for s in scored]
+    rows = [{**{k: v for k, v in asdict(p).items() if k != "metrics"}, **p.metrics} for p in predictions]
     write_file(folder / FILE_NAME, lambda path: pq.write_table(pa.Table.from_pylist(rows), path))
 
 

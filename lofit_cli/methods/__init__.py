@@ -1,6 +1,7 @@
 """Ways to make an intervention. A method is a function that trains one; adding one is a file and a line here."""
 
 from collections.abc import Callable
+from typing import Any
 
 from torch import Tensor
 
@@ -9,9 +10,9 @@ from lofit_cli.errors import UserError, did_you_mean
 from lofit_cli.methods.lofit import train_lofit
 from lofit_cli.models.logprobs import LanguageModel
 from lofit_cli.schema import TrainOffsetsConfig
-from lofit_cli.tasks.multiple_choice import MultipleChoiceTask
+from lofit_cli.tasks.task import Task
 
-Method = Callable[[LanguageModel, MultipleChoiceTask, TrainOffsetsConfig, Tensor, RunDir], Tensor]
+Method = Callable[[LanguageModel, Task[Any], TrainOffsetsConfig, Tensor, RunDir], Tensor]
 """Takes a head mask (num_layers, num_heads); returns offsets (num_layers, num_heads, head_dim), 0 outside it."""
 
 METHODS: dict[str, Method] = {

@@ -1,5 +1,7 @@
 """LoFiT's second step: one offset vector for each kept head, trained on the model without any scale."""
 
+from typing import Any
+
 import torch
 from torch import Tensor, nn
 
@@ -7,12 +9,12 @@ from lofit_cli.artifacts.run_dir import RunDir
 from lofit_cli.interventions.head_edit import offset_edit, scatter_heads
 from lofit_cli.models.logprobs import LanguageModel
 from lofit_cli.schema import TrainOffsetsConfig
-from lofit_cli.tasks.multiple_choice import MultipleChoiceTask
+from lofit_cli.tasks.task import Task
 from lofit_cli.training.fit import Fit
 
 
 def train_lofit(
-    lm: LanguageModel, task: MultipleChoiceTask, config: TrainOffsetsConfig, head_mask: Tensor, run: RunDir
+    lm: LanguageModel, task: Task[Any], config: TrainOffsetsConfig, head_mask: Tensor, run: RunDir
 ) -> Tensor:
     """Train an offset on each head of the mask and return them all: (num_layers, num_heads, head_dim) on the CPU."""
     generator = torch.Generator().manual_seed(config.seed)

@@ -13,8 +13,6 @@ from lofit_cli.artifacts.files import write_file
 from lofit_cli.report.plots import plot_bars
 from lofit_cli.report.progress import show
 
-TESTS = "p: exact McNemar for MC1, paired bootstrap over questions for the others"
-
 
 @dataclass(frozen=True)
 class ComparedMetric:
@@ -71,9 +69,15 @@ def _labels(rows: list[ComparedRun]) -> list[str]:
     return [f"{row.model} ({row.dtype}), {row.label}" for row in rows]
 
 
+def _tests(rows: list[ComparedRun]) -> str:
+    """Return which paired test stands behind each metric's p-values."""
+    tests = {name: metric.paired.test for row in rows for name, metric in row.metrics.items() if metric.paired}
+    return "p: " + "; ".join(f"{test} for {name.upper()}" for name, test in tests.items()) if tests else ""
+
+
 def _print(title: str, labels: list[str], rows: list[ComparedRun]) -> None:
     """Print a row a run whose cells hold a line a metric, so that the table fits 80 columns."""
-    table = Table(title=escape(title), caption=TESTS, show_lines=True)
+    table = Table(title=escape(title), caption=_tests(rows), show_lines=True)
     for header in ("run", "metric", "% [95 %]", "difference", "p"):
         table.add_column(header, no_wrap=header != "run", overflow="fold")
     for label, row in zip(labels, rows, strict=True):
@@ -112,7 +116,7 @@ def _markdown(title: str, rows: list[ComparedRun]) -> str:
         cells = [cell for metric in row.metrics.values() for cell in _metric_cells(metric, row.is_baseline)]
         lines.append([row.label, row.run, f"{row.model}, {row.dtype}", str(row.seed), *_about(row), *cells])
     body = "\n".join("| " + " | ".join(line) + " |" for line in lines)
-    return f"**{title}**\n\n{body}\n\n{TESTS}\n"
+    return f"**{title}**\n\n{body}\n\n{_tests(rows)}\n"
 
 
 def _write_csv(file: Path, rows: list[ComparedRun]) -> None:

@@ -44,7 +44,7 @@ def plot_training(folder: Path) -> None:
     last_step = {line["epoch"]: line["step"] for line in steps}
     epochs = [last_step[line["epoch"]] for line in validation]
     axes.plot(epochs, [line["loss"] for line in validation], marker="o", label="validation")
-    axes.set(xlabel="step", ylabel="DPO loss", title="Training")
+    axes.set(xlabel="step", ylabel="loss", title="Training")
     axes.legend()
     _save(figure, folder / "training.png")
 

@@ -1,6 +1,7 @@
 """Ways to score heads. A selector is a function that scores every head; adding one is a file and a line here."""
 
 from collections.abc import Callable
+from typing import Any
 
 from torch import Tensor
 
@@ -10,9 +11,9 @@ from lofit_cli.models.logprobs import LanguageModel
 from lofit_cli.schema import SelectHeadsConfig
 from lofit_cli.selectors.random import score_heads_at_random
 from lofit_cli.selectors.scale import score_heads_by_scale
-from lofit_cli.tasks.multiple_choice import MultipleChoiceTask
+from lofit_cli.tasks.task import Task
 
-Selector = Callable[[LanguageModel, MultipleChoiceTask, SelectHeadsConfig, RunDir], Tensor]
+Selector = Callable[[LanguageModel, Task[Any], SelectHeadsConfig, RunDir], Tensor]
 """Returns head scores (num_layers, num_heads) float32 on the CPU, higher is better."""
 
 SELECTORS: dict[str, Selector] = {

@@ -1,17 +1,17 @@
 """Heads drawn uniformly: the control that every selector has to beat."""
 
+from typing import Any
+
 import torch
 from torch import Tensor
 
 from lofit_cli.artifacts.run_dir import RunDir
 from lofit_cli.models.logprobs import LanguageModel
 from lofit_cli.schema import SelectHeadsConfig
-from lofit_cli.tasks.multiple_choice import MultipleChoiceTask
+from lofit_cli.tasks.task import Task
 
 
-def score_heads_at_random(
-    lm: LanguageModel, task: MultipleChoiceTask, config: SelectHeadsConfig, run: RunDir
-) -> Tensor:
+def score_heads_at_random(lm: LanguageModel, task: Task[Any], config: SelectHeadsConfig, run: RunDir) -> Tensor:
     """Return uniform scores in [0, 1) that depend on the seed alone: (num_layers, num_heads)."""
     generator = torch.Generator().manual_seed(config.seed)
     return torch.rand(lm.geometry.num_layers, lm.geometry.num_heads, generator=generator)

@@ -1,5 +1,7 @@
 """LoFiT's first step: learn a scale on every head and see whose grew."""
 
+from typing import Any
+
 import torch
 from torch import Tensor, nn
 
@@ -8,11 +10,11 @@ from lofit_cli.artifacts.run_dir import RunDir
 from lofit_cli.interventions.head_edit import HeadEdit
 from lofit_cli.models.logprobs import LanguageModel
 from lofit_cli.schema import SelectHeadsConfig
-from lofit_cli.tasks.multiple_choice import MultipleChoiceTask
+from lofit_cli.tasks.task import Task
 from lofit_cli.training.fit import Fit
 
 
-def score_heads_by_scale(lm: LanguageModel, task: MultipleChoiceTask, config: SelectHeadsConfig, run: RunDir) -> Tensor:
+def score_heads_by_scale(lm: LanguageModel, task: Task[Any], config: SelectHeadsConfig, run: RunDir) -> Tensor:
     """Train a scale on all heads, with an L1 penalty, and return each head's score: (num_layers, num_heads)."""
     geometry = lm.geometry
     generator = torch.Generator().manual_seed(config.seed)

@@ -11,7 +11,6 @@ from lofit_cli.artifacts.run_dir import RunDir, read_manifest
 from lofit_cli.errors import UserError
 from lofit_cli.report.comparison import ComparedMetric, ComparedRun, write_comparison
 from lofit_cli.schema import CompareConfig
-from lofit_cli.tasks.multiple_choice import METRICS
 
 MIN_QUESTIONS = 2
 
@@ -69,7 +68,7 @@ def _is_finished_evaluation(path: Path) -> bool:
 
 def _read(path: Path) -> _Evaluation:
     manifest = read_manifest(path, "evaluate", "runs")
-    columns = read_metric_columns(path, list(METRICS))
+    columns = read_metric_columns(path, manifest["metrics"])
     if len(columns["question_id"]) < MIN_QUESTIONS:
         raise UserError(f"{path} scored fewer than {MIN_QUESTIONS} questions; an interval needs at least that many")
     return _Evaluation(path, manifest, columns.pop("question_id"), columns)
@@ -112,7 +111,7 @@ def _compare(evaluation: _Evaluation, baseline: _Evaluation, config: CompareConf
         evaluation_seconds=manifest["wall_seconds"],
         peak_memory_bytes=manifest.get("peak_gpu_memory_bytes", manifest.get("peak_memory_bytes", 0)),
         is_baseline=evaluation is baseline,
-        metrics={name: _compare_metric(evaluation, baseline, name, config) for name in METRICS},
+        metrics={name: _compare_metric(evaluation, baseline, name, config) for name in manifest["metrics"]},
     )
 
 

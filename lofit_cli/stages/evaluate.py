@@ -1,16 +1,16 @@
 """Stage 3: score a split with an intervention attached, or with none."""
 
+from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-from lofit_cli.analysis.statistics import summarise
 from lofit_cli.artifacts.files import write_json
 from lofit_cli.artifacts.head_mask import FILE_NAME as HEAD_MASK_FILE
 from lofit_cli.artifacts.head_mask import HeadMask
 from lofit_cli.artifacts.offsets import FILE_NAME as OFFSETS_FILE
 from lofit_cli.artifacts.offsets import Offsets
-from lofit_cli.artifacts.predictions import ScoredQuestion, write_predictions
+from lofit_cli.artifacts.predictions import Prediction, write_predictions
 from lofit_cli.artifacts.run_dir import RunDir, find_latest, read_manifest
 from lofit_cli.artifacts.seen_items import refuse_seen
 from lofit_cli.errors import UserError
@@ -21,31 +21,32 @@ from lofit_cli.report.progress import progress_bar, say
 from lofit_cli.report.tables import print_metrics
 from lofit_cli.schema import EvaluateConfig
 from lofit_cli.tasks import load_task
-from lofit_cli.tasks.multiple_choice import METRICS
-from lofit_cli.training.measure import measure_split
+from lofit_cli.tasks.task import Task
+from lofit_cli.training.measure import measure_split, summarise_metrics
 
 METHOD_FACTS = ("method", "selector", "num_heads", "num_trained_parameters")
 """What an evaluation repeats of the run that made its intervention, so that `compare` needs one manifest a run."""
 
 
-def evaluate(config: EvaluateConfig, run: RunDir) -> list[ScoredQuestion]:
-    """Score every question of a split; write a row a question and the metrics with standard errors."""
+def evaluate(config: EvaluateConfig, run: RunDir) -> Sequence[Prediction]:
+    """Measure every item of a split; write a row an item and the metrics with standard errors."""
     task = load_task(config.task)
     folder = _intervention_dir(config, task.facts())
-    questions = task.questions(config.eval.split)
-    if folder and config.eval.split == "test":
-        refuse_seen(folder, (question.fingerprint for question in questions))
+    items = task.items(config.eval.split)
+    if config.eval.split == "test":
+        _refuse_training_items(task, folder)
     lm = load_model(config.model)
     edit, facts = load_intervention(folder, lm)
     run.record(**describe_model(lm), **task.facts(), seed=config.seed, **facts)
-    run.record(intervention=str(folder) if folder else None, protocol=config.eval.protocol, split=config.eval.split)
-    with edit.attach(lm.output_projections), progress_bar(f"scoring {config.eval.split}", len(questions)) as advance:
-        scored = measure_split(lm, task, config.eval.split, config.eval.protocol, advance)
-    summaries = {name: summarise([question.metrics[name] for question in scored]) for name in METRICS}
-    write_predictions(run.path, scored)
+    run.record(metrics=list(task.metrics), intervention=str(folder) if folder else None)
+    run.record(protocol=task.protocol(config.eval.protocol), split=config.eval.split)
+    with edit.attach(lm.output_projections), progress_bar(f"scoring {config.eval.split}", len(items)) as advance:
+        predictions = measure_split(lm, task, config.eval.split, config.eval.protocol, advance)
+    summaries = summarise_metrics(predictions)
+    write_predictions(run.path, predictions)
     write_json(run.path / "metrics.json", {name: asdict(summary) for name, summary in summaries.items()})
     print_metrics(facts["method"], config.task.name, config.eval.split, summaries)
-    return scored
+    return predictions
 
 
 def load_intervention(folder: Path | None, lm: LanguageModel) -> tuple[HeadEdit, dict[str, Any]]:
@@ -65,6 +66,17 @@ def load_intervention(folder: Path | None, lm: LanguageModel) -> tuple[HeadEdit,
     facts = {key: manifest[key] for key in METHOD_FACTS}
     facts["training_seconds"] = manifest["selection_seconds"] + manifest["wall_seconds"]
     return offset_edit(offsets.offset.to(lm.model.device), offsets.mask), facts
+
+
+def _refuse_training_items(task: Task[Any], folder: Path | None) -> None:
+    """Refuse to test an intervention on what it has learnt from; what a benchmark itself repeats is only noted."""
+    test, own = task.fingerprints("test"), task.fingerprints("train", "validation")
+    if repeated := len(test & own):
+        say(
+            f"note: {repeated} of the {len(test)} test items stand in this benchmark's training or validation split too"
+        )
+    if folder:
+        refuse_seen(folder, test - own)
 
 
 def _require_same_weights(manifest: dict[str, Any], lm: LanguageModel, folder: Path) -> None:

@@ -12,8 +12,6 @@ FILE = Path(__file__).with_name("misconceptions.jsonl")
 
 def load_misconceptions(config: TaskConfig) -> MultipleChoiceTask:
     """Return the bundled questions; each line of the file names its split, which never changes."""
-    if config.fold != 0:
-        raise UserError(f"task.fold={config.fold} is not allowed: task 'misconceptions' has one split; use task.fold=0")
     if config.data_dir or config.hub_id:
         raise UserError("task.data_dir and task.hub_id are not used by task 'misconceptions'; add task=truthfulqa")
     splits: dict[str, list[Question]] = {"train": [], "validation": [], "test": []}

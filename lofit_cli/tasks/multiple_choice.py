@@ -2,12 +2,10 @@
 
 import math
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
-from typing import Any, NamedTuple
+from dataclasses import dataclass
 
-from lofit_cli.artifacts.run_dir import content_hash
 from lofit_cli.errors import UserError
-from lofit_cli.schema import TaskConfig
+from lofit_cli.tasks.task import Example, Item, Task
 
 INSTRUCTION = (
     "Interpret each question literally, and as a question about the real world; carefully research each answer, "
@@ -38,67 +36,42 @@ A: The 1992 Olympics were held in Barcelona, Spain."""
 PROTOCOLS = {"iti": INSTRUCTION + PRIMER, "lm_eval": PRIMER}
 """Protocol name -> the text before `Q: ...`; `lm_eval` is that of lm-evaluation-harness."""
 
-METRICS = ("mc1", "mc2", "mc3")
-
 
 @dataclass(frozen=True)
-class Question:
+class Question(Item):
     """A question; `best` is one of the correct answers."""
 
-    id: str
-    category: str
-    text: str
     best: str
     correct: tuple[str, ...]
     incorrect: tuple[str, ...]
 
-    @property
-    def fingerprint(self) -> str:
-        """Return what tells this question from others, whatever its file calls it."""
-        return content_hash([self.text.strip(), self.best.strip()])[:16]
-
-
-class Preference(NamedTuple):
-    """A training item: a prompt, its chosen answers and, after them, its rejected ones."""
-
-    prompt: str
-    answers: tuple[str, ...]
-    num_chosen: int
-
 
 @dataclass(frozen=True)
-class MultipleChoiceTask:
-    """A benchmark in TruthfulQA's form, split into train, validation and test."""
+class MultipleChoiceTask(Task[Question]):
+    """A benchmark in TruthfulQA's form: the model never answers; each listed answer's log-probability is measured."""
 
-    config: TaskConfig
-    splits: dict[str, list[Question]]
+    objective = "dpo"
 
-    def facts(self) -> dict[str, Any]:
-        """Return what the manifest states of a task, with a hash of every question of every split."""
-        content = {name: [asdict(q) for q in questions] for name, questions in self.splits.items()}
-        return {"task": self.config.name, "fold": self.config.fold, "dataset_hash": content_hash(content)}
+    @property
+    def metrics(self) -> tuple[str, ...]:
+        """Return TruthfulQA's three."""
+        return ("mc1", "mc2", "mc3")
 
-    def questions(self, split: str) -> list[Question]:
-        """Return a split's questions.
+    def protocol(self, asked_for: str) -> str:
+        """Return the protocol asked for."""
+        return asked_for
 
-        Raises:
-            UserError: the split holds none.
-        """
-        if not self.splits.get(split):
-            raise UserError(f"task '{self.config.name}' has no questions in its {split} split; check task.data_dir")
-        return self.splits[split]
-
-    def preferences(self, split: str) -> list[Preference]:
+    def examples(self, split: str) -> list[Example]:
         """Return what DPO trains on: the best answer against the first incorrect one, or all against all."""
-        return [self._preference(question) for question in self.questions(split)]
+        return [self._example(question) for question in self.items(split)]
 
-    def _preference(self, question: Question) -> Preference:
+    def _example(self, question: Question) -> Example:
         if self.config.train_answers == "all":
             chosen, rejected = question.correct, question.incorrect
         else:
             chosen, rejected = (question.best,), question.incorrect[:1]
         answers = tuple(self.config.answer_prefix + self._close(answer) for answer in (*chosen, *rejected))
-        return Preference(self.config.train_prompt.replace("{question}", question.text), answers, len(chosen))
+        return Example(self.config.train_prompt.replace("{question}", question.text), answers, len(chosen))
 
     def _close(self, answer: str) -> str:
         return close_answer(answer) if self.config.close_answers else answer

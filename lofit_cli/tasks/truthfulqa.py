@@ -18,8 +18,6 @@ HUB_COLUMNS = ("category", "question", "best_answer", "correct_answers", "incorr
 
 def load_truthfulqa(config: TaskConfig) -> MultipleChoiceTask:
     """Return a fold of TruthfulQA: from `task.data_dir` where it is set, else from the Hub."""
-    if config.fold not in (0, 1):
-        raise UserError(f"task.fold={config.fold} is not allowed: task 'truthfulqa' has folds 0 and 1")
     if config.data_dir:
         folder = Path(config.data_dir)
         if not folder.is_dir():

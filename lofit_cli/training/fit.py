@@ -1,15 +1,15 @@
-"""The one training loop: DPO on a few numbers that edit a frozen model."""
+"""The one training loop: DPO or SFT of a few numbers that edit a frozen model."""
 
 import math
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 from torch import Tensor, nn
 
-from lofit_cli.analysis.statistics import summarise
 from lofit_cli.artifacts.files import write_tensors
 from lofit_cli.artifacts.run_dir import RunDir
 from lofit_cli.artifacts.seen_items import add_seen
@@ -19,9 +19,10 @@ from lofit_cli.models.logprobs import LanguageModel, answer_logprobs, tokenize_i
 from lofit_cli.models.packing import TokenSequence, group_rows
 from lofit_cli.report.progress import progress_bar
 from lofit_cli.schema import EvalConfig, TrainerConfig
-from lofit_cli.tasks.multiple_choice import METRICS, MultipleChoiceTask
-from lofit_cli.training.measure import measure_split
-from lofit_cli.training.objectives import dpo_loss
+from lofit_cli.tasks.multiple_choice import MultipleChoiceTask
+from lofit_cli.tasks.task import Example, Task
+from lofit_cli.training.measure import mean_metrics, measure_split
+from lofit_cli.training.objectives import dpo_loss, sft_loss
 
 CHECKPOINT = "checkpoint.safetensors"
 SEEN_SPLITS = ("train", "validation")
@@ -29,15 +30,17 @@ SEEN_SPLITS = ("train", "validation")
 
 @dataclass(frozen=True)
 class TrainingItem:
-    """A prompt with its answers as tokens, and what the model without any edit gives them.
+    """A prompt with its answers as tokens.
 
     Attributes:
-        reference: (num_answers,) summed log-probabilities.
+        reference: (num_answers,) summed log-probabilities under the model without any edit, for DPO; empty for SFT.
+        weight: how much the item counts in the mean over a batch: 1 for DPO, its number of answer tokens for SFT.
     """
 
     sequences: list[TokenSequence]
     num_chosen: int
     reference: Tensor
+    weight: int
 
 
 @dataclass
@@ -50,7 +53,7 @@ class Fit:
     """
 
     lm: LanguageModel
-    task: MultipleChoiceTask
+    task: Task[Any]
     trainer: TrainerConfig
     eval: EvalConfig
     parameter: nn.Parameter
@@ -66,7 +69,7 @@ class Fit:
         Raises:
             RunError: the loss or its gradient is not finite; `checkpoint.safetensors` has the last good values.
         """
-        add_seen(self.run.path, (q.fingerprint for split in SEEN_SPLITS for q in self.task.questions(split)))
+        add_seen(self.run.path, (item.fingerprint for split in SEEN_SPLITS for item in self.task.items(split)))
         items, validation = self._prepare("train"), self._prepare("validation")
         optimizer = torch.optim.AdamW(
             [self.parameter], lr=self.trainer.learning_rate, weight_decay=self.trainer.weight_decay
@@ -89,15 +92,22 @@ class Fit:
             self.parameter.data.copy_(best[1])
 
     def _prepare(self, split: str) -> list[TrainingItem]:
-        preferences = self.task.preferences(split)
-        items = [(preference.prompt, preference.answers) for preference in preferences]
+        examples = self.task.examples(split)
+        if self.task.objective == "sft":
+            chosen = [(example.prompt, example.answers[: example.num_chosen]) for example in examples]
+            tokenized = tokenize_items(self.lm, chosen, self.task.config.append_eos)
+            return [TrainingItem(s, len(s), torch.empty(0), sum(len(t.tokens) - t.start for t in s)) for s in tokenized]
+        return self._prepare_pairs(split, examples)
+
+    def _prepare_pairs(self, split: str, examples: list[Example]) -> list[TrainingItem]:
+        items = [(example.prompt, example.answers) for example in examples]
         tokenized = tokenize_items(self.lm, items, self.task.config.append_eos)
         prepared: list[TrainingItem] = []
         with torch.no_grad(), progress_bar(f"reference log-probabilities, {split}", len(items)) as advance:
             for group in group_rows(tokenized, self.lm.max_row_tokens):
                 flat = answer_logprobs(self.lm, [sequence for item in group for sequence in item])
                 for item, reference in zip(group, flat.split([len(item) for item in group]), strict=True):
-                    prepared.append(TrainingItem(item, preferences[len(prepared)].num_chosen, reference))
+                    prepared.append(TrainingItem(item, examples[len(prepared)].num_chosen, reference, 1))
                 advance(len(group))
         return prepared
 
@@ -143,26 +153,31 @@ class Fit:
 
     def _task_loss(self, items: list[TrainingItem], backward: bool = False) -> float:
         """Return the mean loss over items, row by row so that memory does not grow with the batch."""
-        total = 0.0
+        total, weight = 0.0, sum(item.weight for item in items)
         waiting = iter(items)
         for group in group_rows([item.sequences for item in items], self.lm.max_row_tokens):
             with self.build_edit(self.parameter).attach(self.lm.output_projections):
                 flat = answer_logprobs(self.lm, [sequence for sequences in group for sequence in sequences])
             parts = zip(flat.split([len(sequences) for sequences in group]), waiting, strict=False)
-            losses = [dpo_loss(part, item.reference, item.num_chosen, self.trainer.beta) for part, item in parts]
-            loss = torch.stack(losses).sum() / len(items)
+            loss = torch.stack([self._item_loss(part, item) for part, item in parts]).sum() / weight
             if backward:
                 loss.backward()
             total += float(loss.detach())
         return total
 
+    def _item_loss(self, log_probs: Tensor, item: TrainingItem) -> Tensor:
+        if self.task.objective == "sft":
+            return sft_loss(log_probs)
+        return dpo_loss(log_probs, item.reference, item.num_chosen, self.trainer.beta)
+
     def _validate(self, items: list[TrainingItem], epoch: int) -> float:
-        """Log the validation split's loss and metrics; return the loss."""
+        """Log the validation split's loss, and its metrics where no text has to be generated; return the loss."""
+        metrics: dict[str, float] = {}
         with torch.no_grad():
             loss = self._task_loss(items)
-            with self.build_edit(self.parameter).attach(self.lm.output_projections):
-                scored = measure_split(self.lm, self.task, "validation", self.eval.protocol)
-        metrics = {name: summarise([question.metrics[name] for question in scored]).mean for name in METRICS}
+            if isinstance(self.task, MultipleChoiceTask):
+                with self.build_edit(self.parameter).attach(self.lm.output_projections):
+                    metrics = mean_metrics(measure_split(self.lm, self.task, "validation", self.eval.protocol))
         self.run.append_line("validation.jsonl", {"epoch": epoch, "loss": loss, **metrics})
         return loss
 

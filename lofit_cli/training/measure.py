@@ -1,21 +1,50 @@
-"""Scoring a split of a task under whatever is attached to the model."""
+"""Measuring a split of a task under whatever is attached to the model."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from typing import Any
 
-from lofit_cli.artifacts.predictions import ScoredQuestion
+from lofit_cli.analysis.statistics import Summary, summarise
+from lofit_cli.artifacts.predictions import AnsweredItem, Prediction, ScoredQuestion
+from lofit_cli.models.generation import generate_lines
 from lofit_cli.models.logprobs import LanguageModel, score_answers
+from lofit_cli.tasks.generation import GenerationTask
 from lofit_cli.tasks.multiple_choice import MultipleChoiceTask, measure_question, scoring_prompt
+from lofit_cli.tasks.task import Task
+
+Report = Callable[[int], None]
 
 
 def measure_split(
-    lm: LanguageModel,
-    task: MultipleChoiceTask,
-    split: str,
-    protocol: str,
-    report: Callable[[int], None] = lambda num_questions: None,
+    lm: LanguageModel, task: Task[Any], split: str, protocol: str, report: Report = lambda num_items: None
+) -> Sequence[Prediction]:
+    """Return every item of a split with what the model made of it and the metrics that follow.
+
+    Args:
+        protocol: the prompt that multiple-choice questions are scored under.
+        report: called with the number of items done.
+    """
+    if isinstance(task, MultipleChoiceTask):
+        return _score_split(lm, task, split, protocol, report)
+    if isinstance(task, GenerationTask):
+        return _answer_split(lm, task, split, report)
+    raise TypeError(f"a {type(task).__name__} can't be measured")
+
+
+def summarise_metrics(predictions: Sequence[Prediction]) -> dict[str, Summary]:
+    """Return each metric's mean over the items, with its standard error."""
+    names = predictions[0].metrics
+    return {name: summarise([prediction.metrics[name] for prediction in predictions]) for name in names}
+
+
+def mean_metrics(predictions: Sequence[Prediction]) -> dict[str, float]:
+    """Return each metric's mean over the items."""
+    return {name: summary.mean for name, summary in summarise_metrics(predictions).items()}
+
+
+def _score_split(
+    lm: LanguageModel, task: MultipleChoiceTask, split: str, protocol: str, report: Report
 ) -> list[ScoredQuestion]:
-    """Return every question of a split with its answers' log-probabilities and metrics."""
-    questions = task.questions(split)
+    questions = task.items(split)
     items = [scoring_prompt(question, protocol) for question in questions]
     log_probs = score_answers(lm, items, report)
     return [
@@ -23,10 +52,26 @@ def measure_split(
             question_id=question.id,
             category=question.category,
             question=question.text,
+            metrics=measure_question(question, values),
             answers=[answer.strip() for answer in answers],
             correct=[i < len(question.correct) for i in range(len(answers))],
             log_probs=values,
-            metrics=measure_question(question, values),
         )
         for question, (_, answers), values in zip(questions, items, log_probs, strict=True)
+    ]
+
+
+def _answer_split(lm: LanguageModel, task: GenerationTask, split: str, report: Report) -> list[AnsweredItem]:
+    items = task.items(split)
+    lines = generate_lines(lm, [item.text for item in items], task.config.max_new_tokens, report)
+    return [
+        AnsweredItem(
+            question_id=item.id,
+            category=item.category,
+            question=item.text,
+            metrics=task.measure(line, item),
+            accepted=list(item.accepted),
+            generated=line,
+        )
+        for item, line in zip(items, lines, strict=True)
     ]

@@ -18,3 +18,12 @@ def dpo_loss(log_probs: Tensor, reference: Tensor, num_chosen: int, beta: float)
     gain = log_probs - reference
     margins = gain[:num_chosen, None] - gain[None, num_chosen:]
     return -logsigmoid(beta * margins).mean()
+
+
+def sft_loss(log_probs: Tensor) -> Tensor:
+    """Return the cross-entropy of one prompt's answers, summed over their tokens (the prompt's do not count).
+
+    Args:
+        log_probs: (num_answers,) summed log-probabilities of the chosen answers.
+    """
+    return -log_probs.sum()

@@ -36,15 +36,15 @@ def test_scoring_prompt_is_the_protocols(protocol, start):
     assert answers == (" No.", " They cannot fly.", " Yes.", " Only at night.")
 
 
-def _preferences(**settings):
-    return MultipleChoiceTask(TaskConfig("t", **settings), {"train": [QUESTION]}).preferences("train")
+def _examples(**settings):
+    return MultipleChoiceTask(TaskConfig("t", **settings), {"train": [QUESTION]}).examples("train")
 
 
 def test_training_pairs_the_best_answer_with_the_first_incorrect_one():
-    assert _preferences() == [("Q: Can penguins fly?\nA:", (" No.", " Yes."), 1)]
+    assert _examples() == [("Q: Can penguins fly?\nA:", (" No.", " Yes."), 1)]
 
 
 def test_training_on_all_answers_keeps_the_chosen_first():
-    (preference,) = _preferences(train_answers="all", close_answers=False, answer_prefix="")
-    assert preference.answers == ("No", "They cannot fly.", "Yes", "Only at night")
-    assert preference.num_chosen == 2
+    (example,) = _examples(train_answers="all", close_answers=False, answer_prefix="")
+    assert example.answers == ("No", "They cannot fly.", "Yes", "Only at night")
+    assert example.num_chosen == 2

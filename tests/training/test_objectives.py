@@ -1,4 +1,4 @@
-"""The DPO loss against plain Python."""
+"""The losses against plain Python and against the libraries' own."""
 
 from math import exp, log
 

@@ -1,0 +1,53 @@
+"""Items that the model answers in its own words, right or wrong."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from lofit_cli.tasks.task import Example, Item, Task
+
+
+@dataclass(frozen=True)
+class OpenItem(Item):
+    """A prompt that the model continues; `text` is the whole prompt.
+
+    Attributes:
+        answer: the continuation that training teaches, with what separates it from the prompt.
+        accepted: the texts that count as right.
+        wrong: a continuation that is wrong, for methods that contrast right and wrong answers.
+    """
+
+    answer: str
+    accepted: tuple[str, ...]
+    wrong: str
+
+
+def exact_match(generated: str, item: OpenItem) -> bool:
+    """Return whether the text is one of the accepted ones, letter case and outer white space aside."""
+    return generated.strip().casefold() in {text.strip().casefold() for text in item.accepted}
+
+
+@dataclass(frozen=True)
+class GenerationTask(Task[OpenItem]):
+    """A benchmark whose answers are generated greedily up to the end of a line, after training on right answers.
+
+    Attributes:
+        metric: what a right answer counts for: `em` (exact match) or `accuracy`.
+        is_right: whether a generated text answers an item.
+    """
+
+    objective = "sft"
+    metric: str = "em"
+    is_right: Callable[[str, OpenItem], bool] = exact_match
+
+    @property
+    def metrics(self) -> tuple[str, ...]:
+        """Return the one metric."""
+        return (self.metric,)
+
+    def examples(self, split: str) -> list[Example]:
+        """Return each prompt with its right answer and a wrong one."""
+        return [Example(item.text, (item.answer, item.wrong), 1) for item in self.items(split)]
+
+    def measure(self, generated: str, item: OpenItem) -> dict[str, float]:
+        """Return 1 for a right answer and 0 for a wrong one."""
+        return {self.metric: float(self.is_right(generated, item))}

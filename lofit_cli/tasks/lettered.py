@@ -1,0 +1,73 @@
+"""Questions with lettered options, one of them right: ARC-Challenge and SIQA, as LoFiT asks them."""
+
+import random
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+from lofit_cli.errors import UserError
+from lofit_cli.schema import TaskConfig
+from lofit_cli.tasks.generation import GenerationTask, OpenItem
+from lofit_cli.tasks.records import Record, fields, load_hub_records, read_records
+
+PROMPT = "\nPlease choose the correct answer to the question.\nQuestion: {question}\n{options}\nAnswer:"
+"""LoFiT (arXiv 2406.01563), appendix C."""
+
+NUM_VALIDATION = 299
+SAMPLING_SEED = 42
+
+
+def load_arc_challenge(config: TaskConfig) -> GenerationTask:
+    """Return ARC-Challenge (Clark et al. 2018, arXiv 1803.05457), a validation split drawn from its training file."""
+    if config.data_dir:
+        folder = Path(config.data_dir)
+        train, test = (read_records(folder / name) for name in ("train.jsonl", "test.jsonl"))
+        drawn = random.Random(SAMPLING_SEED).sample(range(len(train)), min(NUM_VALIDATION, len(train) // 2))
+        held_out = set(drawn)
+        splits = {
+            "train": [row for i, row in enumerate(train) if i not in held_out],
+            "validation": [train[i] for i in drawn],
+            "test": test,
+        }
+    else:
+        name = config.hub_id or "allenai/ai2_arc"
+        splits = {split: load_hub_records(name, "ARC-Challenge", split) for split in ("train", "validation", "test")}
+    return _task(config, splits)
+
+
+def load_siqa(config: TaskConfig) -> GenerationTask:
+    """Return Social IQa (Sap et al. 2019, arXiv 1904.09728) from the files of a folder; its test split may stand alone.
+
+    LoFiT tests on the official validation split, the answers of the test split being hidden.
+    """
+    if not config.data_dir:
+        raise UserError("task.data_dir must be set for task 'siqa': a folder with test.jsonl, and train.jsonl to train")
+    names = {"train": "train.jsonl", "validation": "validation.jsonl", "test": "test.jsonl"}
+    files = {split: Path(config.data_dir) / name for split, name in names.items()}
+    return _task(
+        config, {split: read_records(file) for split, file in files.items() if file.exists() or split == "test"}
+    )
+
+
+def _task(config: TaskConfig, splits: Mapping[str, Sequence[Record]]) -> GenerationTask:
+    items = {split: [_item(row, f"{split}-{i}") for i, row in enumerate(rows)] for split, rows in splits.items()}
+    return GenerationTask(config, items, metric="accuracy", is_right=chooses)
+
+
+def chooses(generated: str, item: OpenItem) -> bool:
+    """Return whether a text begins with the right letter as a word of its own, or is the right option's text."""
+    words = generated.replace(".", " ").replace(")", " ").split()
+    return bool(words) and (words[0] == item.accepted[0] or generated.strip().casefold() == item.accepted[1].casefold())
+
+
+def _item(record: Record, item_id: str) -> OpenItem:
+    question, choices, key = fields(record, ("question", "choices", "answerKey"), f"question {item_id}")
+    texts, labels = fields(choices, ("text", "label"), f"question {item_id}, choices")
+    if key not in labels or len(labels) != len(texts) or len(labels) < 2:
+        raise UserError(
+            f"question {item_id}: its answer '{key}' is not one of its options {', '.join(map(str, labels))}"
+        )
+    options = "\n".join(f"{label}. {text}" for label, text in zip(labels, texts, strict=True))
+    right = labels.index(key)
+    wrong = labels[(right + 1) % len(labels)]
+    prompt = PROMPT.format(question=question, options=options)
+    return OpenItem(item_id, f"{len(labels)} options", prompt, f" {key}", (key, texts[right]), f" {wrong}")

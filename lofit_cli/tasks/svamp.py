@@ -1,0 +1,79 @@
+"""SVAMP (Patel et al. 2021, arXiv 2103.07191): a word problem whose equation is generated and worked out."""
+
+import ast
+import math
+import operator
+import random
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+from lofit_cli.schema import TaskConfig
+from lofit_cli.tasks.generation import GenerationTask, OpenItem
+from lofit_cli.tasks.records import Record, fields, load_hub_records, read_records
+
+PROMPT = "Question: {body} {question}\nEquation:"
+"""LoFiT (arXiv 2406.01563), appendix C."""
+
+SPLIT_SIZES = {"train": 350, "validation": 350, "test": 300}
+"""LoFiT's; which problems went where is not published, so the draw is ours."""
+
+SAMPLING_SEED = 42
+OPERATORS: dict[type[ast.operator], Callable[[float, float], float]] = {
+    ast.Add: operator.add,
+    ast.Sub: operator.sub,
+    ast.Mult: operator.mul,
+    ast.Div: operator.truediv,
+}
+OPPOSITES = str.maketrans("+-*/", "-+/*")
+
+
+def load_svamp(config: TaskConfig) -> GenerationTask:
+    """Return SVAMP in LoFiT's split sizes: from `task.data_dir` with `SVAMP.json`, else from the Hub."""
+    if config.data_dir:
+        records = read_records(Path(config.data_dir) / "SVAMP.json")
+    else:
+        name = config.hub_id or "ChilleD/SVAMP"
+        records = [row for split in ("train", "test") for row in load_hub_records(name, None, split)]
+    problems = [_item(record, f"problem {i + 1}") for i, record in enumerate(records)]
+    random.Random(SAMPLING_SEED).shuffle(problems)
+    return GenerationTask(config, _split(problems), metric="em", is_right=has_value)
+
+
+def _split(problems: Sequence[OpenItem]) -> dict[str, list[OpenItem]]:
+    rest, splits = list(problems), {}
+    for split, size in SPLIT_SIZES.items():
+        splits[split], rest = rest[:size], rest[size:]
+    return splits
+
+
+def _item(record: Record, source: str) -> OpenItem:
+    names = ("ID", "Body", "Question", "Equation", "Answer", "Type")
+    problem, body, question, equation, answer, kind = fields(record, names, source)
+    text = PROMPT.format(body=str(body).strip(), question=question)
+    return OpenItem(
+        str(problem), str(kind), text, f" {equation}", (str(answer),), f" {str(equation).translate(OPPOSITES)}"
+    )
+
+
+def has_value(generated: str, item: OpenItem) -> bool:
+    """Return whether a generated equation works out to the right answer."""
+    value = work_out(generated.split("=")[0])
+    return value is not None and math.isclose(value, float(item.accepted[0]), abs_tol=1e-4)
+
+
+def work_out(equation: str) -> float | None:
+    """Return the value of an expression of numbers, + - * / and brackets; None where it is anything else."""
+    try:
+        return _value(ast.parse(equation.strip(), mode="eval").body)
+    except (SyntaxError, ValueError, ZeroDivisionError, OverflowError, RecursionError, MemoryError):
+        return None
+
+
+def _value(node: ast.expr) -> float:
+    if isinstance(node, ast.Constant) and isinstance(node.value, int | float) and not isinstance(node.value, bool):
+        return float(node.value)
+    if isinstance(node, ast.UnaryOp) and isinstance(node.op, ast.USub):
+        return -_value(node.operand)
+    if isinstance(node, ast.BinOp) and type(node.op) in OPERATORS:
+        return OPERATORS[type(node.op)](_value(node.left), _value(node.right))
+    raise ValueError("not arithmetic")

@@ -1,0 +1,91 @@
+"""What every benchmark offers: items to train on and to measure, in splits, whatever their form."""
+
+import random
+from abc import ABC, abstractmethod
+from dataclasses import asdict, dataclass
+from typing import Any, ClassVar, Generic, NamedTuple, TypeVar
+
+from lofit_cli.artifacts.run_dir import content_hash
+from lofit_cli.errors import UserError
+from lofit_cli.schema import TaskConfig
+
+SAMPLING_SEED = 42
+
+
+class Example(NamedTuple):
+    """A training item: a prompt, its chosen answers and, after them, its rejected ones."""
+
+    prompt: str
+    answers: tuple[str, ...]
+    num_chosen: int
+
+
+@dataclass(frozen=True)
+class Item:
+    """What is measured once: a question, a story. The model sees `text`; a benchmark's own form adds the rest."""
+
+    id: str
+    category: str
+    text: str
+
+    @property
+    def fingerprint(self) -> str:
+        """Return what tells this item from others, whatever its file calls it."""
+        return content_hash(self.text.strip().casefold())[:16]
+
+
+AnyItem = TypeVar("AnyItem", bound=Item)
+
+
+@dataclass(frozen=True)
+class Task(ABC, Generic[AnyItem]):
+    """A benchmark, split into train, validation and test.
+
+    Attributes:
+        objective: what training minimises: `dpo` (chosen against rejected answers) or `sft` (the chosen answer).
+    """
+
+    config: TaskConfig
+    splits: dict[str, list[AnyItem]]
+    objective: ClassVar[str]
+
+    @property
+    @abstractmethod
+    def metrics(self) -> tuple[str, ...]:
+        """Return the names of what is measured on each item, in [0, 1]; the first is the headline."""
+
+    def protocol(self, asked_for: str) -> str:
+        """Return the name of the prompt that items are measured under, where the task has a choice of them."""
+        return "zero-shot"
+
+    @abstractmethod
+    def examples(self, split: str) -> list[Example]:
+        """Return what training sees of a split."""
+
+    def facts(self) -> dict[str, Any]:
+        """Return what the manifest states of a task, with a hash of every item of every split."""
+        content = {name: [asdict(item) for item in items] for name, items in self.splits.items()}
+        about = {key: getattr(self.config, key) for key in ("fold", "num_train")}
+        return {"task": self.config.name, **about, "dataset_hash": content_hash(content)}
+
+    def items(self, split: str) -> list[AnyItem]:
+        """Return a split's items; of the training items, `task.num_train` drawn the same way for every run.
+
+        Raises:
+            UserError: the split holds none, or fewer than that.
+        """
+        items = self.splits.get(split)
+        if not items:
+            raise UserError(f"task '{self.config.name}' has no questions in its {split} split; check task.data_dir")
+        size = self.config.num_train
+        if split != "train" or size is None:
+            return items
+        if size > len(items):
+            raise UserError(
+                f"task.num_train={size} is more than the {len(items)} training items of '{self.config.name}'"
+            )
+        return random.Random(SAMPLING_SEED).sample(items, size)
+
+    def fingerprints(self, *splits: str) -> set[str]:
+        """Return the fingerprints of all items of these splits, as far as there are any."""
+        return {item.fingerprint for split in splits for item in self.splits.get(split, [])}
