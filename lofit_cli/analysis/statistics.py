@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
-from scipy.stats import binomtest, bootstrap
+from scipy.stats import binomtest, bootstrap, norm
 
 CONFIDENCE = 0.95
 
@@ -31,11 +31,13 @@ class PairedDifference:
     """A run's mean minus the baseline's on the same questions.
 
     Attributes:
+        detectable: the smallest true difference that a test at the 5 % level would find four times in five.
         test: the name of the paired test behind `p_value`.
     """
 
     difference: float
     interval: Interval
+    detectable: float
     p_value: float
     test: str
 
@@ -65,14 +67,38 @@ def compare_paired(
     """
     differences = np.subtract(values, baseline)
     interval, means = _bootstrap_means(differences, num_resamples, seed)
+    difference, detectable = float(differences.mean()), detectable_difference(differences)
     if set(values) | set(baseline) <= {0.0, 1.0}:
         gained, lost = int((differences > 0).sum()), int((differences < 0).sum())
         p_value = float(binomtest(gained, gained + lost).pvalue) if gained + lost else 1.0
-        return PairedDifference(float(differences.mean()), interval, p_value, "McNemar, exact")
+        return PairedDifference(difference, interval, detectable, p_value, "McNemar, exact")
     # One is added to both counts so that no finite number of resamples claims p = 0.
     tail = min(int((means <= 0).sum()), int((means >= 0).sum()))
     p_value = min(1.0, 2 * (tail + 1) / (num_resamples + 1))
-    return PairedDifference(float(differences.mean()), interval, p_value, "paired bootstrap")
+    return PairedDifference(difference, interval, detectable, p_value, "paired bootstrap")
+
+
+def detectable_difference(differences: Sequence[float] | np.ndarray, power: float = 0.8) -> float:
+    """Return the smallest true mean difference that a two-sided test at the 5 % level finds with this power.
+
+    Source: Cohen 1988, chapter 2, for paired differences whose spread is the one observed; normal approximation.
+    """
+    spread = float(np.std(differences, ddof=1)) / len(differences) ** 0.5
+    return float((norm.ppf((1 + CONFIDENCE) / 2) + norm.ppf(power)) * spread)
+
+
+def holm(p_values: Sequence[float]) -> list[float]:
+    """Return p-values adjusted for how many there are, so that all of them together err 5 % of the time at 0.05.
+
+    Source: Holm 1979, "A simple sequentially rejective multiple test procedure".
+    """
+    order = sorted(range(len(p_values)), key=lambda i: p_values[i])
+    adjusted = [0.0] * len(p_values)
+    highest = 0.0
+    for rank, i in enumerate(order):
+        highest = max(highest, min(1.0, (len(p_values) - rank) * p_values[i]))
+        adjusted[i] = highest
+    return adjusted
 
 
 def _bootstrap_means(

@@ -1,6 +1,7 @@
 """The comparison of runs as a terminal table, CSV, Markdown and a bar chart."""
 
 import csv
+import math
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -16,11 +17,16 @@ from lofit_cli.report.progress import show
 
 @dataclass(frozen=True)
 class ComparedMetric:
-    """A metric's mean over questions, its 95 % interval, and the paired difference to the baseline (None for it)."""
+    """A metric's mean over questions, its 95 % interval, and the paired difference to the baseline (None for it).
+
+    Attributes:
+        adjusted_p: the paired test's p-value, adjusted (Holm) for all tests of the comparison.
+    """
 
     mean: float
     interval: Interval
     paired: PairedDifference | None
+    adjusted_p: float = math.nan
 
 
 @dataclass(frozen=True)
@@ -70,9 +76,16 @@ def _labels(rows: list[ComparedRun]) -> list[str]:
 
 
 def _tests(rows: list[ComparedRun]) -> str:
-    """Return which paired test stands behind each metric's p-values."""
-    tests = {name: metric.paired.test for row in rows for name, metric in row.metrics.items() if metric.paired}
-    return "p: " + "; ".join(f"{test} for {name.upper()}" for name, test in tests.items()) if tests else ""
+    """Return which paired test stands behind each metric's p-values, and how much they could have missed."""
+    paired = [(name.upper(), m.paired) for row in rows for name, m in row.metrics.items() if m.paired]
+    tests = "; ".join(f"{test} for {name}" for name, test in {name: found.test for name, found in paired}.items())
+    detectable = max((found.detectable for _, found in paired), default=0)
+    if not paired:
+        return ""
+    return (
+        f"p: {tests}; adjusted (Holm) for the {len(paired)} shown. "
+        f"Differences under {100 * detectable:.1f} points may go unnoticed (80 % power)."
+    )
 
 
 def _print(title: str, labels: list[str], rows: list[ComparedRun]) -> None:
@@ -100,7 +113,7 @@ def _metric_cells(metric: ComparedMetric, is_baseline: bool) -> tuple[str, str, 
     if metric.paired is None:
         return mean, "baseline" if is_baseline else "", ""
     difference = f"{100 * metric.paired.difference:+.1f} {_interval(metric.paired.interval)}"
-    return mean, difference, f"{metric.paired.p_value:.2g}"
+    return mean, difference, f"{metric.adjusted_p:.2g}"
 
 
 def _interval(interval: Interval) -> str:
@@ -136,6 +149,8 @@ def _record(row: ComparedRun) -> dict[str, Any]:
         record[f"{name}_difference"] = paired.difference if paired else ""
         record[f"{name}_difference_low"] = paired.interval.low if paired else ""
         record[f"{name}_difference_high"] = paired.interval.high if paired else ""
+        record[f"{name}_detectable"] = paired.detectable if paired else ""
         record[f"{name}_p"] = paired.p_value if paired else ""
+        record[f"{name}_p_holm"] = metric.adjusted_p if paired else ""
         record[f"{name}_test"] = paired.test if paired else ""
     return record

@@ -1,11 +1,11 @@
 """Stage 4: set runs side by side, each against a baseline, question by question."""
 
 import glob
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from lofit_cli.analysis.statistics import Interval, PairedDifference, compare_paired, mean_interval
+from lofit_cli.analysis.statistics import Interval, PairedDifference, compare_paired, holm, mean_interval
 from lofit_cli.artifacts.predictions import read_metric_columns
 from lofit_cli.artifacts.run_dir import RunDir, read_manifest
 from lofit_cli.errors import UserError
@@ -35,7 +35,7 @@ def compare(config: CompareConfig, run: RunDir) -> list[ComparedRun]:
     baseline = _baseline(evaluations, config.baseline)
     for other in evaluations:
         _require_same_questions(other, baseline)
-    compared = [_compare(other, baseline, config) for other in evaluations]
+    compared = _adjust([_compare(other, baseline, config) for other in evaluations])
     first = baseline.manifest
     run.record(**{key: first[key] for key in ("model", "task", "fold", "split", "protocol", "dataset_hash")})
     run.record(baseline=str(baseline.path), runs=[str(evaluation.path) for evaluation in evaluations])
@@ -113,6 +113,17 @@ def _compare(evaluation: _Evaluation, baseline: _Evaluation, config: CompareConf
         is_baseline=evaluation is baseline,
         metrics={name: _compare_metric(evaluation, baseline, name, config) for name in manifest["metrics"]},
     )
+
+
+def _adjust(rows: list[ComparedRun]) -> list[ComparedRun]:
+    """Return the rows with each p-value adjusted for all the tests that the table shows."""
+    adjusted = iter(holm([m.paired.p_value for row in rows for m in row.metrics.values() if m.paired]))
+    return [
+        replace(
+            row, metrics={k: replace(m, adjusted_p=next(adjusted)) if m.paired else m for k, m in row.metrics.items()}
+        )
+        for row in rows
+    ]
 
 
 def _compare_metric(

@@ -5,7 +5,7 @@ from math import comb
 import numpy as np
 import pytest
 
-from lofit_cli.analysis.statistics import compare_paired, mean_interval, summarise
+from lofit_cli.analysis.statistics import compare_paired, detectable_difference, holm, mean_interval, summarise
 
 
 def test_standard_error_by_hand():
@@ -58,3 +58,25 @@ def test_wilson_interval_stays_within_0_and_1():
 def test_the_same_seed_gives_the_same_interval():
     values = list(np.random.default_rng(3).random(50))
     assert mean_interval(values, 500, 7) == mean_interval(values, 500, 7)
+
+
+def test_holm_by_hand():
+    assert holm([0.04, 0.01, 0.03]) == pytest.approx([0.06, 0.03, 0.06])
+    assert holm([0.5, 0.9]) == [1.0, 1.0]
+    assert holm([]) == []
+
+
+def test_holm_keeps_the_order_and_lies_between_raw_and_bonferroni():
+    raw = np.random.default_rng(0).random(20).tolist()
+    adjusted = holm(raw)
+    assert np.argsort(raw, stable=True).tolist() == sorted(range(20), key=lambda i: (adjusted[i], raw[i]))
+    assert all(p <= q <= min(1, 20 * p) for p, q in zip(raw, adjusted, strict=True))
+
+
+def test_a_detectable_difference_is_found_four_times_in_five():
+    rng = np.random.default_rng(0)
+    noise = rng.normal(0, 0.3, (2000, 100))
+    effect = detectable_difference(rng.normal(0, 0.3, 100_000)) * (100_000 / 100) ** 0.5
+    samples = noise + effect
+    errors = samples.std(axis=1, ddof=1) / 10
+    assert np.mean(samples.mean(axis=1) > 1.984 * errors) == pytest.approx(0.8, abs=0.03)
