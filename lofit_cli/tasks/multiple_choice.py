@@ -63,13 +63,15 @@ class MultipleChoiceTask(Task[Question]):
 
     def examples(self, split: str) -> list[Example]:
         """Return what DPO trains on: the best answer against the first incorrect one, or all against all."""
-        return [self._example(question) for question in self.items(split)]
-
-    def _example(self, question: Question) -> Example:
         if self.config.train_answers == "all":
-            chosen, rejected = question.correct, question.incorrect
-        else:
-            chosen, rejected = (question.best,), question.incorrect[:1]
+            return self.contrasts(split)
+        return [self._example(question, (question.best,), question.incorrect[:1]) for question in self.items(split)]
+
+    def contrasts(self, split: str) -> list[Example]:
+        """Return each question with all its listed answers."""
+        return [self._example(question, question.correct, question.incorrect) for question in self.items(split)]
+
+    def _example(self, question: Question, chosen: Sequence[str], rejected: Sequence[str]) -> Example:
         answers = tuple(self.config.answer_prefix + self._close(answer) for answer in (*chosen, *rejected))
         return Example(self.config.train_prompt.replace("{question}", question.text), answers, len(chosen))
 

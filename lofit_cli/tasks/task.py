@@ -62,6 +62,10 @@ class Task(ABC, Generic[AnyItem]):
     def examples(self, split: str) -> list[Example]:
         """Return what training sees of a split."""
 
+    def contrasts(self, split: str) -> list[Example]:
+        """Return each prompt of a split with all its right answers and all its wrong ones, for probes."""
+        return self.examples(split)
+
     def facts(self) -> dict[str, Any]:
         """Return what the manifest states of a task, with a hash of every item of every split."""
         content = {name: [asdict(item) for item in items] for name, items in self.splits.items()}
