@@ -3,6 +3,8 @@
 import signal
 import sys
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Annotated
 
 import typer
@@ -78,15 +80,15 @@ def compare(
 
 
 def _run(stage: str, overrides: list[str] | None, multirun: bool, print_config: bool, config_dir: str | None) -> None:
-    asked_to_stop = _stop_on_signals()
-    try:
-        _run_stage(stage, overrides or [], multirun, print_config, config_dir)
-    except BaseException:
-        # Stopped while importing, a library may turn the interrupt into an error of its own.
-        if not asked_to_stop:
-            raise
-        typer.echo("lofit: interrupted; what was written is kept in the run directory", err=True)
-        sys.exit(130)
+    with _stopped_by_signals() as asked_to_stop:
+        try:
+            _run_stage(stage, overrides or [], multirun, print_config, config_dir)
+        except BaseException:
+            # Stopped while importing, a library may turn the interrupt into an error of its own.
+            if not asked_to_stop:
+                raise
+            typer.echo("lofit: interrupted; what was written is kept in the run directory", err=True)
+            sys.exit(130)
 
 
 def _run_stage(stage: str, overrides: list[str], multirun: bool, print_config: bool, config_dir: str | None) -> None:
@@ -103,8 +105,9 @@ def _run_stage(stage: str, overrides: list[str], multirun: bool, print_config: b
         sys.exit(error.exit_code)
 
 
-def _stop_on_signals() -> list[float]:
-    """Make Ctrl-C, a job scheduler's SIGTERM and a lost terminal's SIGHUP stop the run; return when that was asked for.
+@contextmanager
+def _stopped_by_signals() -> Iterator[list[float]]:
+    """Let Ctrl-C, a job scheduler's SIGTERM and a lost terminal's SIGHUP stop the run; collect when that was asked for.
 
     Asking again at once changes nothing, so that an impatient second Ctrl-C does not cut off the writing of the state.
     """
@@ -115,10 +118,13 @@ def _stop_on_signals() -> list[float]:
         if len(asked) == 1 or asked[-1] - asked[-2] > PATIENCE_SECONDS:
             raise KeyboardInterrupt
 
-    for name in ("SIGINT", "SIGTERM", "SIGHUP"):
-        if hasattr(signal, name):
-            signal.signal(getattr(signal, name), stop)
-    return asked
+    signals = [getattr(signal, name) for name in ("SIGINT", "SIGTERM", "SIGHUP") if hasattr(signal, name)]
+    before = [signal.signal(number, stop) for number in signals]
+    try:
+        yield asked
+    finally:
+        for number, handler in zip(signals, before, strict=True):
+            signal.signal(number, handler)
 
 
 if __name__ == "__main__":
