@@ -59,7 +59,7 @@ USAGE_ERRORS = {
     "no place for the question": (("select-heads", "task.train_prompt=Q:"), "no place for {question}"),
     "one bad point of a sweep": (("select-heads", "-m", "seed=1,x"), "seed: Value 'x'"),
     "missing model id": (("select-heads", "model=hub", "model.id=???"), "model.id must be set"),
-    "no such fold": (("select-heads", "task.fold=2"), "folds 0 and 1"),
+    "no such fold": (("select-heads", "task.fold=2"), "has 2 folds, counted from 0"),
     "missing data folder": (("select-heads", "task.data_dir=nowhere"), "task.data_dir=nowhere is not a folder"),
     "no file of this fold": (("select-heads", "task.fold=1"), "no file fold_1_train_seed_42.csv"),
     "no heads": (("select-heads", "num_heads=0"), "num_heads=0 is not allowed; give 1 to 12"),

@@ -33,6 +33,6 @@ def load_task(config: TaskConfig) -> Task[Any]:
         raise UserError(f"task.name={config.name} is not known; {did_you_mean(config.name, TASKS)}")
     folds = FOLDS.get(config.name, 1)
     if not 0 <= config.fold < folds:
-        listed = ", ".join(map(str, range(folds)))
-        raise UserError(f"task.fold={config.fold} is not allowed: task '{config.name}' has fold {listed}")
+        counted = "1 fold" if folds == 1 else f"{folds} folds"
+        raise UserError(f"task.fold={config.fold} is not allowed: task '{config.name}' has {counted}, counted from 0")
     return TASKS[config.name](config)
