@@ -11,6 +11,9 @@ from torch import Tensor
 
 from lofit_cli.errors import RunError, UserError
 
+METADATA = "lofit"
+"""The entry of a safetensors file's metadata that holds ours, as JSON."""
+
 
 def write_file(file: Path, write: Callable[[Path], Any]) -> None:
     """Let `write` fill a temporary file beside `file`, then rename it, so that no half-written file is ever seen."""
@@ -38,9 +41,11 @@ def read_json(file: Path) -> Any:
 
 
 def write_tensors(file: Path, kind: str, tensors: dict[str, Tensor], metadata: dict[str, str]) -> None:
-    """Write tensors with metadata that says what they are."""
+    """Write tensors with metadata that says what they are; the same content gives the same bytes."""
     held = {name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()}
-    write_file(file, lambda path: safetensors.torch.save_file(held, path, {"lofit_kind": kind, **metadata}))
+    # In one entry, because safetensors writes several in no fixed order.
+    about = {METADATA: json.dumps({"kind": kind, **metadata}, sort_keys=True)}
+    write_file(file, lambda path: safetensors.torch.save_file(held, path, about))
 
 
 def read_tensors(file: Path, kind: str, names: tuple[str, ...]) -> tuple[dict[str, Tensor], dict[str, str]]:
@@ -51,11 +56,11 @@ def read_tensors(file: Path, kind: str, names: tuple[str, ...]) -> tuple[dict[st
     """
     try:
         with safe_open(file, framework="pt") as content:
-            metadata = content.metadata() or {}
+            metadata = json.loads((content.metadata() or {}).get(METADATA, "{}"))
             there = set(content.keys())
             found = {name: content.get_tensor(name) for name in names if name in there}
-    except (OSError, SafetensorError) as error:
+    except (OSError, SafetensorError, json.JSONDecodeError) as error:
         raise UserError(f"{file} could not be read ({error}); it is missing, cut off or not a safetensors file")
-    if metadata.get("lofit_kind") != kind or len(found) < len(names):
+    if metadata.get("kind") != kind or len(found) < len(names):
         raise UserError(f"{file} is not a {kind} file of lofit; name one that a lofit run wrote")
     return found, metadata

@@ -62,7 +62,7 @@ def test_offsets_state_their_site(tmp_path):
     mask = keep_top(torch.rand(2, 5), 2)
     Offsets("m", GEOMETRY, torch.randn(2, 5, 3) * mask[..., None], mask).save(tmp_path)
     with safe_open(tmp_path / "offsets.safetensors", framework="pt") as content:
-        about = content.metadata()
+        about = json.loads(content.metadata()["lofit"])
     stated = {"module": "o_proj", "side": "input", "positions": "all", "head_dim": "3", "model_id": "m"}
     assert stated.items() <= about.items()
 
