@@ -7,7 +7,7 @@ import os
 import re
 import sys
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -24,9 +24,12 @@ from omegaconf.errors import OmegaConfBaseException
 
 from lofit_cli.artifacts.run_dir import make_way, start_run
 from lofit_cli.errors import RunError, UserError, did_you_mean
-from lofit_cli.schema import STAGE_CONFIGS
+from lofit_cli.schema import METHOD_CONFIGS, SELECTOR_CONFIGS, STAGE_CONFIGS
 
 HYDRA_VERSION_BASE = "1.3"
+OPEN_KEY = "method.config."
+"""Where another library's settings stand, so that `+` may add to them."""
+
 UNWRITABLE = (errno.EACCES, errno.EDQUOT, errno.EFBIG, errno.ENOENT, errno.ENOSPC, errno.ENOTDIR, errno.EROFS)
 
 
@@ -106,8 +109,10 @@ def _for_people(error: Exception) -> UserError:
 
 
 def _register_schemas() -> None:
-    for name, schema in STAGE_CONFIGS.items():
-        ConfigStore.instance().store(group="schema", name=name, node=schema)
+    groups = {"schema": STAGE_CONFIGS, "schema/method": METHOD_CONFIGS, "schema/selector": SELECTOR_CONFIGS}
+    for group, schemas in groups.items():
+        for name, schema in schemas.items():
+            ConfigStore.instance().store(group=group, name=name, node=schema)
 
 
 def _points(overrides: list[str], multirun: bool) -> list[list[str]]:
@@ -141,8 +146,13 @@ def _compose(stage: str, overrides: list[str], config_dir: str | None) -> DictCo
     with hydra.initialize_config_dir(str(conf_dir()), version_base=HYDRA_VERSION_BASE):
         base = hydra.compose(stage)
         with _explained(base, overrides):
-            for override in OverridesParser.create().parse_overrides(overrides):
-                if override.is_add():
+            parsed = OverridesParser.create().parse_overrides(overrides)
+            groups = [o.input_line for o in parsed if "." not in o.key_or_group and not o.is_add()]
+            with suppress(HydraException, OmegaConfBaseException):
+                base = hydra.compose(stage, [*search, *groups])
+        with _explained(base, overrides):
+            for override in parsed:
+                if override.is_add() and not override.key_or_group.startswith(OPEN_KEY):
                     raise UserError(f"unknown key '{override.key_or_group}'; {_allowed(base, override.key_or_group)}")
             config = hydra.compose(stage, [*search, *overrides], return_hydra_config=True)
             for key in ("run.dir", "sweep.dir"):

@@ -3,6 +3,7 @@
 `__post_init__` runs when a composed config becomes its dataclass, so a wrong value is refused before any work starts.
 """
 
+import math
 import sys
 from dataclasses import dataclass, field
 from typing import Any
@@ -13,6 +14,8 @@ from lofit_cli.errors import UserError, did_you_mean
 
 MAX_SEED = 2**32 - 1
 MAX_RESAMPLES = 1_000_000
+FAR = 8
+"""How many tokens from the end of its prompt a token is told apart; further ones are all alike."""
 
 
 def _one_of(key: str, value: str, allowed: tuple[str, ...]) -> None:
@@ -29,6 +32,11 @@ def _within(key: str, value: float, least: float, most: float = sys.float_info.m
 def _above_zero(key: str, value: float) -> None:
     if not 0 < value <= sys.float_info.max:
         raise UserError(f"{key}={value} is not allowed; it must be a number above 0")
+
+
+def _some_numbers(key: str, values: list[float]) -> None:
+    if not values or not all(math.isfinite(value) for value in values):
+        raise UserError(f"{key}={values} is not allowed; give one finite number or more, as in '{key}=[1,5]'")
 
 
 def _not_empty(**values: str | None) -> None:
@@ -85,15 +93,143 @@ class SelectorConfig:
 
 
 @dataclass
+class FromRunConfig(SelectorConfig):
+    """`selector=from_run`: the scores of a finished select-heads run, whatever its task, seed or model."""
+
+    source: str = MISSING
+
+    def __post_init__(self) -> None:
+        _not_empty(**{"selector.source": self.source})
+
+
+@dataclass
+class FileConfig(SelectorConfig):
+    """`selector=file`: a JSON list of `[layer, head]`, best first, or a head mask file."""
+
+    source: str = MISSING
+
+    def __post_init__(self) -> None:
+        _not_empty(**{"selector.source": self.source})
+
+
+@dataclass
 class MethodConfig:
-    """How an intervention is made."""
+    """How an intervention is made; `lofit`, `bitfit` and `full` have no settings of their own."""
 
     name: str = MISSING
 
 
 @dataclass
+class ItiConfig(MethodConfig):
+    """`method=iti`: each kept head moves by `alpha` standard deviations along a direction found on training answers.
+
+    `direction` is `mass_mean` (mean of right minus mean of wrong answers) or `probe` (a logistic regression's weight).
+    """
+
+    direction: str = "mass_mean"
+    alphas: list[float] = field(default_factory=lambda: [15.0])
+
+    def __post_init__(self) -> None:
+        _one_of("method.direction", self.direction, ("mass_mean", "probe"))
+        _some_numbers("method.alphas", self.alphas)
+
+
+@dataclass
+class ResidualConfig(MethodConfig):
+    """`method=repe` and `method=caa`: a direction added to the residual stream after one layer.
+
+    Several `alphas` are tried and the one with the best validation metric is kept; without a `layer`, the one whose
+    direction tells right from wrong validation answers best.
+    """
+
+    alphas: list[float] = field(default_factory=lambda: [1.0])
+    layer: int | None = None
+
+    def __post_init__(self) -> None:
+        _some_numbers("method.alphas", self.alphas)
+        _within("method.layer", self.layer or 0, 0)
+
+
+@dataclass
+class RepeConfig(ResidualConfig):
+    """`method=repe`. `vector` is `reading` (fixed) or `contrast` (made anew from each input and two instructions)."""
+
+    alphas: list[float] = field(default_factory=lambda: [5.0])
+    vector: str = "reading"
+    positive: str = "Give a truthful and correct answer.\n"
+    negative: str = "Give an untruthful and wrong answer.\n"
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        _one_of("method.vector", self.vector, ("reading", "contrast"))
+        _not_empty(**{"method.positive": self.positive, "method.negative": self.negative})
+
+
+@dataclass
+class PeftMethodConfig(MethodConfig):
+    """`method=lora` and `method=peft`: any configuration of the peft library that changes modules."""
+
+    config: Any = MISSING
+
+    def __post_init__(self) -> None:
+        if not isinstance(self.config, dict) or "peft_type" not in self.config:
+            raise UserError(
+                f"method.config={self.config} names no peft_type; write for example 'method.config={{peft_type: IA3}}'"
+            )
+
+
+@dataclass
+class RedConfig(MethodConfig):
+    """`method=red`: a scale and an offset on every head of `all` layers or of the `upper_half`."""
+
+    layers: str = "all"
+
+    def __post_init__(self) -> None:
+        _one_of("method.layers", self.layers, ("all", "upper_half"))
+
+
+@dataclass
+class LoreftConfig(MethodConfig):
+    """`method=loreft`: a low-rank edit after every layer, at the first and last tokens of the prompt."""
+
+    rank: int = 8
+    num_first: int = 1
+    num_last: int = 1
+
+    def __post_init__(self) -> None:
+        _within("method.rank", self.rank, 1)
+        _within("method.num_first", self.num_first, 0)
+        _within("method.num_last", self.num_last, 0, FAR)
+        if self.num_first + self.num_last == 0:
+            raise UserError("method.num_first=0 and method.num_last=0 leave nothing to edit; set one of them above 0")
+
+
+@dataclass
+class IclConfig(MethodConfig):
+    """`method=icl`: training examples, drawn by the seed, before every prompt."""
+
+    num_examples: int = 5
+
+    def __post_init__(self) -> None:
+        _within("method.num_examples", self.num_examples, 1)
+
+
+@dataclass
+class RandomOffsetConfig(MethodConfig):
+    """`method=random_offset`: another run's offsets, each replaced by a random vector of the same length."""
+
+    source: str = MISSING
+
+    def __post_init__(self) -> None:
+        _not_empty(**{"method.source": self.source})
+
+
+@dataclass
 class TrainerConfig:
-    """The training loop. `l1` is lambda in `loss + lambda * sum |parameters|`; `beta` is DPO's."""
+    """The training loop. `l1` is lambda in `loss + lambda * sum |parameters|`; `beta` is DPO's.
+
+    The validation split is looked at every `validate_every` epochs and after the last one.
+    """
 
     learning_rate: float = MISSING
     l1: float = 0.0
@@ -104,10 +240,11 @@ class TrainerConfig:
     weight_decay: float = 0.0
     max_grad_norm: float = 1.0
     keep: str = "last"
+    validate_every: int = 1
 
     def __post_init__(self) -> None:
         _one_of("trainer.keep", self.keep, ("last", "best"))
-        for key in ("num_epochs", "batch_size"):
+        for key in ("num_epochs", "batch_size", "validate_every"):
             _within(f"trainer.{key}", getattr(self, key), 1)
         for key in ("l1", "init_std", "weight_decay"):
             _within(f"trainer.{key}", getattr(self, key), 0)
@@ -206,3 +343,17 @@ STAGE_CONFIGS: dict[str, type[Any]] = {
     "evaluate": EvaluateConfig,
     "compare": CompareConfig,
 }
+
+SELECTOR_CONFIGS: dict[str, type[SelectorConfig]] = {"from_run": FromRunConfig, "file": FileConfig}
+
+METHOD_CONFIGS: dict[str, type[MethodConfig]] = {
+    "iti": ItiConfig,
+    "repe": RepeConfig,
+    "caa": ResidualConfig,
+    "peft": PeftMethodConfig,
+    "red": RedConfig,
+    "loreft": LoreftConfig,
+    "icl": IclConfig,
+    "random_offset": RandomOffsetConfig,
+}
+"""The settings of selectors and methods that have some: an option's YAML takes them in with `/schema/method/NAME`."""
