@@ -147,7 +147,7 @@ def _compose(stage: str, overrides: list[str], config_dir: str | None) -> DictCo
         base = hydra.compose(stage)
         with _explained(base, overrides):
             parsed = OverridesParser.create().parse_overrides(overrides)
-            groups = [o.input_line for o in parsed if "." not in o.key_or_group and not o.is_add()]
+            groups = [str(o.input_line) for o in parsed if "." not in o.key_or_group and not o.is_add()]
             with suppress(HydraException, OmegaConfBaseException):
                 base = hydra.compose(stage, [*search, *groups])
         with _explained(base, overrides):

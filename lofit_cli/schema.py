@@ -350,6 +350,7 @@ METHOD_CONFIGS: dict[str, type[MethodConfig]] = {
     "iti": ItiConfig,
     "repe": RepeConfig,
     "caa": ResidualConfig,
+    "lora": PeftMethodConfig,
     "peft": PeftMethodConfig,
     "red": RedConfig,
     "loreft": LoreftConfig,

@@ -20,13 +20,13 @@ from lofit_cli.training.objectives import dpo_loss
 BATCH_SIZE = 8
 
 
-def epoch(lm: LanguageModel, items: list[list[TokenSequence]], scale: torch.nn.Parameter) -> float:
+def epoch(lm: LanguageModel, items: list[list[TokenSequence]], edit: HeadEdit) -> float:
     """One pass over the items: loss and gradient of every batch, no update, so that both ways do the same work."""
     total = 0.0
-    scale.grad = None
+    edit.zero_grad()
     for first in range(0, len(items), BATCH_SIZE):
         batch = items[first : first + BATCH_SIZE]
-        with HeadEdit(scale=scale).attach(lm.output_projections):
+        with edit.attach(lm):
             flat = answer_logprobs(lm, [sequence for item in batch for sequence in item])
         reference = torch.zeros(2)
         loss = torch.stack([dpo_loss(pair, reference.to(pair), 1, 0.05) for pair in flat.split(2)]).mean()
@@ -50,17 +50,18 @@ def main(
     preferences = load_task(config).examples("train")[:num_items]
     items = tokenize(lm.tokenizer, [(p.prompt, p.answers) for p in preferences])
     geometry = lm.geometry
-    start_values = torch.randn(geometry.num_layers, geometry.num_heads, geometry.head_dim)
-    scale = torch.nn.Parameter((1e-3 * start_values).to(lm.model.device))
-    epoch(plain, items[:BATCH_SIZE], scale)
+    everywhere = torch.ones(geometry.num_layers, geometry.num_heads)
+    start_values = torch.randn(geometry.num_all_heads, geometry.head_dim)
+    edit = HeadEdit(everywhere, scale=1e-3 * start_values).to(lm.model.device)
+    epoch(plain, items[:BATCH_SIZE], edit)
     for repeat in range(repeats):
         start = time.perf_counter()
-        plain_loss = epoch(plain, items, scale)
+        plain_loss = epoch(plain, items, edit)
         middle = time.perf_counter()
-        plain_gradient = scale.grad.clone()
-        packed_loss = epoch(lm, items, scale)
+        plain_gradient = edit.scale.grad.clone()
+        packed_loss = epoch(lm, items, edit)
         end = time.perf_counter()
-        gap = float((scale.grad - plain_gradient).norm() / plain_gradient.norm())
+        gap = float((edit.scale.grad - plain_gradient).norm() / plain_gradient.norm())
         typer.echo(
             f"run {repeat + 1}: {len(items)} pairs, {lm.model.dtype}: padded {middle - start:.1f} s, "
             f"packed {end - middle:.1f} s, {(middle - start) / (end - middle):.2f} times faster, "

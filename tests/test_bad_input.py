@@ -12,7 +12,8 @@ from pathlib import Path
 import pytest
 import torch
 from lofit_data import write_truthfulqa
-from safetensors.torch import save_file
+from safetensors import safe_open
+from safetensors.torch import load_file, save_file
 from tiny_models import build_model, build_tokenizer
 
 FAST = ("trainer.num_epochs=1", "num_heads=2")
@@ -177,10 +178,12 @@ def test_offsets_that_do_not_match_their_mask(lofit):
     Path("heads.json").write_text("[[0, 1], [2, 3]]")
     common = ("train-offsets", "trainer.num_epochs=1")
     assert lofit(*common, "head_mask=heads.json", "hydra.run.dir=runs/a").exit_code == 0
-    Path("heads.json").write_text("[[0, 0], [2, 2]]")
-    assert lofit(*common, "head_mask=heads.json", "hydra.run.dir=runs/b").exit_code == 0
-    Path("runs/a/offsets.safetensors").replace("runs/b/offsets.safetensors")
-    refused(lofit("evaluate", "intervention=runs/b"), "do not match its head mask")
+    file = Path("runs/a/intervention.safetensors")
+    with safe_open(file, framework="pt") as content:
+        about = content.metadata()
+    tensors = load_file(file)
+    save_file({**tensors, "offset": tensors["offset"][:1]}, file, about)
+    refused(lofit("evaluate", "intervention=runs/a"), "do not match its own head mask")
 
 
 def test_offsets_of_another_model(lofit, model_dir):

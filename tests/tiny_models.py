@@ -4,6 +4,7 @@ import torch
 import transformers as t
 from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
 
+from lofit_cli.interventions.head_edit import HeadEdit
 from lofit_cli.models.heads import find_geometry
 from lofit_cli.models.logprobs import LanguageModel
 
@@ -77,3 +78,11 @@ def random_values(geometry, seed, size=0.3):
     """Return random numbers in the shape of all head activations."""
     shape = (geometry.num_layers, geometry.num_heads, geometry.head_dim)
     return size * torch.randn(shape, generator=torch.Generator().manual_seed(seed))
+
+
+def edit_all_heads(scale=None, offset=None, layers=range(3), positions="all"):
+    """Return the edit with these (num_layers, num_heads, head_dim) values in some layers."""
+    mask = torch.zeros((offset if scale is None else scale).shape[:2], dtype=torch.bool)
+    mask[list(layers)] = True
+    values = [None if value is None else value[mask].clone() for value in (scale, offset)]
+    return HeadEdit(mask, *values, positions)

@@ -54,13 +54,20 @@ def read_tensors(file: Path, kind: str, names: tuple[str, ...]) -> tuple[dict[st
     Raises:
         UserError: the file is missing, cut off, or holds something else.
     """
+    found, metadata = read_all_tensors(file, kind)
+    if missing := [name for name in names if name not in found]:
+        raise UserError(f"{file} holds no {missing[0]}; name a {kind} file that a lofit run wrote")
+    return {name: found[name] for name in names}, metadata
+
+
+def read_all_tensors(file: Path, kind: str) -> tuple[dict[str, Tensor], dict[str, str]]:
+    """Read all tensors and the metadata of a file of this kind; errors as for `read_tensors`."""
     try:
         with safe_open(file, framework="pt") as content:
             metadata = json.loads((content.metadata() or {}).get(METADATA, "{}"))
-            there = set(content.keys())
-            found = {name: content.get_tensor(name) for name in names if name in there}
+            found = {name: content.get_tensor(name) for name in content.keys()}  # noqa: SIM118 (not a dict)
     except (OSError, SafetensorError, json.JSONDecodeError) as error:
         raise UserError(f"{file} could not be read ({error}); it is missing, cut off or not a safetensors file")
-    if metadata.get("kind") != kind or len(found) < len(names):
+    if metadata.get("kind") != kind:
         raise UserError(f"{file} is not a {kind} file of lofit; name one that a lofit run wrote")
     return found, metadata

@@ -7,7 +7,7 @@ import re
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
 from dataclasses import asdict, dataclass, field
 from datetime import UTC, datetime
@@ -38,6 +38,11 @@ class RunDir:
     def record(self, **facts: Any) -> None:
         """Add facts to the manifest."""
         self.facts.update(facts)
+
+    def record_settings(self, **sections: Mapping[str, Any]) -> None:
+        """Add settings that shaped what this run made, to `made_by`: runs that agree in all of them are repeats."""
+        flat = {f"{name}.{key}": value for name, section in sections.items() for key, value in section.items()}
+        self.facts["made_by"] = {**self.facts.get("made_by", {}), **flat}
 
     def append_line(self, name: str, content: dict[str, Any]) -> None:
         """Add one line to a JSON-lines file, on disk when this returns."""

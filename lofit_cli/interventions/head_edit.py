@@ -1,63 +1,93 @@
 """LoFiT's edit: attention head activations are scaled and offset at the input of the output projection."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
+from lofit_cli.errors import UserError
+from lofit_cli.interventions.intervention import Intervention
+from lofit_cli.models.logprobs import LanguageModel
 
-@dataclass(frozen=True)
-class HeadEdit:
-    """The map `z <- (1 + scale) * z + offset` on head activations, at every position; an empty edit does nothing.
+
+class HeadEdit(Intervention):
+    """The map `z <- (1 + scale) * z + offset` on the activations of some heads.
 
     Attributes:
-        scale: (num_layers, num_heads, head_dim), 0 where a head is left alone.
-        offset: the same shape, 0 outside the head mask.
-        layers: the layers to edit, all by default; below the first one no gradient needs to flow.
+        head_mask: (num_layers, num_heads) bool, the heads that are edited.
+        scale: (num_kept_heads, head_dim) float32, in the order of the mask's layers and heads, or None.
+        offset: the same shape, or None.
+        positions: `all` tokens, or those from which an `answer` token is predicted.
 
     Source: LoFiT (arXiv 2406.01563), section 3.
     """
 
-    scale: Tensor | None = None
-    offset: Tensor | None = None
-    layers: Sequence[int] | None = None
+    kind = "head_edit"
+    head_mask: Tensor
+
+    def __init__(
+        self, head_mask: Tensor, scale: Tensor | None = None, offset: Tensor | None = None, positions: str = "all"
+    ) -> None:
+        super().__init__()
+        self.register_buffer("head_mask", head_mask.bool())
+        self.scale = None if scale is None else nn.Parameter(scale)
+        self.offset = None if offset is None else nn.Parameter(offset)
+        self.positions = positions
+
+    @property
+    def heads(self) -> list[tuple[int, int]]:
+        """Return (layer, head) of each edited head, in the order of its numbers."""
+        return [(layer, head) for layer, head in self.head_mask.nonzero().tolist()]
 
     @contextmanager
-    def attach(self, output_projections: Sequence[nn.Module]) -> Iterator[None]:
-        """Edit the input of each layer's output projection inside a `with` block; gradients reach scale and offset."""
-        if self.scale is None and self.offset is None:
-            yield
-            return
+    def attach(self, lm: LanguageModel) -> Iterator[None]:
+        """Edit the input of each output projection that has a head of the mask; no gradient flows below the first."""
+        counts = self.head_mask.sum(dim=1).tolist()
         with ExitStack() as stack:
-            for layer in range(len(output_projections)) if self.layers is None else self.layers:
-                scale, offset = (None if v is None else v[layer].flatten() for v in (self.scale, self.offset))
-                handle = output_projections[layer].register_forward_pre_hook(_edit_input(scale, offset))
-                stack.callback(handle.remove)
+            first = 0
+            for layer, count in enumerate(counts):
+                if count:
+                    hook = self._hook(lm, layer, slice(first, first + count))
+                    stack.callback(lm.output_projections[layer].register_forward_pre_hook(hook).remove)
+                first += count
             yield
 
+    def _hook(self, lm: LanguageModel, layer: int, rows: slice) -> Any:
+        heads = self.head_mask[layer]
 
-def offset_edit(offset: Tensor, head_mask: Tensor) -> HeadEdit:
-    """Return the edit that adds `offset` (num_layers, num_heads, head_dim), hooked only where the mask keeps a head."""
-    return HeadEdit(offset=offset, layers=head_mask.any(dim=1).nonzero().flatten().tolist())
+        def edit(module: nn.Module, args: tuple[Tensor, ...]) -> tuple[Tensor, ...]:
+            # In float32, because 1 + 0.001 is 1 in bfloat16.
+            before = args[0].float()
+            after = before
+            if self.scale is not None:
+                after = after * (1 + _spread(self.scale[rows], heads))
+            if self.offset is not None:
+                after = after + _spread(self.offset[rows], heads)
+            if self.positions != "all":
+                after = torch.where(lm.places.read().where(self.positions)[..., None], after, before)
+            return (after.to(args[0].dtype), *args[1:])
+
+        return edit
+
+    def settings(self) -> dict[str, Any]:
+        """Return the positions."""
+        return {"positions": self.positions}
+
+    @classmethod
+    def restore(cls, lm: LanguageModel, settings: dict[str, Any], tensors: dict[str, Tensor]) -> "HeadEdit":
+        """Make it again, refusing tensors that do not fit the mask or the model."""
+        edit = cls(tensors["head_mask"], tensors.get("scale"), tensors.get("offset"), **settings)
+        shape = (int(edit.head_mask.sum()), lm.geometry.head_dim)
+        if tuple(edit.head_mask.shape) != (lm.geometry.num_layers, lm.geometry.num_heads) or any(
+            tuple(values.shape) != shape for values in edit.parameters()
+        ):
+            raise UserError("its numbers do not match its own head mask; train it again")
+        return edit
 
 
-def _edit_input(scale: Tensor | None, offset: Tensor | None) -> Any:
-    def edit(module: nn.Module, args: tuple[Tensor, ...]) -> tuple[Tensor, ...]:
-        # In float32, because 1 + 0.001 is 1 in bfloat16.
-        activation = args[0].float()
-        if scale is not None:
-            activation = activation * (1 + scale)
-        if offset is not None:
-            activation = activation + offset
-        return (activation.to(args[0].dtype), *args[1:])
-
-    return edit
-
-
-def scatter_heads(values: Tensor, head_mask: Tensor) -> Tensor:
-    """Return (num_layers, num_heads, head_dim) with `values` (num_kept_heads, head_dim) at the heads of the mask."""
-    full = torch.zeros(*head_mask.shape, values.shape[-1], dtype=values.dtype, device=values.device)
-    return full.index_put(head_mask.nonzero(as_tuple=True), values)
+def _spread(values: Tensor, heads: Tensor) -> Tensor:
+    """Return (num_heads * head_dim,) with `values` (num_kept_heads, head_dim) at a layer's kept heads, 0 elsewhere."""
+    full = torch.zeros(len(heads), values.shape[-1], dtype=values.dtype, device=values.device)
+    return full.index_put((heads.nonzero().flatten(),), values).flatten()

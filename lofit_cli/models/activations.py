@@ -1,7 +1,8 @@
-"""Head activations of a frozen model, as features for probes."""
+"""What a frozen model makes of the last token of a text: head activations and hidden states, as features."""
 
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import ExitStack, contextmanager
+from contextlib import AbstractContextManager, ExitStack, contextmanager
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -23,35 +24,72 @@ def last_token_activations(
         (num_sequences, num_layers, num_heads, head_dim), float32, on the CPU.
     """
     geometry = lm.geometry
+    flat = _last_tokens(lm, sequences, _inputs_of(lm.output_projections), report)
+    return flat.view(len(sequences), geometry.num_layers, geometry.num_heads, geometry.head_dim)
+
+
+def last_token_hidden_states(
+    lm: LanguageModel, sequences: Sequence[TokenSequence], report: Callable[[int], None] = lambda num_sequences: None
+) -> Tensor:
+    """Return the hidden state after every layer at the last token of each sequence.
+
+    Returns:
+        (num_sequences, num_layers, hidden), float32, on the CPU.
+    """
+    return _last_tokens(lm, sequences, _outputs_of(lm.layers), report)
+
+
+Recorder = Callable[[list[Tensor]], AbstractContextManager[None]]
+"""Collects, in order, one (batch, seq, width) tensor a layer into a list while the model runs in its `with` block."""
+
+
+def _last_tokens(
+    lm: LanguageModel, sequences: Sequence[TokenSequence], recorder: Recorder, report: Callable[[int], None]
+) -> Tensor:
     parts = []
     with torch.inference_mode():
         for group in group_rows(([sequence] for sequence in sequences), lm.max_row_tokens):
             batch = [sequence for (sequence,) in group]
-            parts.append(_batch_activations(lm, batch))
+            parts.append(_batch_last_tokens(lm, batch, recorder))
             report(len(batch))
-    return torch.cat(parts).view(len(sequences), geometry.num_layers, geometry.num_heads, geometry.head_dim)
+    return torch.cat(parts)
 
 
-def _batch_activations(lm: LanguageModel, sequences: Sequence[TokenSequence]) -> Tensor:
-    """Return (num_sequences, num_layers, num_heads * head_dim); the rows are padded on the right."""
+def _batch_last_tokens(lm: LanguageModel, sequences: Sequence[TokenSequence], recorder: Recorder) -> Tensor:
+    """Return (num_sequences, num_layers, width); the rows are padded on the right."""
     tokens = pad_sequence([torch.tensor(s.tokens) for s in sequences], batch_first=True).to(lm.model.device)
     lengths = torch.tensor([len(s.tokens) for s in sequences], device=tokens.device)
     attended = (torch.arange(tokens.shape[1], device=tokens.device) < lengths[:, None]).long()
     rows = torch.arange(len(sequences), device=tokens.device)
-    with _recorded_inputs(lm.output_projections) as inputs:
+    found: list[Tensor] = []
+    with recorder(found):
         lm.model(input_ids=tokens, attention_mask=attended, use_cache=False)
-    return torch.stack([activation[rows, lengths - 1] for activation in inputs], dim=1).float().cpu()
+    return torch.stack([values[rows, lengths - 1] for values in found], dim=1).float().cpu()
 
 
-@contextmanager
-def _recorded_inputs(modules: Sequence[nn.Module]) -> Iterator[list[Tensor]]:
-    """Collect the input of each module, in the order in which they run, inside a `with` block."""
-    inputs: list[Tensor] = []
+def _inputs_of(modules: Sequence[nn.Module]) -> Recorder:
+    @contextmanager
+    def record(found: list[Tensor]) -> Iterator[None]:
+        def keep(module: nn.Module, args: tuple[Tensor, ...]) -> None:
+            found.append(args[0])
 
-    def record(module: nn.Module, args: tuple[Tensor, ...]) -> None:
-        inputs.append(args[0])
+        with ExitStack() as stack:
+            for module in modules:
+                stack.callback(module.register_forward_pre_hook(keep).remove)
+            yield
 
-    with ExitStack() as stack:
-        for module in modules:
-            stack.callback(module.register_forward_pre_hook(record).remove)
-        yield inputs
+    return record
+
+
+def _outputs_of(modules: Sequence[nn.Module]) -> Recorder:
+    @contextmanager
+    def record(found: list[Tensor]) -> Iterator[None]:
+        def keep(module: nn.Module, args: Any, output: Any) -> None:
+            found.append(output[0] if isinstance(output, tuple) else output)
+
+        with ExitStack() as stack:
+            for module in modules:
+                stack.callback(module.register_forward_hook(keep).remove)
+            yield
+
+    return record

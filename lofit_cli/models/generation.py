@@ -49,7 +49,7 @@ def _generate(lm: LanguageModel, prompts: Sequence[str], max_new_tokens: int) ->
     line_end = StoppingCriteriaList([_LineEnd(lm.tokenizer, tokens.shape[1])])
     inputs: dict[str, Any] = {"input_ids": tokens, "attention_mask": attended}
     generate: Any = lm.model.generate
-    with torch.inference_mode():
+    with torch.inference_mode(), lm.places.follow(lm.model, attended):
         generated = generate(**inputs, generation_config=settings, stopping_criteria=line_end)
     texts: list[str] = lm.tokenizer.batch_decode(generated[:, tokens.shape[1] :], skip_special_tokens=True)
     return texts

@@ -20,7 +20,7 @@ def find_geometry(model: PreTrainedModel) -> tuple[Geometry, list[nn.Module]]:
     """
     config = model.config.get_text_config(decoder=True)
     num_heads = getattr(config, "num_attention_heads", None)
-    layers = _decoder_layers(model, getattr(config, "num_hidden_layers", 0))
+    layers = decoder_layers(model)
     if not num_heads or not layers:
         raise UserError(f"model '{_name(model)}' has no attention heads to edit; choose a transformer decoder")
     calls = _record_projections(model, layers)
@@ -41,7 +41,9 @@ def _name(model: PreTrainedModel) -> str:
     return model.config.name_or_path or model.config.model_type
 
 
-def _decoder_layers(model: PreTrainedModel, num_layers: int) -> list[nn.Module]:
+def decoder_layers(model: PreTrainedModel) -> list[nn.Module]:
+    """Return a model's decoder layers in order: the first list of modules that is as long as its config says."""
+    num_layers = getattr(model.config.get_text_config(decoder=True), "num_hidden_layers", 0)
     lists = [module for module in model.modules() if isinstance(module, nn.ModuleList)]
     return next((list(found) for found in lists if len(found) == num_layers), [])
 

@@ -3,7 +3,7 @@
 import inspect
 import sys
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import torch
@@ -13,6 +13,7 @@ from transformers import DynamicCache, PreTrainedModel, PreTrainedTokenizerBase
 
 from lofit_cli.artifacts.geometry import Geometry
 from lofit_cli.errors import RunError, UserError
+from lofit_cli.models.heads import decoder_layers
 from lofit_cli.models.packing import (
     PackedRow,
     Prompted,
@@ -22,6 +23,8 @@ from lofit_cli.models.packing import (
     shared_prefix_length,
     tokenize,
 )
+from lofit_cli.models.places import ANSWER, PlaceBoard
+from lofit_cli.schema import FAR
 
 MIN_CACHED_PREFIX = 16
 """A shared beginning shorter than this many tokens is cheaper to compute again than to keep."""
@@ -42,6 +45,7 @@ class LanguageModel:
         output_projections: one module a layer; its input holds the head activations.
         can_pack: whether it takes an attention mask of ours, so that prompts and answers can share a row.
         max_row_tokens: how many tokens one forward pass may hold.
+        places: where the tokens of the forward pass under way stand, for edits of some positions.
     """
 
     id: str
@@ -51,6 +55,17 @@ class LanguageModel:
     output_projections: list[nn.Module]
     can_pack: bool = True
     max_row_tokens: int = 512
+    places: PlaceBoard = field(default_factory=PlaceBoard)
+
+    @property
+    def layers(self) -> list[nn.Module]:
+        """Return the decoder layers."""
+        return decoder_layers(self.model)
+
+    @property
+    def hidden_size(self) -> int:
+        """Return how many numbers a token's hidden state has."""
+        return int(self.model.config.get_text_config(decoder=True).hidden_size)
 
 
 def answer_logprobs(
@@ -69,7 +84,7 @@ def answer_logprobs(
         return _padded_logprobs(lm, sequences)
     prefix_length = _length(prefix)
     row = pack_row(sequences, prefix_length)
-    logits = _row_logits(lm.model, row, prefix)
+    logits = _row_logits(lm, row, prefix)
     if prefix is not None:
         prefix.crop(-len(row.tokens))
     return _sum_scored(logits, row)
@@ -128,7 +143,7 @@ def can_pack(lm: LanguageModel) -> bool:
     probe = _probe(len(lm.tokenizer), min(lm.max_row_tokens, _max_positions(lm)))
     with torch.inference_mode():
         try:
-            packed = _sum_scored(_row_logits(lm.model, row := pack_row(probe), None), row)
+            packed = _sum_scored(_row_logits(lm, row := pack_row(probe), None), row)
         except (ValueError, TypeError, RuntimeError, IndexError):
             return False
         alone = torch.cat([_padded_logprobs(lm, [sequence]) for sequence in probe])
@@ -154,6 +169,7 @@ def _shared_prefix(lm: LanguageModel, items: Sequence[Sequence[TokenSequence]]) 
     # Without the model's config every layer keeps all positions, sliding windows being a matter of our mask.
     cache = DynamicCache()
     tokens = torch.tensor([sequences[0].tokens[:length]], device=lm.model.device)
+    lm.places.write(torch.arange(length, device=tokens.device)[None], torch.full_like(tokens, FAR))
     lm.model(input_ids=tokens, past_key_values=cache, use_cache=True, **_keep_logits(lm.model, torch.tensor([0])))
     return cache
 
@@ -173,8 +189,10 @@ def _length(prefix: DynamicCache | None) -> int:
     return 0 if prefix is None else prefix.get_seq_length()
 
 
-def _row_logits(model: PreTrainedModel, row: PackedRow, prefix: DynamicCache | None) -> Tensor:
+def _row_logits(lm: LanguageModel, row: PackedRow, prefix: DynamicCache | None) -> Tensor:
     """Return the logits at the row's predictors: (m, vocabulary), float32."""
+    model = lm.model
+    lm.places.write(row.positions[None].to(model.device), row.from_end[None].to(model.device))
     prefix_length = _length(prefix)
     masks = _attention_masks(model, row, prefix_length)
     keep = _keep_logits(model, row.predictors)
@@ -229,6 +247,8 @@ def _padded_logprobs(lm: LanguageModel, sequences: Sequence[TokenSequence]) -> T
     starts = torch.tensor([s.start for s in sequences], device=tokens.device)
     positions = torch.arange(tokens.shape[1], device=tokens.device)
     attended = (positions < lengths[:, None]).long()
+    from_end = (starts[:, None] - 1 - positions).clamp(ANSWER, FAR)
+    lm.places.write(positions.expand_as(from_end), from_end)
     logits: Tensor = lm.model(input_ids=tokens, attention_mask=attended, use_cache=False).logits[:, :-1].float()
     scored = logits.log_softmax(dim=-1).gather(-1, tokens[:, 1:, None]).squeeze(-1)
     answers = (positions[1:] >= starts[:, None]) & (positions[1:] < lengths[:, None])

@@ -13,6 +13,8 @@ from torch import Tensor
 from transformers import PreTrainedTokenizerBase
 
 from lofit_cli.errors import UserError
+from lofit_cli.models.places import token_places
+from lofit_cli.schema import FAR
 
 Prompted = tuple[str, Sequence[str]]
 """A prompt and the answers that may follow it."""
@@ -57,10 +59,10 @@ def _answer_start(prompt: str, full: str, spans: Sequence[tuple[int, int]]) -> i
 
 
 def shared_prefix_length(sequences: Sequence[TokenSequence]) -> int:
-    """Return how many first tokens all sequences share, short of the last token before any answer."""
+    """Return how many first tokens all sequences share, short of those near any prompt's end."""
     first, last = min(s.tokens for s in sequences), max(s.tokens for s in sequences)
     shared = next((i for i, (a, b) in enumerate(zip(first, last, strict=False)) if a != b), len(first))
-    return max(0, min(shared, min(s.start for s in sequences) - 1))
+    return max(0, min(shared, min(s.start for s in sequences) - FAR))
 
 
 @dataclass(frozen=True)
@@ -70,6 +72,7 @@ class PackedRow:
     Attributes:
         tokens: (n,) token ids, parents before children.
         positions: (n,) position of each token in its own sequence.
+        from_end: (n,) how far each token is from the end of its prompt, as `token_places` says.
         visible: (n, n) bool; row i is True at the ancestors of node i and at i itself.
         predictors: (m,) nodes whose logits are needed.
         scored_from: (e,) index into `predictors`: who predicts the scored token.
@@ -79,6 +82,7 @@ class PackedRow:
 
     tokens: Tensor
     positions: Tensor
+    from_end: Tensor
     visible: Tensor
     predictors: Tensor
     scored_from: Tensor
@@ -89,7 +93,7 @@ class PackedRow:
 def pack_row(sequences: Sequence[TokenSequence], prefix_length: int = 0) -> PackedRow:
     """Lay out sequences as one row, leaving out their first `prefix_length` tokens (which a cache holds)."""
     forest = _Forest()
-    paths = [forest.insert(sequence.tokens[prefix_length:]) for sequence in sequences]
+    paths = [forest.insert(s.tokens[prefix_length:], s.start - prefix_length) for s in sequences]
     answers = [path[s.start - prefix_length :] for path, s in zip(paths, sequences, strict=True)]
     scored = sorted({node for answer in answers for node in answer})
     predictors = sorted({forest.parents[node] for node in scored})
@@ -100,6 +104,7 @@ def pack_row(sequences: Sequence[TokenSequence], prefix_length: int = 0) -> Pack
     return PackedRow(
         tokens=torch.tensor(forest.tokens),
         positions=torch.tensor(forest.depths) + prefix_length,
+        from_end=torch.tensor(forest.from_end),
         visible=forest.visible(),
         predictors=torch.tensor(predictors),
         scored_from=torch.tensor([predictor_index[forest.parents[node]] for node in scored]),
@@ -131,18 +136,24 @@ class _Forest:
     def __init__(self) -> None:
         self.tokens: list[int] = []
         self.depths: list[int] = []
+        self.from_end: list[int] = []
         self.parents: list[int] = []
-        self._children: dict[tuple[int, int], int] = {}
+        self._children: dict[tuple[int, int, int], int] = {}
 
-    def insert(self, tokens: Sequence[int]) -> list[int]:
-        """Add a sequence and return its nodes, from the first token to the last."""
+    def insert(self, tokens: Sequence[int], start: int) -> list[int]:
+        """Add a sequence, whose answer begins at `start`, and return its nodes, from the first token to the last.
+
+        Equal tokens that stand at different distances from their prompts' ends are different nodes, because an edit
+        may treat them differently.
+        """
         path = []
         parent = -1
-        for depth, token in enumerate(tokens):
-            node = self._children.setdefault((parent, token), len(self.tokens))
+        for depth, (token, place) in enumerate(zip(tokens, token_places(len(tokens), start), strict=True)):
+            node = self._children.setdefault((parent, token, place), len(self.tokens))
             if node == len(self.tokens):
                 self.tokens.append(token)
                 self.depths.append(depth)
+                self.from_end.append(place)
                 self.parents.append(parent)
             path.append(node)
             parent = node

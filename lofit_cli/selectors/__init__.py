@@ -8,7 +8,8 @@ from torch import Tensor
 from lofit_cli.artifacts.run_dir import RunDir
 from lofit_cli.errors import UserError, did_you_mean
 from lofit_cli.models.logprobs import LanguageModel
-from lofit_cli.schema import SelectHeadsConfig
+from lofit_cli.schema import SELECTOR_CONFIGS, SelectHeadsConfig, SelectorConfig
+from lofit_cli.selectors.copied import copy_from_file, copy_from_run
 from lofit_cli.selectors.offset_norm import score_heads_by_offset_norm
 from lofit_cli.selectors.probe import score_heads_by_layer_probe, score_heads_by_probe
 from lofit_cli.selectors.random import score_heads_at_random
@@ -19,6 +20,8 @@ Selector = Callable[[LanguageModel, Task[Any], SelectHeadsConfig, RunDir], Tenso
 """Returns head scores (num_layers, num_heads) float32 on the CPU, higher is better."""
 
 SELECTORS: dict[str, Selector] = {
+    "file": copy_from_file,
+    "from_run": copy_from_run,
     "offset_norm": score_heads_by_offset_norm,
     "probe": score_heads_by_probe,
     "probe_layers": score_heads_by_layer_probe,
@@ -27,8 +30,10 @@ SELECTORS: dict[str, Selector] = {
 }
 
 
-def get_selector(name: str) -> Selector:
-    """Return a selector by its registered name."""
-    if name not in SELECTORS:
-        raise UserError(f"selector.name={name} is not known; {did_you_mean(name, SELECTORS)}")
-    return SELECTORS[name]
+def get_selector(config: SelectorConfig) -> Selector:
+    """Return the selector that a config names, refusing a name that the config's settings are not for."""
+    if config.name not in SELECTORS:
+        raise UserError(f"selector.name={config.name} is not known; {did_you_mean(config.name, SELECTORS)}")
+    if not isinstance(config, SELECTOR_CONFIGS.get(config.name, SelectorConfig)):
+        raise UserError(f"selector.name={config.name} has settings of its own; write selector={config.name} instead")
+    return SELECTORS[config.name]

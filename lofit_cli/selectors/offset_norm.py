@@ -3,7 +3,7 @@
 from typing import Any
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from lofit_cli.artifacts.run_dir import RunDir
 from lofit_cli.interventions.head_edit import HeadEdit
@@ -20,9 +20,10 @@ def score_heads_by_offset_norm(lm: LanguageModel, task: Task[Any], config: Selec
     """
     geometry = lm.geometry
     generator = torch.Generator().manual_seed(config.seed)
-    shape = (geometry.num_layers, geometry.num_heads, geometry.head_dim)
-    offset = nn.Parameter((config.trainer.init_std * torch.randn(shape, generator=generator)).to(lm.model.device))
-    run.record(num_trained_parameters=offset.numel())
-    Fit(lm, task, config.trainer, config.eval, offset, lambda offset: HeadEdit(offset=offset), run, config.seed).train()
-    norms: Tensor = offset.data.norm(dim=-1)
-    return norms.cpu()
+    start = config.trainer.init_std * torch.randn(geometry.num_all_heads, geometry.head_dim, generator=generator)
+    everywhere = torch.ones(geometry.num_layers, geometry.num_heads)
+    edit = HeadEdit(everywhere, offset=start).to(lm.model.device)
+    run.record(num_trained_parameters=edit.num_parameters)
+    Fit(lm, task, config.trainer, config.eval, edit, run, config.seed).train()
+    norms: Tensor = next(edit.parameters()).detach().norm(dim=-1)
+    return norms.view(geometry.num_layers, geometry.num_heads).cpu()

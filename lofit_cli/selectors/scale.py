@@ -3,7 +3,7 @@
 from typing import Any
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from lofit_cli.artifacts.files import write_tensors
 from lofit_cli.artifacts.run_dir import RunDir
@@ -18,13 +18,14 @@ def score_heads_by_scale(lm: LanguageModel, task: Task[Any], config: SelectHeads
     """Train a scale on all heads, with an L1 penalty, and return each head's score: (num_layers, num_heads)."""
     geometry = lm.geometry
     generator = torch.Generator().manual_seed(config.seed)
-    shape = (geometry.num_layers, geometry.num_heads, geometry.head_dim)
-    start = config.trainer.init_std * torch.randn(shape, generator=generator)
-    scale = nn.Parameter(start.to(lm.model.device))
-    run.record(num_trained_parameters=scale.numel())
-    Fit(lm, task, config.trainer, config.eval, scale, lambda scale: HeadEdit(scale=scale), run, config.seed).train()
-    write_tensors(run.path / "scale.safetensors", "scale", {"scale": scale.data}, geometry.metadata())
-    return score_heads(scale.data).cpu()
+    start = config.trainer.init_std * torch.randn(geometry.num_all_heads, geometry.head_dim, generator=generator)
+    everywhere = torch.ones(geometry.num_layers, geometry.num_heads)
+    edit = HeadEdit(everywhere, scale=start).to(lm.model.device)
+    run.record(num_trained_parameters=edit.num_parameters)
+    Fit(lm, task, config.trainer, config.eval, edit, run, config.seed).train()
+    scale = next(edit.parameters()).detach().cpu().view(geometry.num_layers, geometry.num_heads, geometry.head_dim)
+    write_tensors(run.path / "scale.safetensors", "scale", {"scale": scale}, geometry.metadata())
+    return score_heads(scale)
 
 
 def score_heads(scale: Tensor) -> Tensor:

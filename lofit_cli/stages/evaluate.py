@@ -6,15 +6,13 @@ from pathlib import Path
 from typing import Any
 
 from lofit_cli.artifacts.files import write_json
-from lofit_cli.artifacts.head_mask import FILE_NAME as HEAD_MASK_FILE
-from lofit_cli.artifacts.head_mask import HeadMask
-from lofit_cli.artifacts.offsets import FILE_NAME as OFFSETS_FILE
-from lofit_cli.artifacts.offsets import Offsets
 from lofit_cli.artifacts.predictions import Prediction, write_predictions
 from lofit_cli.artifacts.run_dir import RunDir, find_latest, read_manifest
 from lofit_cli.artifacts.seen_items import refuse_seen
 from lofit_cli.errors import UserError
-from lofit_cli.interventions.head_edit import HeadEdit, offset_edit
+from lofit_cli.interventions.demonstrations import Demonstrations
+from lofit_cli.interventions.files import load_intervention_file
+from lofit_cli.interventions.intervention import Intervention
 from lofit_cli.models.load import describe_model, load_model
 from lofit_cli.models.logprobs import LanguageModel
 from lofit_cli.report.progress import progress_bar, say
@@ -24,7 +22,7 @@ from lofit_cli.tasks import load_task
 from lofit_cli.tasks.task import Task
 from lofit_cli.training.measure import measure_split, summarise_metrics
 
-METHOD_FACTS = ("method", "selector", "num_heads", "num_trained_parameters")
+METHOD_FACTS = ("method", "selector", "num_heads", "num_trained_parameters", "made_by")
 """What an evaluation repeats of the run that made its intervention, so that `compare` needs one manifest a run."""
 
 
@@ -40,8 +38,8 @@ def evaluate(config: EvaluateConfig, run: RunDir) -> Sequence[Prediction]:
     run.record(**describe_model(lm), **task.facts(), seed=config.seed, **facts)
     run.record(metrics=list(task.metrics), intervention=str(folder) if folder else None)
     run.record(protocol=task.protocol(config.eval.protocol), split=config.eval.split)
-    with edit.attach(lm.output_projections), progress_bar(f"scoring {config.eval.split}", len(items)) as advance:
-        predictions = measure_split(lm, task, config.eval.split, config.eval.protocol, advance)
+    with edit.attach(lm), progress_bar(f"scoring {config.eval.split}", len(items)) as advance:
+        predictions = measure_split(lm, task, config.eval.split, config.eval.protocol, advance, edit.demonstrations)
     summaries = summarise_metrics(predictions)
     write_predictions(run.path, predictions)
     write_json(run.path / "metrics.json", {name: asdict(summary) for name, summary in summaries.items()})
@@ -49,23 +47,19 @@ def evaluate(config: EvaluateConfig, run: RunDir) -> Sequence[Prediction]:
     return predictions
 
 
-def load_intervention(folder: Path | None, lm: LanguageModel) -> tuple[HeadEdit, dict[str, Any]]:
-    """Return a train-offsets run's edit, on the model's device, and what the manifest should say of it.
+def load_intervention(folder: Path | None, lm: LanguageModel) -> tuple[Intervention, dict[str, Any]]:
+    """Return a train-offsets run's intervention, on the model's device, and what the manifest should say of it.
 
     Raises:
-        UserError: the offsets are for another model, or are not those of the run's head mask.
+        UserError: it is for another model, or can't be read.
     """
     if folder is None:
-        return HeadEdit(), {"method": "none", "selector": None, "num_heads": 0, "num_trained_parameters": 0}
+        return Demonstrations(), {"method": "none", "selector": None, "num_heads": 0, "num_trained_parameters": 0}
     manifest = read_manifest(folder, "train_offsets", "intervention")
     _require_same_weights(manifest, lm, folder)
-    offsets = Offsets.load(folder / OFFSETS_FILE, lm.geometry)
-    heads = HeadMask.load(folder / HEAD_MASK_FILE, lm.id, lm.geometry)
-    if not heads.mask.equal(offsets.mask):
-        raise UserError(f"intervention={folder} holds offsets that do not match its head mask; train them again")
-    facts = {key: manifest[key] for key in METHOD_FACTS}
-    facts["training_seconds"] = manifest["selection_seconds"] + manifest["wall_seconds"]
-    return offset_edit(offsets.offset.to(lm.model.device), offsets.mask), facts
+    facts = {key: manifest.get(key) for key in METHOD_FACTS}
+    facts["training_seconds"] = manifest.get("selection_seconds", 0) + manifest["wall_seconds"]
+    return load_intervention_file(folder, lm), facts
 
 
 def _refuse_training_items(task: Task[Any], folder: Path | None) -> None:

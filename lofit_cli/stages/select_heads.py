@@ -4,6 +4,7 @@ import torch
 
 from lofit_cli.artifacts.head_mask import HeadMask, keep_top, parse_num_heads
 from lofit_cli.artifacts.run_dir import RunDir
+from lofit_cli.errors import UserError
 from lofit_cli.models.load import describe_model, load_model
 from lofit_cli.report.plots import plot_head_scores, plot_heads_per_layer, plot_training
 from lofit_cli.report.tables import print_head_mask
@@ -14,13 +15,16 @@ from lofit_cli.tasks import load_task
 
 def select_heads(config: SelectHeadsConfig, run: RunDir) -> HeadMask:
     """Score all heads with the configured selector; write the scores, the mask and their pictures."""
-    selector = get_selector(config.selector.name)
+    selector = get_selector(config.selector)
     task = load_task(config.task)
     lm = load_model(config.model)
     count = parse_num_heads(config.num_heads, lm.geometry)
     run.record(**describe_model(lm), **task.facts(), seed=config.seed, selector=config.selector.name, num_heads=count)
+    run.record_settings(selector={"name": config.selector.name}, task=task.settings())
     torch.manual_seed(config.seed)
     scores = selector(lm, task, config, run)
+    if not scores[keep_top(scores, count)].isfinite().all():
+        raise UserError(f"num_heads={config.num_heads} is more than the selector ranks; ask for fewer heads")
     heads = HeadMask(lm.id, lm.geometry, config.selector.name, scores, keep_top(scores, count))
     heads.save(run.path)
     plot_head_scores(heads.scores, heads.mask, run.path)

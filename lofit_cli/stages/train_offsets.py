@@ -1,18 +1,19 @@
-"""Stage 2: train offsets on the kept heads."""
+"""Stage 2: make an intervention: train offsets on the kept heads, or whatever else the method makes."""
 
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
 import torch
-from torch import Tensor
 
 from lofit_cli.artifacts.files import read_json
 from lofit_cli.artifacts.head_mask import FILE_NAME, HeadMask, keep_top, parse_num_heads
-from lofit_cli.artifacts.offsets import Offsets
 from lofit_cli.artifacts.run_dir import MANIFEST, RunDir, find_latest, read_manifest
 from lofit_cli.artifacts.seen_items import add_seen, read_seen
 from lofit_cli.errors import UserError
-from lofit_cli.methods import get_method
+from lofit_cli.interventions.files import save_intervention
+from lofit_cli.interventions.intervention import Intervention
+from lofit_cli.methods import Method, get_method
 from lofit_cli.models.load import describe_model, load_model
 from lofit_cli.models.logprobs import LanguageModel
 from lofit_cli.report.plots import plot_heads_per_layer, plot_training
@@ -21,30 +22,47 @@ from lofit_cli.schema import TrainOffsetsConfig
 from lofit_cli.tasks import load_task
 
 
-def train_offsets(config: TrainOffsetsConfig, run: RunDir) -> Offsets:
-    """Train the configured method on a head mask; write the offsets, the mask they are for and the training curve."""
-    method = get_method(config.method.name)
+def train_offsets(config: TrainOffsetsConfig, run: RunDir) -> Intervention:
+    """Make the configured method's intervention; write it with the head mask it is for and the training curve."""
+    method = get_method(config.method)
     task = load_task(config.task)
-    file = _head_mask_file(config, task.facts())
+    file = _head_mask_file(config, method, task.facts())
     lm = load_model(config.model)
-    heads = _load_heads(file, config.num_heads, lm)
-    count = int(heads.mask.sum())
     run.record(**describe_model(lm), **task.facts(), seed=config.seed, method=config.method.name)
-    run.record(selector=heads.selector, num_heads=count, head_mask=str(file), selection_seconds=_seconds(file.parent))
+    settings = {key: value for key, value in asdict(config.method).items() if key not in ("name", "source")}
+    run.record_settings(method=settings, task=task.settings())
+    every_head = torch.ones(lm.geometry.num_layers, lm.geometry.num_heads, dtype=torch.bool)
+    head_mask = _take_heads(config, file, lm, run) if file else every_head
     torch.manual_seed(config.seed)
-    heads.save(run.path)
-    add_seen(run.path, read_seen(file.parent))
-    offsets = Offsets(lm.id, lm.geometry, method(lm, task, config, heads.mask, run), heads.mask)
-    offsets.save(run.path)
-    plot_heads_per_layer(heads.mask, run.path)
+    edit = method.make(lm, task, config, head_mask, run)
+    save_intervention(edit, run.path, lm)
+    run.record(num_trained_parameters=edit.num_parameters)
     if run.has_lines("validation.jsonl"):
         plot_training(run.path)
-    say(f"trained {run.facts['num_trained_parameters']:,} numbers on {count} heads")
-    return offsets
+    say(f"{config.method.name}: {edit.num_parameters:,} numbers learnt")
+    return edit
 
 
-def _head_mask_file(config: TrainOffsetsConfig, task: dict[str, Any]) -> Path:
-    """Return the file that `head_mask` names: a run directory's, a file, or the latest run's."""
+def _take_heads(config: TrainOffsetsConfig, file: Path, lm: LanguageModel, run: RunDir) -> torch.Tensor:
+    """Return the mask of the kept heads; copy it, with what its selection has seen, into the run directory."""
+    heads = _load_heads(file, config.num_heads, lm)
+    selection = read_json(file.parent / MANIFEST) if (file.parent / MANIFEST).exists() else {}
+    run.record(selector=heads.selector, num_heads=int(heads.mask.sum()), head_mask=str(file))
+    run.record(selection_seconds=float(selection.get("wall_seconds", 0)))
+    run.record_settings(selection=selection.get("made_by", {"file": file.name}))
+    heads.save(run.path)
+    add_seen(run.path, read_seen(file.parent))
+    plot_heads_per_layer(heads.mask, run.path)
+    return heads.mask
+
+
+def _head_mask_file(config: TrainOffsetsConfig, method: Method, task: dict[str, Any]) -> Path | None:
+    """Return the file that `head_mask` names, a run directory's, a file, or the latest run's; None if none is taken."""
+    if not method.takes_heads:
+        for key, value, default in (("head_mask", config.head_mask, "latest"), ("num_heads", config.num_heads, None)):
+            if value != default:
+                raise UserError(f"{key}={value} is not used: method {config.method.name} takes no heads; leave it out")
+        return None
     if config.head_mask == "latest":
         facts = {"model": config.model.id, **task, "seed": config.seed}
         folder = find_latest(Path(config.runs_dir), "select_heads", facts)
@@ -57,12 +75,6 @@ def _head_mask_file(config: TrainOffsetsConfig, task: dict[str, Any]) -> Path:
     return path / FILE_NAME
 
 
-def _seconds(folder: Path) -> float:
-    """Return how long the selection took, 0 where the head mask is not a run's."""
-    manifest = read_json(folder / MANIFEST) if (folder / MANIFEST).exists() else {}
-    return float(manifest.get("wall_seconds", 0))
-
-
 def _load_heads(file: Path, num_heads: str | None, lm: LanguageModel) -> HeadMask:
     """Read a head mask; with `num_heads`, take that many of the best heads instead of those it kept."""
     heads = HeadMask.load(file, lm.id, lm.geometry)
@@ -70,7 +82,7 @@ def _load_heads(file: Path, num_heads: str | None, lm: LanguageModel) -> HeadMas
         say(f"note: the head mask comes from model '{heads.model_id}', this run uses '{lm.id}'")
     if num_heads is None:
         return heads
-    mask: Tensor = keep_top(heads.scores, parse_num_heads(num_heads, lm.geometry))
+    mask = keep_top(heads.scores, parse_num_heads(num_heads, lm.geometry))
     if not heads.scores[mask].isfinite().all():
         raise UserError(f"num_heads={num_heads} is more than head mask {file} ranks; select heads with scores first")
     return HeadMask(heads.model_id, heads.geometry, heads.selector, heads.scores, mask)

@@ -79,9 +79,9 @@ class MultipleChoiceTask(Task[Question]):
         return close_answer(answer) if self.config.close_answers else answer
 
 
-def scoring_prompt(question: Question, protocol: str) -> tuple[str, tuple[str, ...]]:
+def scoring_prompt(question: Question, protocol: str, demonstrations: str = "") -> tuple[str, tuple[str, ...]]:
     """Return the prompt of a protocol and the answers to score, correct ones first, each ending in a period."""
-    prompt = f"{PROTOCOLS[protocol]}\n\nQ: {question.text}\nA:"
+    prompt = f"{PROTOCOLS[protocol]}\n\n{demonstrations}Q: {question.text}\nA:"
     return prompt, tuple(" " + close_answer(answer) for answer in (*question.correct, *question.incorrect))
 
 

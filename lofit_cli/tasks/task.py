@@ -10,6 +10,7 @@ from lofit_cli.errors import UserError
 from lofit_cli.schema import TaskConfig
 
 SAMPLING_SEED = 42
+PLACES = ("fold", "data_dir", "hub_id")
 
 
 class Example(NamedTuple):
@@ -54,6 +55,11 @@ class Task(ABC, Generic[AnyItem]):
     def metrics(self) -> tuple[str, ...]:
         """Return the names of what is measured on each item, in [0, 1]; the first is the headline."""
 
+    @property
+    def name(self) -> str:
+        """Return the name it is registered under."""
+        return self.config.name
+
     def protocol(self, asked_for: str) -> str:
         """Return the name of the prompt that items are measured under, where the task has a choice of them."""
         return "zero-shot"
@@ -65,6 +71,10 @@ class Task(ABC, Generic[AnyItem]):
     def contrasts(self, split: str) -> list[Example]:
         """Return each prompt of a split with all its right answers and all its wrong ones, for probes."""
         return self.examples(split)
+
+    def settings(self) -> dict[str, Any]:
+        """Return the settings that shape what is trained on, whatever the fold and wherever the files lie."""
+        return {key: value for key, value in asdict(self.config).items() if key not in PLACES}
 
     def facts(self) -> dict[str, Any]:
         """Return what the manifest states of a task, with a hash of every item of every split."""

@@ -1,10 +1,10 @@
-"""The one training loop: DPO or SFT of a few numbers that edit a frozen model."""
+"""The one training loop: DPO or SFT of the numbers of an intervention on a frozen model."""
 
 import math
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from typing import Any
 
 import torch
@@ -14,7 +14,7 @@ from lofit_cli.artifacts.files import write_tensors
 from lofit_cli.artifacts.run_dir import RunDir
 from lofit_cli.artifacts.seen_items import add_seen
 from lofit_cli.errors import RunError
-from lofit_cli.interventions.head_edit import HeadEdit
+from lofit_cli.interventions.intervention import Intervention
 from lofit_cli.models.logprobs import LanguageModel, answer_logprobs, tokenize_items
 from lofit_cli.models.packing import TokenSequence, group_rows
 from lofit_cli.report.progress import progress_bar
@@ -48,48 +48,70 @@ class Fit:
     """One training run.
 
     Attributes:
-        parameter: what is trained, float32, changed in place.
-        build_edit: how the parameter edits the model.
+        intervention: what is trained, changed in place.
     """
 
     lm: LanguageModel
     task: Task[Any]
     trainer: TrainerConfig
     eval: EvalConfig
-    parameter: nn.Parameter
-    build_edit: Callable[[Tensor], HeadEdit]
+    intervention: Intervention
     run: RunDir
     seed: int
+
+    @property
+    def parameters(self) -> list[nn.Parameter]:
+        """Return what is trained."""
+        return list(self.intervention.parameters())
 
     def train(self) -> None:
         """Train for the configured epochs, logging each step and, after each epoch, the validation split.
 
-        Leaves in `parameter` the last epoch's values, or those of the lowest validation loss if `keep` is `best`.
+        Leaves the last epoch's values, or those of the lowest validation loss if `keep` is `best`.
 
         Raises:
             RunError: the loss or its gradient is not finite; `checkpoint.safetensors` has the last good values.
         """
         add_seen(self.run.path, (item.fingerprint for split in SEEN_SPLITS for item in self.task.items(split)))
+        self.run.record_settings(trainer=asdict(self.trainer))
         items, validation = self._prepare("train"), self._prepare("validation")
         optimizer = torch.optim.AdamW(
-            [self.parameter], lr=self.trainer.learning_rate, weight_decay=self.trainer.weight_decay
+            self.parameters, lr=self.trainer.learning_rate, weight_decay=self.trainer.weight_decay
         )
-        steps_per_epoch = -(-len(items) // self.trainer.batch_size)
-        total = steps_per_epoch * self.trainer.num_epochs
+        total = -(-len(items) // self.trainer.batch_size) * self.trainer.num_epochs
         schedule = torch.optim.lr_scheduler.LambdaLR(optimizer, lambda step: 1 - step / total)
         shuffle = torch.Generator().manual_seed(self.seed)
-        best = (float("inf"), self.parameter.detach().clone())
-        with progress_bar("training", total) as advance, self._checkpoint_on_error():
+        best, best_loss = self._values(), float("inf")
+        with progress_bar("training", total) as advance, self._checkpoint_on_error(), self._attached():
             for epoch in range(1, self.trainer.num_epochs + 1):
                 order = torch.randperm(len(items), generator=shuffle).tolist()
                 for first in range(0, len(items), self.trainer.batch_size):
                     batch = [items[i] for i in order[first : first + self.trainer.batch_size]]
                     advance(1, f"loss {self._step(batch, optimizer, schedule, epoch):.3f}")
-                loss = self._validate(validation, epoch)
-                if loss < best[0]:
-                    best = (loss, self.parameter.detach().clone())
+                if self._is_looked_at(epoch) and (loss := self._validate(validation, epoch)) < best_loss:
+                    best, best_loss = self._values(), loss
         if self.trainer.keep == "best":
-            self.parameter.data.copy_(best[1])
+            self._restore(best)
+
+    @contextmanager
+    def _attached(self) -> Iterator[None]:
+        """Attach the intervention, in training, for the length of a `with` block."""
+        self.intervention.train()
+        try:
+            with self.intervention.attach(self.lm):
+                yield
+        finally:
+            self.intervention.eval()
+
+    def _is_looked_at(self, epoch: int) -> bool:
+        return epoch % self.trainer.validate_every == 0 or epoch == self.trainer.num_epochs
+
+    def _values(self) -> list[Tensor]:
+        return [parameter.detach().clone() for parameter in self.parameters]
+
+    def _restore(self, values: list[Tensor]) -> None:
+        for parameter, value in zip(self.parameters, values, strict=True):
+            parameter.data.copy_(value)
 
     def _prepare(self, split: str) -> list[TrainingItem]:
         examples = self.task.examples(split)
@@ -121,17 +143,15 @@ class Fit:
         start = time.perf_counter()
         optimizer.zero_grad()
         task_loss = self._task_loss(batch, backward=True)
-        penalty = self.trainer.l1 * self.parameter.abs().sum()
-        if self.trainer.l1:
-            penalty.backward()
-        loss = task_loss + float(penalty.detach())
-        norm = float(nn.utils.clip_grad_norm_([self.parameter], self.trainer.max_grad_norm))
+        loss = task_loss + self._penalty()
+        norm = float(nn.utils.clip_grad_norm_(self.parameters, self.trainer.max_grad_norm))
         step, rate = schedule.last_epoch + 1, schedule.get_last_lr()[0]
-        before = self.parameter.detach().clone()
+        before = self._values()
         optimizer.step()
         schedule.step()
-        if not (math.isfinite(loss) and math.isfinite(norm) and bool(self.parameter.isfinite().all())):
-            self.parameter.data.copy_(before)
+        is_finite = all(bool(parameter.isfinite().all()) for parameter in self.parameters)
+        if not (math.isfinite(loss) and math.isfinite(norm) and is_finite):
+            self._restore(before)
             raise RunError(
                 f"training is no longer finite at step {step} (loss {loss}, gradient norm {norm}); the last good state "
                 f"is in {self.run.path / CHECKPOINT}: lower trainer.learning_rate={self.trainer.learning_rate}"
@@ -151,13 +171,20 @@ class Fit:
         )
         return loss
 
+    def _penalty(self) -> float:
+        """Add the gradient of the L1 penalty and return its value."""
+        if not self.trainer.l1:
+            return 0.0
+        penalty = self.trainer.l1 * torch.stack([parameter.abs().sum() for parameter in self.parameters]).sum()
+        penalty.backward()
+        return float(penalty.detach())
+
     def _task_loss(self, items: list[TrainingItem], backward: bool = False) -> float:
         """Return the mean loss over items, row by row so that memory does not grow with the batch."""
         total, weight = 0.0, sum(item.weight for item in items)
         waiting = iter(items)
         for group in group_rows([item.sequences for item in items], self.lm.max_row_tokens):
-            with self.build_edit(self.parameter).attach(self.lm.output_projections):
-                flat = answer_logprobs(self.lm, [sequence for sequences in group for sequence in sequences])
+            flat = answer_logprobs(self.lm, [sequence for sequences in group for sequence in sequences])
             parts = zip(flat.split([len(sequences) for sequences in group]), waiting, strict=False)
             loss = torch.stack([self._item_loss(part, item) for part, item in parts]).sum() / weight
             if backward:
@@ -173,11 +200,12 @@ class Fit:
     def _validate(self, items: list[TrainingItem], epoch: int) -> float:
         """Log the validation split's loss, and its metrics where no text has to be generated; return the loss."""
         metrics: dict[str, float] = {}
+        self.intervention.eval()
         with torch.no_grad():
             loss = self._task_loss(items)
             if isinstance(self.task, MultipleChoiceTask):
-                with self.build_edit(self.parameter).attach(self.lm.output_projections):
-                    metrics = mean_metrics(measure_split(self.lm, self.task, "validation", self.eval.protocol))
+                metrics = mean_metrics(measure_split(self.lm, self.task, "validation", self.eval.protocol))
+        self.intervention.train()
         self.run.append_line("validation.jsonl", {"epoch": epoch, "loss": loss, **metrics})
         return loss
 
@@ -186,5 +214,5 @@ class Fit:
         try:
             yield
         except (KeyboardInterrupt, RunError):
-            write_tensors(self.run.path / CHECKPOINT, "checkpoint", {"parameter": self.parameter.data}, {})
+            write_tensors(self.run.path / CHECKPOINT, "checkpoint", self.intervention.tensors(), {})
             raise

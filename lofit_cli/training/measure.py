@@ -15,18 +15,24 @@ Report = Callable[[int], None]
 
 
 def measure_split(
-    lm: LanguageModel, task: Task[Any], split: str, protocol: str, report: Report = lambda num_items: None
+    lm: LanguageModel,
+    task: Task[Any],
+    split: str,
+    protocol: str,
+    report: Report = lambda num_items: None,
+    demonstrations: str = "",
 ) -> Sequence[Prediction]:
     """Return every item of a split with what the model made of it and the metrics that follow.
 
     Args:
         protocol: the prompt that multiple-choice questions are scored under.
         report: called with the number of items done.
+        demonstrations: answered examples that stand before every item.
     """
     if isinstance(task, MultipleChoiceTask):
-        return _score_split(lm, task, split, protocol, report)
+        return _score_split(lm, task, split, protocol, report, demonstrations)
     if isinstance(task, GenerationTask):
-        return _answer_split(lm, task, split, report)
+        return _answer_split(lm, task, split, report, demonstrations)
     raise TypeError(f"a {type(task).__name__} can't be measured")
 
 
@@ -42,10 +48,10 @@ def mean_metrics(predictions: Sequence[Prediction]) -> dict[str, float]:
 
 
 def _score_split(
-    lm: LanguageModel, task: MultipleChoiceTask, split: str, protocol: str, report: Report
+    lm: LanguageModel, task: MultipleChoiceTask, split: str, protocol: str, report: Report, demonstrations: str
 ) -> list[ScoredQuestion]:
     questions = task.items(split)
-    items = [scoring_prompt(question, protocol) for question in questions]
+    items = [scoring_prompt(question, protocol, demonstrations) for question in questions]
     log_probs = score_answers(lm, items, report)
     return [
         ScoredQuestion(
@@ -61,9 +67,11 @@ def _score_split(
     ]
 
 
-def _answer_split(lm: LanguageModel, task: GenerationTask, split: str, report: Report) -> list[AnsweredItem]:
+def _answer_split(
+    lm: LanguageModel, task: GenerationTask, split: str, report: Report, demonstrations: str
+) -> list[AnsweredItem]:
     items = task.items(split)
-    lines = generate_lines(lm, [item.text for item in items], task.config.max_new_tokens, report)
+    lines = generate_lines(lm, [demonstrations + item.text for item in items], task.config.max_new_tokens, report)
     return [
         AnsweredItem(
             question_id=item.id,

@@ -4,12 +4,10 @@ import json
 
 import pytest
 import torch
-from safetensors import safe_open
 
 from lofit_cli.artifacts.files import write_file, write_json
 from lofit_cli.artifacts.geometry import Geometry
 from lofit_cli.artifacts.head_mask import HeadMask, keep_top, parse_num_heads
-from lofit_cli.artifacts.offsets import Offsets
 from lofit_cli.artifacts.run_dir import find_latest, read_manifest, start_run
 from lofit_cli.errors import RunError, UserError
 from lofit_cli.schema import CompareConfig
@@ -56,21 +54,6 @@ def test_head_mask_round_trip(tmp_path):
     assert loaded.mask.equal(heads.mask)
     from_list = HeadMask.load(tmp_path / "head_mask.json", "m", GEOMETRY)
     assert from_list.mask.equal(heads.mask)
-
-
-def test_offsets_state_their_site(tmp_path):
-    mask = keep_top(torch.rand(2, 5), 2)
-    Offsets("m", GEOMETRY, torch.randn(2, 5, 3) * mask[..., None], mask).save(tmp_path)
-    with safe_open(tmp_path / "offsets.safetensors", framework="pt") as content:
-        about = json.loads(content.metadata()["lofit"])
-    stated = {"module": "o_proj", "side": "input", "positions": "all", "head_dim": "3", "model_id": "m"}
-    assert stated.items() <= about.items()
-
-
-def test_offsets_outside_their_mask_are_refused(tmp_path):
-    Offsets("m", GEOMETRY, torch.ones(2, 5, 3), keep_top(torch.rand(2, 5), 2)).save(tmp_path)
-    with pytest.raises(UserError, match="does not match its own head mask"):
-        Offsets.load(tmp_path / "offsets.safetensors", GEOMETRY)
 
 
 def _finish(path, **facts):

@@ -2,10 +2,11 @@
 
 import pytest
 import torch
-from tiny_models import FAMILIES, build_language_model, random_values
+from tiny_models import FAMILIES, build_language_model, edit_all_heads, random_values
 from transformers.pytorch_utils import Conv1D
 
-from lofit_cli.interventions.head_edit import HeadEdit, offset_edit, scatter_heads
+from lofit_cli.interventions.demonstrations import Demonstrations
+from lofit_cli.interventions.head_edit import HeadEdit
 
 TOKENS = torch.arange(3, 15)[None]
 
@@ -41,9 +42,9 @@ def project(projection, values):
 def test_zero_edit_is_bit_identical(lm):
     zeros = torch.zeros_like(random_values(lm.geometry, 0))
     base = logits(lm)
-    with HeadEdit(scale=zeros, offset=zeros).attach(lm.output_projections):
+    with edit_all_heads(scale=zeros, offset=zeros).attach(lm):
         assert logits(lm).equal(base)
-    with HeadEdit().attach(lm.output_projections):
+    with Demonstrations().attach(lm):
         assert logits(lm).equal(base)
 
 
@@ -53,13 +54,13 @@ def test_edit_is_the_equation_by_hand(lm, layer):
     activation, _ = record_projection(lm, layer)
     heads = activation.view(1, -1, lm.geometry.num_heads, lm.geometry.head_dim)
     expected = project(lm.output_projections[layer], ((1 + scale[layer]) * heads + offset[layer]).flatten(2))
-    with HeadEdit(scale, offset, layers=[layer]).attach(lm.output_projections):
+    with edit_all_heads(scale, offset, layers=[layer]).attach(lm):
         _, output = record_projection(lm, layer)
     torch.testing.assert_close(output, expected, atol=1e-5, rtol=1e-5)
 
 
 def test_every_layer_is_edited_unless_told_otherwise(lm):
-    with HeadEdit(offset=random_values(lm.geometry, 1)).attach(lm.output_projections):
+    with edit_all_heads(offset=random_values(lm.geometry, 1)).attach(lm):
         assert all(projection._forward_pre_hooks for projection in lm.output_projections)
 
 
@@ -67,7 +68,7 @@ def test_heads_outside_the_mask_are_left_alone(lm):
     mask = torch.zeros(3, 4, dtype=torch.bool)
     mask[1, 2] = True
     before, _ = record_projection(lm, 1)
-    with offset_edit(random_values(lm.geometry, 1) * mask[..., None], mask).attach(lm.output_projections):
+    with HeadEdit(mask, offset=torch.ones(1, lm.geometry.head_dim)).attach(lm):
         after, _ = record_projection(lm, 1)
         assert not lm.output_projections[0]._forward_pre_hooks
     changed = (after - before).view(1, -1, 4, lm.geometry.head_dim).abs().sum(dim=(0, 1, 3)) > 0
@@ -78,7 +79,7 @@ def test_hooks_are_gone_after_an_exception(lm):
     base = logits(lm)
 
     def fail_inside():
-        with HeadEdit(random_values(lm.geometry, 1)).attach(lm.output_projections):
+        with edit_all_heads(random_values(lm.geometry, 1)).attach(lm):
             assert not logits(lm).equal(base)
             raise RuntimeError("midway")
 
@@ -91,7 +92,7 @@ def test_hooks_are_gone_after_an_exception(lm):
 def test_generate_agrees_with_and_without_a_cache(lm):
     options = {"max_new_tokens": 8, "do_sample": False, "pad_token_id": 0, "eos_token_id": None}
     base = lm.model.generate(TOKENS, **options)
-    with HeadEdit(offset=random_values(lm.geometry, 3, size=1.0)).attach(lm.output_projections):
+    with edit_all_heads(offset=random_values(lm.geometry, 3, size=1.0)).attach(lm):
         cached = lm.model.generate(TOKENS, use_cache=True, **options)
         plain = lm.model.generate(TOKENS, use_cache=False, **options)
     assert cached.equal(plain)
@@ -100,23 +101,30 @@ def test_generate_agrees_with_and_without_a_cache(lm):
 
 def test_every_position_is_edited(lm):
     base = logits(lm)
-    with HeadEdit(offset=random_values(lm.geometry, 3)).attach(lm.output_projections):
+    with edit_all_heads(offset=random_values(lm.geometry, 3)).attach(lm):
         assert ((logits(lm) - base).abs().amax(dim=-1) > 1e-4).all()
 
 
 def test_gradients_reach_the_kept_heads_only():
-    mask = torch.tensor([[True, False], [False, True]])
-    values = torch.ones(2, 3, requires_grad=True)
-    full = scatter_heads(values, mask)
-    assert full[~mask].abs().sum() == 0
-    (full * torch.arange(12.0).view(2, 2, 3)).sum().backward()
-    assert values.grad.tolist() == [[0, 1, 2], [9, 10, 11]]
+    lm = build_language_model("llama")
+    everywhere = edit_all_heads(offset=random_values(lm.geometry, 1))
+    mask = torch.zeros(3, 4, dtype=torch.bool)
+    mask[0, 1] = mask[2, 3] = True
+    kept = edit_all_heads(offset=random_values(lm.geometry, 1))
+    some = HeadEdit(mask, offset=random_values(lm.geometry, 1)[mask])
+    with torch.no_grad():
+        everywhere.offset[~mask.flatten()] = kept.offset[~mask.flatten()] = 0
+    for edit in (everywhere, some):
+        with edit.attach(lm):
+            lm.model(input_ids=TOKENS).logits.square().sum().backward()
+    assert some.num_parameters == 2 * 8
+    torch.testing.assert_close(some.offset.grad, everywhere.offset.grad[mask.flatten()])
 
 
 def test_a_small_scale_is_not_lost_in_bfloat16():
     lm = build_language_model("llama")
     lm.model.to(torch.bfloat16)
-    scale = torch.full((3, 4, 8), 1e-3, requires_grad=True)
-    with HeadEdit(scale=scale).attach(lm.output_projections):
+    edit = edit_all_heads(scale=torch.full((3, 4, 8), 1e-3))
+    with edit.attach(lm):
         lm.model(input_ids=TOKENS).logits.float().sum().backward()
-    assert scale.grad.abs().min() > 0
+    assert edit.scale.grad.abs().min() > 0

@@ -2,9 +2,9 @@
 
 import pytest
 import torch
-from tiny_models import FAMILIES, build_language_model, random_values
+from tiny_models import FAMILIES, build_language_model, edit_all_heads, random_values
 
-from lofit_cli.interventions.head_edit import HeadEdit
+from lofit_cli.interventions.demonstrations import Demonstrations
 from lofit_cli.models.generation import first_line, generate_lines
 
 PROMPTS = ["Q: one?\nA:", "A longer prompt, so that the others are padded. Q: two?\nA:", "Q: a third?\nA:", "the"]
@@ -26,9 +26,9 @@ def greedy_by_hand(lm, prompt, max_new_tokens):
 @pytest.mark.parametrize("family", FAMILIES)
 def test_lines_are_those_taken_by_hand(family, max_row_tokens):
     lm = build_language_model(family, max_row_tokens=max_row_tokens)
-    edit = HeadEdit(random_values(lm.geometry, 1), random_values(lm.geometry, 2))
-    for attached in (HeadEdit(), edit):
-        with attached.attach(lm.output_projections), torch.no_grad():
+    edit = edit_all_heads(random_values(lm.geometry, 1), random_values(lm.geometry, 2))
+    for attached in (Demonstrations(), edit):
+        with attached.attach(lm), torch.no_grad():
             found = generate_lines(lm, PROMPTS, max_new_tokens=6)
             assert found == [greedy_by_hand(lm, prompt, 6) for prompt in PROMPTS]
 
@@ -36,7 +36,7 @@ def test_lines_are_those_taken_by_hand(family, max_row_tokens):
 def test_an_edit_changes_what_is_said():
     lm = build_language_model("llama")
     before = generate_lines(lm, PROMPTS, max_new_tokens=6)
-    with HeadEdit(offset=random_values(lm.geometry, 2, size=3)).attach(lm.output_projections):
+    with edit_all_heads(offset=random_values(lm.geometry, 2, size=3)).attach(lm):
         assert generate_lines(lm, PROMPTS, max_new_tokens=6) != before
 
 

@@ -4,13 +4,13 @@ from contextlib import nullcontext
 
 import pytest
 import torch
-from tiny_models import FAMILIES, build_language_model, random_values
+from tiny_models import FAMILIES, build_language_model, edit_all_heads, random_values
 
 from lofit_cli.errors import UserError
-from lofit_cli.interventions.head_edit import HeadEdit
 from lofit_cli.models import logprobs
 from lofit_cli.models.logprobs import MIN_CACHED_PREFIX, _shared_prefix, answer_logprobs, can_pack, score_answers
 from lofit_cli.models.packing import TokenSequence, group_rows, pack_row, shared_prefix_length, tokenize
+from lofit_cli.schema import FAR
 
 PREFIX = "A long beginning that all prompts share. "
 ITEMS = [
@@ -54,7 +54,7 @@ def test_packed_scores_equal_one_by_one(family, edited):
     assert can_pack(lm)
     assert shared_prefix_length([s for item in tokenize(lm.tokenizer, ITEMS) for s in item]) >= MIN_CACHED_PREFIX
     values = random_values(lm.geometry, 1), random_values(lm.geometry, 2)
-    with HeadEdit(*values).attach(lm.output_projections) if edited else nullcontext(), torch.no_grad():
+    with edit_all_heads(*values).attach(lm) if edited else nullcontext(), torch.no_grad():
         close(flat(score_answers(lm, ITEMS)), score_by_hand(lm, ITEMS))
 
 
@@ -72,14 +72,14 @@ def test_packed_scores_keep_sliding_windows(family):
 @pytest.mark.parametrize("family", FAMILIES)
 def test_packed_gradients_equal_one_by_one(family):
     lm = build_language_model(family)
-    values = [random_values(lm.geometry, seed).requires_grad_() for seed in (1, 2)]
+    edit = edit_all_heads(*(random_values(lm.geometry, seed) for seed in (1, 2)))
     weights = torch.arange(1.0, 9.0)
     gradients = []
     for packed in (True, False):
-        with HeadEdit(*values).attach(lm.output_projections):
+        with edit.attach(lm):
             sequences = [s for item in tokenize(lm.tokenizer, ITEMS) for s in item]
             scores = answer_logprobs(lm, sequences) if packed else score_by_hand(lm, ITEMS)
-        gradients.append(torch.autograd.grad((scores * weights).sum(), values))
+        gradients.append(torch.autograd.grad((scores * weights).sum(), list(edit.parameters())))
     for found, expected in zip(*gradients, strict=True):
         assert (found - expected).norm() < 1e-4 * expected.norm()
 
@@ -144,10 +144,18 @@ def test_a_row_holds_what_is_shared_once():
     assert row.sequence_scored.tolist() == [[0, 1], [0, 2], [3, -1], [4, -1]]
 
 
-def test_the_shared_prefix_stops_before_the_last_prompt_token():
-    same = [TokenSequence((1, 2, 3, 4, 5), 4), TokenSequence((1, 2, 3, 4, 6), 4)]
-    assert shared_prefix_length(same) == 3
-    assert shared_prefix_length([*same, TokenSequence((1, 9, 3), 2)]) == 1
+def test_the_shared_prefix_stops_before_tokens_whose_place_tells_them_apart():
+    prompt = tuple(range(20))
+    same = [TokenSequence((*prompt, 30), 20), TokenSequence((*prompt, 31), 20)]
+    assert shared_prefix_length(same) == 20 - FAR
+    assert shared_prefix_length([*same, TokenSequence((0, 1, 9, *prompt), 23)]) == 2
+    assert shared_prefix_length([*same, TokenSequence((0, 1, 2, 3), 3)]) == 0
+
+
+def test_equal_tokens_at_other_places_are_other_nodes():
+    row = pack_row([TokenSequence((1, 2, 3, 4), 2), TokenSequence((1, 2, 3, 5), 3)])
+    assert row.tokens.tolist() == [1, 2, 3, 4, 1, 2, 3, 5]
+    assert row.from_end.tolist() == [1, 0, -1, -1, 2, 1, 0, -1]
 
 
 def test_rows_are_filled_up_to_the_limit():

@@ -4,11 +4,9 @@ import json
 
 import pytest
 import torch
-from tiny_models import FAMILIES, build_language_model, random_values
-from torch import nn
+from tiny_models import FAMILIES, build_language_model, edit_all_heads, random_values
 
 from lofit_cli.artifacts.run_dir import RunDir
-from lofit_cli.interventions.head_edit import HeadEdit
 from lofit_cli.schema import EvalConfig, TaskConfig, TrainerConfig
 from lofit_cli.tasks.generation import GenerationTask, OpenItem
 from lofit_cli.training.fit import Fit
@@ -31,7 +29,7 @@ def cross_entropy_by_hand(lm, edit):
     tokens = torch.tensor([ids + [0] * (longest - len(ids)) for ids, _ in rows])
     labels = torch.tensor([label + [-100] * (longest - len(label)) for _, label in rows])
     attended = torch.tensor([[1] * len(ids) + [0] * (longest - len(ids)) for ids, _ in rows])
-    with edit.attach(lm.output_projections):
+    with edit.attach(lm):
         return lm.model(input_ids=tokens, attention_mask=attended, labels=labels).loss
 
 
@@ -40,12 +38,12 @@ def cross_entropy_by_hand(lm, edit):
 def test_sft_is_the_cross_entropy_of_the_answers_tokens(family, max_row_tokens, tmp_path):
     lm = build_language_model(family, max_row_tokens=max_row_tokens)
     task = GenerationTask(TaskConfig("t", append_eos=True), {"train": ITEMS, "validation": ITEMS})
-    offset = nn.Parameter(random_values(lm.geometry, 1))
-    expected = cross_entropy_by_hand(lm, HeadEdit(offset=offset))
-    (gradient,) = torch.autograd.grad(expected, offset)
+    edit = edit_all_heads(offset=random_values(lm.geometry, 1))
+    expected = cross_entropy_by_hand(lm, edit)
+    (gradient,) = torch.autograd.grad(expected, edit.offset)
     trainer = TrainerConfig(learning_rate=1e-30, num_epochs=1, max_grad_norm=1e9)
     run = RunDir(tmp_path, "train_offsets")
-    Fit(lm, task, trainer, EvalConfig(), offset, lambda offset: HeadEdit(offset=offset), run, 0).train()
+    Fit(lm, task, trainer, EvalConfig(), edit, run, 0).train()
     step = json.loads((tmp_path / "history.jsonl").read_text())
     assert step["loss"] == pytest.approx(expected.item(), rel=1e-5)
     assert step["gradient_norm"] == pytest.approx(float(gradient.norm()), rel=1e-4)

@@ -1,0 +1,78 @@
+"""BitFit: every linear map and every normalisation's bias, and nothing else, is trained."""
+
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from transformers.pytorch_utils import Conv1D
+
+from lofit_cli.errors import UserError
+from lofit_cli.interventions.intervention import Intervention
+from lofit_cli.models.logprobs import LanguageModel
+
+
+class BiasEdit(Intervention):
+    """A vector added to the output of each linear map inside the layers, and to each bias that a norm has.
+
+    A map without a bias has one of 0, so that families without biases can be tuned as well.
+
+    Source: BitFit (arXiv 2106.10199), section 2.
+    """
+
+    kind = "bias_edit"
+
+    def __init__(self, biases: list[Tensor]) -> None:
+        super().__init__()
+        self.biases = nn.ParameterList(biases)
+
+    @classmethod
+    def zero(cls, lm: LanguageModel) -> "BiasEdit":
+        """Return the edit that changes nothing."""
+        return cls([torch.zeros(_width(module), device=lm.model.device) for module in _biased_modules(lm)])
+
+    @contextmanager
+    def attach(self, lm: LanguageModel) -> Iterator[None]:
+        """Add each vector to its module's output."""
+        with ExitStack() as stack:
+            for module, bias in zip(_biased_modules(lm), self.biases, strict=True):
+                stack.callback(module.register_forward_hook(_add(bias)).remove)
+            yield
+
+    def settings(self) -> dict[str, Any]:
+        """Return nothing: the vectors are all there is."""
+        return {}
+
+    @classmethod
+    def restore(cls, lm: LanguageModel, settings: dict[str, Any], tensors: dict[str, Tensor]) -> "BiasEdit":
+        """Make it again, refusing vectors that do not fit the model's maps."""
+        biases = [tensors[f"biases.{i}"] for i in range(len(tensors))]
+        if [len(bias) for bias in biases] != [_width(module) for module in _biased_modules(lm)]:
+            raise UserError("its biases do not fit this model; use the model it was made for")
+        return cls(biases)
+
+
+def _add(bias: Tensor) -> Any:
+    def edit(module: nn.Module, args: tuple[Any, ...], output: Tensor) -> Tensor:
+        return (output.float() + bias).to(output.dtype)
+
+    return edit
+
+
+def _biased_modules(lm: LanguageModel) -> list[nn.Module]:
+    """Return the linear maps of all layers and the norms that have a bias, in the model's order."""
+    modules = [module for layer in lm.layers for module in layer.modules()]
+    return [m for m in modules if isinstance(m, nn.Linear | Conv1D) or _is_norm_with_bias(m)]
+
+
+def _is_norm_with_bias(module: nn.Module) -> bool:
+    bias, weight = (getattr(module, name, None) for name in ("bias", "weight"))
+    return isinstance(bias, Tensor) and isinstance(weight, Tensor) and weight.ndim == 1
+
+
+def _width(module: nn.Module) -> int:
+    """Return how many numbers a module puts out for a token."""
+    if isinstance(module, nn.Linear):
+        return module.out_features
+    return int(module.nf) if isinstance(module, Conv1D) else len(module.weight)  # type: ignore[arg-type]

@@ -1,0 +1,124 @@
+"""RepE's contrast vector: what two opposite instructions make of the same input is added to it."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from transformers import DynamicCache
+
+from lofit_cli.interventions.intervention import Intervention
+from lofit_cli.models.logprobs import LanguageModel
+
+
+class ContrastEdit(Intervention):
+    """The map `h <- h + alpha * (h_positive - h_negative)` after one layer, at the tokens that predict an answer.
+
+    `h_positive` and `h_negative` are the same tokens' hidden states where an instruction stands before everything, so
+    each forward pass costs three. Nothing is learnt.
+
+    Source: RepE (arXiv 2310.01405), section 3.2 and its TruthfulQA notebook.
+    """
+
+    kind = "contrast_edit"
+
+    def __init__(self, positive: str, negative: str, alpha: float, layer: int) -> None:
+        super().__init__()
+        self.positive, self.negative, self.alpha, self.layer = positive, negative, alpha, layer
+
+    @contextmanager
+    def attach(self, lm: LanguageModel) -> Iterator[None]:
+        """Run both instructed twins before every forward pass and add their difference in it."""
+        twins = [_Twin(lm, text) for text in (self.positive, self.negative)]
+        hidden: dict[_Twin, Tensor] = {}
+        running: list[_Twin] = []
+
+        def before(module: nn.Module, args: tuple[Any, ...], inputs: dict[str, Any]) -> None:
+            if running:
+                return
+            for twin in twins:
+                running.append(twin)
+                try:
+                    twin.run(inputs)
+                finally:
+                    running.pop()
+
+        def at_layer(module: nn.Module, args: tuple[Any, ...], output: Any) -> Any:
+            states = output[0] if isinstance(output, tuple) else output
+            if running:
+                # A twin runs its instruction first, now and then; what it runs last is what was asked of it.
+                hidden[running[0]] = states.float()
+                return output
+            where = lm.places.read().where("answer")[..., None]
+            difference = hidden[twins[0]] - hidden[twins[1]]
+            changed = (states.float() + self.alpha * where * difference).to(states.dtype)
+            return (changed, *output[1:]) if isinstance(output, tuple) else changed
+
+        handles = [
+            lm.model.register_forward_pre_hook(before, with_kwargs=True),
+            lm.layers[self.layer].register_forward_hook(at_layer),
+        ]
+        try:
+            yield
+        finally:
+            for handle in handles:
+                handle.remove()
+
+    def settings(self) -> dict[str, Any]:
+        """Return the instructions, the strength and the layer."""
+        return {"positive": self.positive, "negative": self.negative, "alpha": self.alpha, "layer": self.layer}
+
+    @classmethod
+    def restore(cls, lm: LanguageModel, settings: dict[str, Any], tensors: dict[str, Tensor]) -> "ContrastEdit":
+        """Make it again."""
+        return cls(**settings)
+
+
+class _Twin:
+    """The same forward passes as the model's, behind an instruction that is kept as a cache of keys and values."""
+
+    def __init__(self, lm: LanguageModel, text: str) -> None:
+        self.lm = lm
+        self.tokens = torch.tensor([lm.tokenizer(text)["input_ids"]], device=lm.model.device)
+        self.length = self.tokens.shape[1]
+        self._cache, self._owner = DynamicCache(), None
+
+    def run(self, inputs: dict[str, Any]) -> None:
+        """Repeat a forward pass, told by its keyword arguments, behind the instruction."""
+        owner = inputs.get("past_key_values")
+        past_length = 0 if owner is None else owner.get_seq_length()
+        if owner is None or owner is not self._owner:
+            if past_length:
+                raise RuntimeError("a contrast vector can't join a cache that was filled before it was attached")
+            self._cache, self._owner = self._instruction(len(inputs["input_ids"])), owner
+        elif extra := self._cache.get_seq_length() - self.length - past_length:
+            self._cache.crop(-extra)
+        behind = {
+            "input_ids": inputs["input_ids"],
+            "attention_mask": self._widen(inputs.get("attention_mask")),
+            "past_key_values": self._cache,
+            "use_cache": True,
+        }
+        if inputs.get("position_ids") is not None:
+            behind["position_ids"] = inputs["position_ids"] + self.length
+        with torch.no_grad():
+            self.lm.model(**behind)
+
+    def _instruction(self, batch_size: int) -> DynamicCache:
+        cache = DynamicCache()
+        with torch.no_grad():
+            tokens = self.tokens.expand(batch_size, -1)
+            self.lm.model(
+                input_ids=tokens, attention_mask=torch.ones_like(tokens), past_key_values=cache, use_cache=True
+            )
+        return cache
+
+    def _widen(self, mask: Any) -> Any:
+        """Return an attention mask, of any form, under which the instruction is seen as well."""
+        if isinstance(mask, dict):
+            return {kind: self._widen(part) for kind, part in mask.items()}
+        if mask is None:
+            return None
+        seen = mask.new_ones if mask.ndim == 2 else mask.new_zeros
+        return torch.cat([seen(*mask.shape[:-1], self.length), mask], dim=-1)

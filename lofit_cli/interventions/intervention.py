@@ -1,0 +1,43 @@
+"""What every edit of a frozen model offers: it is attached in a `with` block, counted, saved and loaded."""
+
+from abc import ABC, abstractmethod
+from contextlib import AbstractContextManager
+from typing import Any, ClassVar, Self
+
+from torch import Tensor, nn
+
+from lofit_cli.models.logprobs import LanguageModel
+
+
+class Intervention(nn.Module, ABC):
+    """Numbers that change what a frozen model does, and where they apply; its parameters are what training learns.
+
+    Attributes:
+        kind: the name under which files of this class are known.
+        demonstrations: text that goes before every prompt.
+    """
+
+    kind: ClassVar[str]
+    demonstrations: str = ""
+
+    @abstractmethod
+    def attach(self, lm: LanguageModel) -> AbstractContextManager[None]:
+        """Edit the model inside a `with` block; gradients reach the parameters, and nothing is left behind."""
+
+    @abstractmethod
+    def settings(self) -> dict[str, Any]:
+        """Return what, besides its tensors, is needed to make it again, as JSON can hold it."""
+
+    @classmethod
+    @abstractmethod
+    def restore(cls, lm: LanguageModel, settings: dict[str, Any], tensors: dict[str, Tensor]) -> Self:
+        """Make it again from what was saved."""
+
+    def tensors(self) -> dict[str, Tensor]:
+        """Return what is saved of it."""
+        return dict(self.state_dict())
+
+    @property
+    def num_parameters(self) -> int:
+        """Return how many numbers it has learnt."""
+        return sum(parameter.numel() for parameter in self.parameters())

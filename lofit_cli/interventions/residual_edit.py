@@ -1,0 +1,144 @@
+"""Edits of the residual stream, after whole decoder layers."""
+
+from abc import abstractmethod
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
+from typing import Any, cast
+
+import torch
+from torch import Tensor, nn
+from torch.nn.utils.parametrizations import orthogonal
+
+from lofit_cli.errors import UserError
+from lofit_cli.interventions.intervention import Intervention
+from lofit_cli.models.logprobs import LanguageModel
+
+
+class ResidualEdit(Intervention):
+    """A change of what leaves some layers, at some tokens."""
+
+    @abstractmethod
+    def edited_layers(self, lm: LanguageModel) -> list[int]:
+        """Return the layers whose output is changed."""
+
+    @abstractmethod
+    def change(self, lm: LanguageModel, layer: int, hidden: Tensor) -> Tensor:
+        """Return the new hidden states (batch, seq, hidden), float32, of a layer."""
+
+    @contextmanager
+    def attach(self, lm: LanguageModel) -> Iterator[None]:
+        """Change the output of the edited layers."""
+        with ExitStack() as stack:
+            for layer in self.edited_layers(lm):
+                stack.callback(lm.layers[layer].register_forward_hook(self._hook(lm, layer)).remove)
+            yield
+
+    def _hook(self, lm: LanguageModel, layer: int) -> Any:
+        def edit(module: nn.Module, args: tuple[Any, ...], output: Any) -> Any:
+            # Some families return the hidden states alone, others first in a tuple.
+            hidden = output[0] if isinstance(output, tuple) else output
+            changed = self.change(lm, layer, hidden.float()).to(hidden.dtype)
+            return (changed, *output[1:]) if isinstance(output, tuple) else changed
+
+        return edit
+
+
+class DirectionEdit(ResidualEdit):
+    """A vector added after one layer: `h <- h + vector`.
+
+    Attributes:
+        vector: (hidden,) float32.
+        positions: `all` tokens, or those from which an `answer` token is predicted.
+
+    Source: CAA (arXiv 2312.06681), section 3, and RepE's reading vectors (arXiv 2310.01405), section 3.2.
+    """
+
+    kind = "direction_edit"
+
+    def __init__(self, vector: Tensor, layer: int, positions: str) -> None:
+        super().__init__()
+        self.vector = nn.Parameter(vector)
+        self.layer = layer
+        self.positions = positions
+
+    def edited_layers(self, lm: LanguageModel) -> list[int]:
+        """Return the one layer."""
+        return [self.layer]
+
+    def change(self, lm: LanguageModel, layer: int, hidden: Tensor) -> Tensor:
+        """Add the vector."""
+        if self.positions == "all":
+            return hidden + self.vector
+        return hidden + lm.places.read().where(self.positions)[..., None] * self.vector
+
+    def settings(self) -> dict[str, Any]:
+        """Return the layer and the positions."""
+        return {"layer": self.layer, "positions": self.positions}
+
+    @classmethod
+    def restore(cls, lm: LanguageModel, settings: dict[str, Any], tensors: dict[str, Tensor]) -> "DirectionEdit":
+        """Make it again, refusing a vector or a layer that the model has no place for."""
+        edit = cls(tensors["vector"], **settings)
+        if edit.vector.shape != (lm.hidden_size,) or edit.layer >= lm.geometry.num_layers:
+            raise UserError("its direction does not fit this model; use the model it was made for")
+        return edit
+
+
+class LowRankEdit(ResidualEdit):
+    """LoReFT after every layer, at the first and last tokens of the prompt: `h <- h + R^T (W h + b - R h)`.
+
+    R has `rank` orthonormal rows; W and b are a linear map from the hidden states to `rank` numbers. All positions
+    share them.
+
+    Source: ReFT (arXiv 2404.03592), equation 2.
+    """
+
+    kind = "low_rank_edit"
+
+    def __init__(
+        self, num_layers: int, hidden_size: int, rank: int, num_first: int, num_last: int, trained: bool = True
+    ) -> None:
+        """Make an edit that starts from a random rotation, or an empty one that is about to be loaded."""
+        super().__init__()
+        self.rank, self.num_first, self.num_last = rank, num_first, num_last
+        self.sources = nn.ModuleList(nn.Linear(hidden_size, rank) for _ in range(num_layers))
+        self.rotations = nn.ModuleList(nn.Linear(hidden_size, rank, bias=False) for _ in range(num_layers))
+        if trained:
+            for rotation in self.rotations:
+                nn.init.orthogonal_(cast(Tensor, rotation.weight))
+                orthogonal(rotation)
+
+    def edited_layers(self, lm: LanguageModel) -> list[int]:
+        """Return every layer."""
+        return list(range(lm.geometry.num_layers))
+
+    def change(self, lm: LanguageModel, layer: int, hidden: Tensor) -> Tensor:
+        """Move the hidden states within the subspace of R's rows."""
+        rows = cast(Tensor, self.rotations[layer].weight)
+        moved = hidden + (self.sources[layer](hidden) - hidden @ rows.T) @ rows
+        edited = lm.places.read().prompt_ends(self.num_first, self.num_last)
+        return torch.where(edited[..., None], moved, hidden)
+
+    def settings(self) -> dict[str, Any]:
+        """Return the rank and the positions."""
+        return {"rank": self.rank, "num_first": self.num_first, "num_last": self.num_last}
+
+    def tensors(self) -> dict[str, Tensor]:
+        """Return the maps as they act, whatever stands behind the orthonormal rows."""
+        return {
+            f"{name}.{layer}.{part}": value.detach()
+            for name in ("sources", "rotations")
+            for layer, module in enumerate(getattr(self, name))
+            for part, value in (("weight", module.weight), ("bias", module.bias))
+            if value is not None
+        }
+
+    @classmethod
+    def restore(cls, lm: LanguageModel, settings: dict[str, Any], tensors: dict[str, Tensor]) -> "LowRankEdit":
+        """Make it again, its rows fixed."""
+        edit = cls(lm.geometry.num_layers, lm.hidden_size, **settings, trained=False)
+        try:
+            edit.load_state_dict(tensors)
+        except RuntimeError:
+            raise UserError("its maps do not fit this model; use the model it was made for")
+        return edit

@@ -1,0 +1,56 @@
+"""Full fine-tuning: the model's own weights, replaced by trained ones."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+from torch import Tensor, nn
+
+from lofit_cli.errors import UserError
+from lofit_cli.interventions.intervention import Intervention
+from lofit_cli.models.logprobs import LanguageModel
+
+
+class WeightsEdit(Intervention):
+    """Every weight of the model, in the model's order; tied weights stay tied."""
+
+    kind = "weights_edit"
+
+    def __init__(self, weights: list[Tensor]) -> None:
+        super().__init__()
+        self.weights = nn.ParameterList(nn.Parameter(weight) for weight in weights)
+
+    @classmethod
+    def copy_of(cls, lm: LanguageModel) -> "WeightsEdit":
+        """Return the edit that changes nothing."""
+        return cls([weight.detach().clone() for weight in lm.model.parameters()])
+
+    @contextmanager
+    def attach(self, lm: LanguageModel) -> Iterator[None]:
+        """Put the weights in the place of the model's, and the model's back."""
+        old = list(lm.model.parameters())
+        _replace(lm.model, old, list(self.weights))
+        try:
+            yield
+        finally:
+            _replace(lm.model, list(self.weights), old)
+
+    def settings(self) -> dict[str, Any]:
+        """Return nothing: the weights are all there is."""
+        return {}
+
+    @classmethod
+    def restore(cls, lm: LanguageModel, settings: dict[str, Any], tensors: dict[str, Tensor]) -> "WeightsEdit":
+        """Make it again, refusing weights of another model."""
+        weights = [tensors[f"weights.{i}"].to(lm.model.dtype) for i in range(len(tensors))]
+        if [weight.shape for weight in weights] != [weight.shape for weight in lm.model.parameters()]:
+            raise UserError("its weights do not fit this model; use the model it was made for")
+        return cls(weights)
+
+
+def _replace(model: nn.Module, old: list[nn.Parameter], new: list[nn.Parameter]) -> None:
+    """Put each new parameter wherever the model holds the old one, so that tied ones stay tied."""
+    by_id = {id(before): after for before, after in zip(old, new, strict=True)}
+    for module in model.modules():
+        for name, parameter in module.named_parameters(recurse=False):
+            setattr(module, name, by_id[id(parameter)])

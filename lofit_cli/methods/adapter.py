@@ -1,0 +1,21 @@
+"""LoRA and every other adapter of the peft library that changes modules."""
+
+from typing import Any, cast
+
+from torch import Tensor
+
+from lofit_cli.artifacts.run_dir import RunDir
+from lofit_cli.interventions.peft_edit import PeftEdit
+from lofit_cli.models.logprobs import LanguageModel
+from lofit_cli.schema import PeftMethodConfig, TrainOffsetsConfig
+from lofit_cli.tasks.task import Task
+from lofit_cli.training.fit import Fit
+
+
+def train_adapter(
+    lm: LanguageModel, task: Task[Any], config: TrainOffsetsConfig, head_mask: Tensor, run: RunDir
+) -> PeftEdit:
+    """Train the adapter that `method.config` describes, from the library's own start."""
+    edit = PeftEdit.initial(lm, cast(PeftMethodConfig, config.method).config)
+    Fit(lm, task, config.trainer, config.eval, edit, run, config.seed).train()
+    return edit

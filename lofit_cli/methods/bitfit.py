@@ -1,0 +1,21 @@
+"""BitFit: the biases alone are trained."""
+
+from typing import Any
+
+from torch import Tensor
+
+from lofit_cli.artifacts.run_dir import RunDir
+from lofit_cli.interventions.bias_edit import BiasEdit
+from lofit_cli.models.logprobs import LanguageModel
+from lofit_cli.schema import TrainOffsetsConfig
+from lofit_cli.tasks.task import Task
+from lofit_cli.training.fit import Fit
+
+
+def train_bitfit(
+    lm: LanguageModel, task: Task[Any], config: TrainOffsetsConfig, head_mask: Tensor, run: RunDir
+) -> BiasEdit:
+    """Train every bias from where it is."""
+    edit = BiasEdit.zero(lm)
+    Fit(lm, task, config.trainer, config.eval, edit, run, config.seed).train()
+    return edit

@@ -1,0 +1,29 @@
+"""Full fine-tuning: every weight is trained."""
+
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from lofit_cli.artifacts.run_dir import RunDir
+from lofit_cli.errors import UserError
+from lofit_cli.interventions.weights_edit import WeightsEdit
+from lofit_cli.models.logprobs import LanguageModel
+from lofit_cli.schema import TrainOffsetsConfig
+from lofit_cli.tasks.task import Task
+from lofit_cli.training.fit import Fit
+
+
+def train_full(
+    lm: LanguageModel, task: Task[Any], config: TrainOffsetsConfig, head_mask: Tensor, run: RunDir
+) -> WeightsEdit:
+    """Train a copy of every weight.
+
+    Raises:
+        UserError: the model is in half precision, where a small step rounds to none.
+    """
+    if lm.model.dtype != torch.float32:
+        raise UserError(f"model.dtype={config.model.dtype} is too coarse for method=full; set model.dtype=float32")
+    edit = WeightsEdit.copy_of(lm)
+    Fit(lm, task, config.trainer, config.eval, edit, run, config.seed).train()
+    return edit

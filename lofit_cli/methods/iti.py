@@ -1,0 +1,53 @@
+"""ITI: heads are moved towards the activations of right answers, by a few of their own standard deviations."""
+
+from typing import Any, cast
+
+import torch
+from sklearn.linear_model import LogisticRegression
+from torch import Tensor
+
+from lofit_cli.artifacts.run_dir import RunDir
+from lofit_cli.interventions.head_edit import HeadEdit
+from lofit_cli.interventions.intervention import Intervention
+from lofit_cli.methods.candidates import keep_best
+from lofit_cli.models.logprobs import LanguageModel
+from lofit_cli.schema import ItiConfig, TrainOffsetsConfig
+from lofit_cli.tasks.task import Task
+from lofit_cli.training.labelled import PROBE_ITERATIONS, labelled_activations
+
+
+def intervene(
+    lm: LanguageModel, task: Task[Any], config: TrainOffsetsConfig, head_mask: Tensor, run: RunDir
+) -> Intervention:
+    """Return the edit `z <- z + alpha * sigma * theta` of each kept head, at the tokens that predict an answer.
+
+    Everything is found on training answers: theta is the direction, sigma the standard deviation of the activations
+    along it. Of several alphas the best on the validation split is kept.
+
+    Source: ITI (arXiv 2306.03341), sections 3.2 and 4.
+    """
+    settings = cast(ItiConfig, config.method)
+    activations, is_right = labelled_activations(lm, task, "train", run)
+    steps = torch.stack(
+        [head_step(activations[:, layer, head], is_right, settings.direction) for layer, head in head_mask.nonzero()]
+    )
+    candidates = {alpha: HeadEdit(head_mask, offset=alpha * steps, positions="answer") for alpha in settings.alphas}
+    return keep_best(lm, task, config, candidates, run)
+
+
+def head_step(activations: Tensor, is_right: Tensor, direction: str) -> Tensor:
+    """Return sigma * theta of one head: (head_dim,).
+
+    Args:
+        activations: (num_answers, head_dim) at each answer's last token.
+        is_right: (num_answers,) bool.
+        direction: `mass_mean` or `probe`.
+    """
+    if direction == "probe":
+        probe = LogisticRegression(max_iter=PROBE_ITERATIONS).fit(activations.numpy(), is_right.numpy())
+        theta = torch.from_numpy(probe.coef_[0]).float()
+    else:
+        theta = activations[is_right].mean(dim=0) - activations[~is_right].mean(dim=0)
+    theta = theta / theta.norm()
+    step: Tensor = theta * (activations @ theta).std(unbiased=False)
+    return step

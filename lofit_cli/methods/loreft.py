@@ -1,0 +1,23 @@
+"""LoReFT: a low-rank edit after every layer, at the first and last tokens of the prompt."""
+
+from typing import Any, cast
+
+from torch import Tensor
+
+from lofit_cli.artifacts.run_dir import RunDir
+from lofit_cli.interventions.residual_edit import LowRankEdit
+from lofit_cli.models.logprobs import LanguageModel
+from lofit_cli.schema import LoreftConfig, TrainOffsetsConfig
+from lofit_cli.tasks.task import Task
+from lofit_cli.training.fit import Fit
+
+
+def train_loreft(
+    lm: LanguageModel, task: Task[Any], config: TrainOffsetsConfig, head_mask: Tensor, run: RunDir
+) -> LowRankEdit:
+    """Train the edit from a random rotation."""
+    settings = cast(LoreftConfig, config.method)
+    sizes = settings.rank, settings.num_first, settings.num_last
+    edit = LowRankEdit(lm.geometry.num_layers, lm.hidden_size, *sizes).to(lm.model.device)
+    Fit(lm, task, config.trainer, config.eval, edit, run, config.seed).train()
+    return edit

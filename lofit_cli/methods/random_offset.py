@@ -1,0 +1,40 @@
+"""The control for any offsets: random directions of the same lengths at the same heads."""
+
+from pathlib import Path
+from typing import Any, cast
+
+import torch
+from torch import Tensor
+
+from lofit_cli.artifacts.run_dir import RunDir, read_manifest
+from lofit_cli.artifacts.seen_items import add_seen, read_seen
+from lofit_cli.errors import UserError
+from lofit_cli.interventions.files import load_intervention_file
+from lofit_cli.interventions.head_edit import HeadEdit
+from lofit_cli.models.logprobs import LanguageModel
+from lofit_cli.schema import RandomOffsetConfig, TrainOffsetsConfig
+from lofit_cli.tasks.task import Task
+
+
+def turn_at_random(
+    lm: LanguageModel, task: Task[Any], config: TrainOffsetsConfig, head_mask: Tensor, run: RunDir
+) -> HeadEdit:
+    """Replace each offset of the run that `method.source` names by a random one of the same L2 norm.
+
+    Raises:
+        UserError: that run has no offsets.
+    """
+    source = Path(cast(RandomOffsetConfig, config.method).source)
+    manifest = read_manifest(source, "train_offsets", "method.source")
+    learnt = load_intervention_file(source, lm)
+    if not isinstance(learnt, HeadEdit) or learnt.offset is None:
+        raise UserError(f"method.source={source} is a run of {manifest['method']}, which has no offsets; name another")
+    generator = torch.Generator().manual_seed(config.seed)
+    directions = torch.randn(learnt.offset.shape, generator=generator)
+    norms = learnt.offset.detach().cpu().norm(dim=-1, keepdim=True)
+    run.record(selector=manifest["selector"], num_heads=manifest["num_heads"])
+    run.record_settings(source=manifest.get("made_by", {}))
+    add_seen(run.path, read_seen(source))
+    return HeadEdit(
+        learnt.head_mask.cpu(), offset=norms * directions / directions.norm(dim=-1, keepdim=True), **learnt.settings()
+    )

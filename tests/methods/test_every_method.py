@@ -1,0 +1,134 @@
+"""Every method in every family: one step, the same scores packed or one by one, through its file, and no trace left."""
+
+from dataclasses import replace
+
+import pytest
+import torch
+from tiny_models import FAMILIES, build_language_model
+
+from lofit_cli.artifacts.head_mask import keep_top
+from lofit_cli.artifacts.run_dir import start_run
+from lofit_cli.artifacts.seen_items import read_seen
+from lofit_cli.interventions.files import load_intervention_file, save_intervention
+from lofit_cli.methods import METHODS, get_method
+from lofit_cli.models.generation import generate_lines
+from lofit_cli.models.logprobs import answer_logprobs, score_answers, tokenize_items
+from lofit_cli.schema import METHOD_CONFIGS, MethodConfig, ModelConfig, TaskConfig, TrainerConfig, TrainOffsetsConfig
+from lofit_cli.tasks.multiple_choice import MultipleChoiceTask, Question
+
+PROMPTS = ["Q: Which number is this one?\nA:", "A longer beginning of text. Q: Which number?\nA:", "Q: x?\nA:"]
+ITEMS = [(prompt, [" the number", " the answer 7", " No"]) for prompt in PROMPTS]
+ADAPTERS = {
+    "lora": {"peft_type": "LORA", "r": 2, "lora_alpha": 2, "lora_dropout": 0.0, "target_modules": "all-linear"},
+    "peft": {"peft_type": "IA3", "target_modules": "all-linear", "feedforward_modules": []},
+}
+
+
+def make_task():
+    def question(split, i):
+        return Question(f"{split}{i}", "", f"Which {split} {i}?", f"a{i}", (f"a{i}", "a"), (f"b{i}", "c"))
+
+    sizes = {"train": 4, "validation": 3, "test": 2}
+    return MultipleChoiceTask(TaskConfig("t"), {s: [question(s, i) for i in range(n)] for s, n in sizes.items()})
+
+
+def make_config(name, folder, **settings):
+    if name in ADAPTERS:
+        settings.setdefault("config", ADAPTERS[name])
+    if name == "icl":
+        settings.setdefault("num_examples", 2)
+    if name == "random_offset":
+        settings.setdefault("source", str(folder / "lofit"))
+    method = METHOD_CONFIGS.get(name, MethodConfig)(name, **settings)
+    trainer = TrainerConfig(learning_rate=0.05, num_epochs=1, batch_size=4)
+    return TrainOffsetsConfig(ModelConfig("m"), TaskConfig("t"), method, trainer)
+
+
+def make(name, lm, folder, **settings):
+    """Run a method into `folder / name`, with two heads where it takes some, and return its intervention."""
+    if name == "random_offset":
+        make("lofit", lm, folder)
+    config = make_config(name, folder, **settings)
+    method = get_method(config.method)
+    scores = torch.rand(lm.geometry.num_layers, lm.geometry.num_heads, generator=torch.Generator().manual_seed(0))
+    mask = keep_top(scores, 2 if method.takes_heads else lm.geometry.num_all_heads)
+    torch.manual_seed(0)
+    with start_run(folder / name, "train_offsets", config) as run:
+        edit = method.make(lm, make_task(), config, mask, run)
+        run.record(method=name, selector="t", num_heads=2)
+        save_intervention(edit, run.path, lm)
+    return edit
+
+
+def scores_of(lm, edit=None):
+    if edit is None:
+        return torch.tensor(score_answers(lm, ITEMS))
+    with edit.attach(lm):
+        return torch.tensor(score_answers(lm, ITEMS))
+
+
+def alone(lm, edit):
+    """Return the scores of each sequence in a row of its own, padded by nothing."""
+    plain = replace(lm, can_pack=False)
+    sequences = [sequence for item in tokenize_items(lm, ITEMS) for sequence in item]
+    with edit.attach(plain), torch.no_grad():
+        return torch.cat([answer_logprobs(plain, [sequence]) for sequence in sequences]).view(len(ITEMS), -1)
+
+
+@pytest.mark.parametrize("family", FAMILIES)
+@pytest.mark.parametrize("name", METHODS)
+def test_trains_and_round_trips(name, family, tmp_path):
+    lm = build_language_model(family)
+    before = scores_of(lm)
+    edit = make(name, lm, tmp_path)
+    assert scores_of(lm).equal(before)
+    loaded = load_intervention_file(tmp_path / name, lm)
+    assert loaded.num_parameters == edit.num_parameters
+    after = scores_of(lm, loaded)
+    torch.testing.assert_close(after, scores_of(lm, edit), atol=1e-5, rtol=0)
+    if name != "icl":
+        assert (after - before).abs().max() > 1e-4
+    torch.testing.assert_close(after, alone(lm, loaded), atol=1e-4, rtol=0)
+    assert scores_of(lm).equal(before)
+    assert not any(p.requires_grad for p in lm.model.parameters())
+    assert not any(m._forward_pre_hooks or m._forward_hooks for m in lm.model.modules())
+
+
+@pytest.mark.parametrize("family", FAMILIES)
+@pytest.mark.parametrize("settings", [{"vector": "contrast"}, {"vector": "contrast", "layer": 1, "alphas": [1.0, 9.0]}])
+def test_contrast_vectors_score_alike_packed_or_alone(settings, family, tmp_path):
+    lm = build_language_model(family)
+    edit = make("repe", lm, tmp_path, **settings)
+    assert edit.kind == "contrast_edit"
+    after = scores_of(lm, edit)
+    assert (after - scores_of(lm)).abs().max() > 1e-4
+    torch.testing.assert_close(after, alone(lm, edit), atol=1e-4, rtol=0)
+
+
+@pytest.mark.parametrize("family", ["llama", "gpt2", "gemma3"])
+@pytest.mark.parametrize(("name", "settings"), [*((name, {}) for name in METHODS), ("repe", {"vector": "contrast"})])
+def test_generated_lines_do_not_depend_on_batches(name, settings, family, tmp_path):
+    lm = build_language_model(family, max_row_tokens=1000)
+    edit = make(name, lm, tmp_path, **settings)
+    single = replace(lm, max_row_tokens=1)
+    with edit.attach(lm):
+        together = generate_lines(lm, PROMPTS, 5)
+    with edit.attach(single):
+        assert together == generate_lines(single, PROMPTS, 5)
+
+
+@pytest.mark.parametrize("name", set(METHODS) - {"icl"})
+def test_no_test_item_is_seen(name, tmp_path):
+    make(name, build_language_model("llama"), tmp_path)
+    task = make_task()
+    seen = read_seen(tmp_path / name)
+    assert task.fingerprints("train") <= seen <= task.fingerprints("train", "validation")
+
+
+def test_examples_in_the_prompt_are_seen_and_no_others(tmp_path):
+    edit = make("icl", build_language_model("llama"), tmp_path, num_examples=2)
+    shown = [item for item in make_task().items("train") if item.text in edit.demonstrations]
+    assert read_seen(tmp_path / "icl") == {item.fingerprint for item in shown}
+    assert edit.demonstrations == "".join(
+        f"Q: {q.text}\nA: {q.best}.\n\n" for q in sorted(shown, key=lambda q: edit.demonstrations.index(q.text))
+    )
