@@ -1,13 +1,20 @@
 """A tiny model, a small benchmark, and the command line run in this process."""
 
+import os
 from pathlib import Path
 
 import pytest
+import torch
 from lofit_data import write_truthfulqa
 from tiny_models import build_model, build_tokenizer
 from typer.testing import CliRunner
 
 from lofit_cli.cli import app
+
+
+# Tiny models are slower on several threads than on one, most of all where others use the cores as well.
+torch.set_num_threads(1)
+os.environ["OMP_NUM_THREADS"] = "1"
 
 
 @pytest.fixture(scope="session")
