@@ -128,9 +128,9 @@ def _repeat(prefix: DynamicCache | None, num_rows: int) -> DynamicCache | None:
 
 
 def _pad_after_prefix(sequences: Sequence[list[int]], prefix_length: int) -> tuple[Tensor, Tensor]:
-    """Return tokens and attention mask, both (batch, longest), padded after the prefix so that all prompts end together.
+    """Return tokens and attention mask, both (batch, longest), padded so that all prompts end together.
 
-    Without a prefix the padding stands on the left.
+    The padding stands after the prefix, or on the left where there is none.
     """
     longest = max(len(sequence) for sequence in sequences)
     tokens = torch.zeros(len(sequences), longest, dtype=torch.long)
