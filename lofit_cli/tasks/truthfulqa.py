@@ -13,6 +13,9 @@ from lofit_cli.tasks.multiple_choice import BinaryTask, MultipleChoiceTask, Ques
 from lofit_cli.tasks.open_ended import OpenEndedTask
 
 SPLIT_FILES = {"train": "train", "validation": "val", "test": "test"}
+WHOLE_FILE = "TruthfulQA.csv"
+"""The authors' own file, which is split into folds here as the Hub's is."""
+
 COLUMNS = ("Category", "Question", "Best Answer", "Correct Answers", "Incorrect Answers")
 HUB_COLUMNS = ("category", "question", "best_answer", "correct_answers", "incorrect_answers")
 BEST_INCORRECT = "Best Incorrect Answer"
@@ -33,8 +36,8 @@ def load_truthfulqa_binary(config: TaskConfig) -> BinaryTask:
     """Return a fold of TruthfulQA with two answers a question: the best one and the best incorrect one."""
     if not config.data_dir:
         raise UserError(
-            "task.data_dir must be set for task 'truthfulqa_binary': a folder with fold CSV files that have the column "
-            f"'{BEST_INCORRECT}', made from the CSV of github.com/sylinrl/TruthfulQA; the Hub's version lacks it"
+            f"task.data_dir must be set for task 'truthfulqa_binary': a folder with {WHOLE_FILE} of "
+            f"github.com/sylinrl/TruthfulQA, which has the column '{BEST_INCORRECT}'; the Hub's version lacks it"
         )
     return BinaryTask(config, _read_folder(config, (*COLUMNS[:3], "Best Answer", BEST_INCORRECT)))
 
@@ -50,6 +53,8 @@ def _read_folder(config: TaskConfig, columns: Sequence[str]) -> dict[str, list[Q
     if not folder.is_dir():
         raise UserError(f"task.data_dir={config.data_dir} is not a folder; name the one with the fold CSV files")
     names = {split: f"fold_{config.fold}_{name}_seed_42.csv" for split, name in SPLIT_FILES.items()}
+    if (folder / WHOLE_FILE).is_file() and not (folder / names["test"]).is_file():
+        return _split(_read_csv(folder / WHOLE_FILE, columns), config.fold)
     return {split: _read_csv(folder / name, columns) for split, name in names.items()}
 
 
@@ -82,7 +87,7 @@ def _load_hub(name: str) -> list[Question]:
 def _require_columns(found: Iterable[str], columns: Sequence[str], source: str) -> None:
     there = set(found)
     if missing := [column for column in columns if column not in there]:
-        raise UserError(f"{source} has no column '{missing[0]}'; it must have {', '.join(dict.fromkeys(columns))}")
+        raise UserError(f"{source} has no column '{missing[0]}'; the task needs {', '.join(dict.fromkeys(columns))}")
 
 
 def _question(question_id: str, row: Mapping[str, Any], columns: Sequence[str], source: str) -> Question:

@@ -1,11 +1,13 @@
 """Every task's bundled sample runs through the stages on a tiny model, without a network."""
 
 import json
+import weakref
 from pathlib import Path
 
 import pyarrow.parquet as pq
 import pytest
 
+from lofit_cli.models.load import load_model
 from lofit_cli.tasks import TASKS
 
 TEST_ONLY = ("mmlu", "nq", "triviaqa")
@@ -57,6 +59,22 @@ def test_judged_answers_are_compared(sample, lofit, model_dir):
     refused = lofit("compare")
     assert refused.exit_code == 2
     assert "evaluate both with the same eval.judge_true" in refused.stderr.replace("\n", " ")
+
+
+def test_the_model_under_test_is_let_go_before_a_judge_is_loaded(sample, model_dir, monkeypatch):
+    models, alive = [], []
+
+    def load(config):
+        alive.append([model() is not None for model in models])
+        lm = load_model(config)
+        models.append(weakref.ref(lm.model))
+        return lm
+
+    for place in ("lofit_cli.stages.evaluate", "lofit_cli.training.judge"):
+        monkeypatch.setattr(f"{place}.load_model", load)
+    judges = (f"eval.judge_true={model_dir}", f"eval.judge_info={model_dir}")
+    sample("evaluate", "truthfulqa_generation", "intervention=none", *judges)
+    assert alive == [[], [False], [False, False]]
 
 
 def test_offsets_are_measured_on_another_tasks_questions(sample):

@@ -3,6 +3,7 @@
 import json
 
 import pytest
+from datasets import Dataset
 from tiny_models import build_language_model
 
 from lofit_cli.errors import UserError
@@ -66,6 +67,31 @@ def test_mmlu(tmp_path):
         2,
     )
     assert astronomy.right == 0
+
+
+@pytest.mark.parametrize(
+    ("name", "split", "row"),
+    [
+        ("triviaqa", "validation", QUESTION),
+        ("nq", "validation", {**QUESTION, "answer": ["Ann"]}),
+        ("mmlu", "test", MMLU),
+    ],
+)
+def test_a_dataset_of_the_hub_is_read_like_a_file_and_its_columns_are_checked(tmp_path, name, split, row):
+    Dataset.from_list([row]).to_parquet(tmp_path / f"{split}.parquet")
+    assert len(load_task(TaskConfig(name, hub_id=str(tmp_path))).items("test")) == 1
+    other = tmp_path / "other"
+    other.mkdir()
+    Dataset.from_list([{"question": "?", "subject": "s"}]).to_parquet(other / f"{split}.parquet")
+    with pytest.raises(UserError, match=f"question {name}-0 has no '"):
+        load_task(TaskConfig(name, hub_id=str(other)))
+
+
+def test_boolq_of_the_hub(tmp_path):
+    for split, size in (("train", 4), ("validation", 2)):
+        Dataset.from_list([PASSAGE] * size).to_parquet(tmp_path / f"{split}.parquet")
+    task = load_task(TaskConfig("boolq", hub_id=str(tmp_path)))
+    assert [len(task.items(split)) for split in ("train", "validation", "test")] == [2, 2, 2]
 
 
 @pytest.mark.parametrize(

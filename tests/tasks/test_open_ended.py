@@ -10,7 +10,7 @@ from tiny_models import build_language_model
 
 from lofit_cli.errors import UserError
 from lofit_cli.schema import TaskConfig
-from lofit_cli.tasks import load_task
+from lofit_cli.tasks import SAMPLES_DIR, load_task
 from lofit_cli.tasks.multiple_choice import PROTOCOLS, Question, scoring_prompt
 from lofit_cli.tasks.open_ended import bleu, references, rouge
 from lofit_cli.training.measure import measure_split
@@ -85,6 +85,15 @@ def test_binary_needs_its_column_and_a_folder(tmp_path):
         load_task(TaskConfig("truthfulqa_binary", data_dir=str(tmp_path)))
     with pytest.raises(UserError, match=r"task.data_dir must be set for task 'truthfulqa_binary'"):
         load_task(TaskConfig("truthfulqa_binary"))
+
+
+def test_the_authors_whole_file_is_split_into_folds(tmp_path):
+    parts = [(SAMPLES_DIR / f"truthfulqa/fold_{fold}_test_seed_42.csv").read_text() for fold in (0, 1)]
+    (tmp_path / "TruthfulQA.csv").write_text(parts[0] + parts[1].split("\n", 1)[1])
+    for fold in (0, 1):
+        task = load_task(TaskConfig("truthfulqa_binary", fold=fold, data_dir=str(tmp_path)))
+        assert [len(task.items(split)) for split in ("train", "validation", "test")] == [14, 4, 18]
+        assert task.fingerprints("test") == _load("truthfulqa_binary", fold=fold).fingerprints("test")
 
 
 @pytest.mark.parametrize("protocol", PROTOCOLS)
