@@ -16,6 +16,7 @@ MAX_SEED = 2**32 - 1
 MAX_RESAMPLES = 1_000_000
 FAR = 8
 """How many tokens from the end of its prompt a token is told apart; further ones are all alike."""
+MAX_HOPS = 10
 
 
 def _one_of(key: str, value: str, allowed: tuple[str, ...]) -> None:
@@ -63,7 +64,10 @@ class ModelConfig:
 
 @dataclass
 class TaskConfig:
-    """A benchmark: where its questions come from and how they are shown in training."""
+    """A benchmark: where its questions come from and how they are shown in training.
+
+    `data_dir` is a folder, or `sample` for the task's bundled sample; `num_hops` and `story_seed` are kinship's.
+    """
 
     name: str = MISSING
     fold: int = 0
@@ -76,11 +80,14 @@ class TaskConfig:
     train_answers: str = "first"
     num_train: int | None = None
     max_new_tokens: int = 32
+    num_hops: int = 2
+    story_seed: int = 42
 
     def __post_init__(self) -> None:
         _one_of("task.train_answers", self.train_answers, ("first", "all"))
         _within("task.num_train", 1 if self.num_train is None else self.num_train, 1)
         _within("task.max_new_tokens", self.max_new_tokens, 1)
+        _within("task.num_hops", self.num_hops, 2, MAX_HOPS)
         if "{question}" not in self.train_prompt:
             raise UserError(f"task.train_prompt={self.train_prompt!r} has no place for {{question}}; add it")
 
@@ -254,12 +261,19 @@ class TrainerConfig:
 
 @dataclass
 class EvalConfig:
-    """What is scored: a split, under a named prompt protocol."""
+    """What is scored: a split, under a named prompt protocol.
+
+    `judge_true` and `judge_info` are models, by Hub id or folder, that judge what is generated for
+    `task=truthfulqa_generation`; off by default. They use the dtype and the device of the model they judge.
+    """
 
     protocol: str = "iti"
     split: str = "test"
+    judge_true: str | None = None
+    judge_info: str | None = None
 
     def __post_init__(self) -> None:
+        _not_empty(**{"eval.judge_true": self.judge_true, "eval.judge_info": self.judge_info})
         _one_of("eval.protocol", self.protocol, ("iti", "lm_eval"))
         _one_of("eval.split", self.split, ("train", "validation", "test"))
 

@@ -11,7 +11,6 @@ from typer.testing import CliRunner
 
 from lofit_cli.cli import app
 
-
 # Tiny models are slower on several threads than on one, most of all where others use the cores as well.
 torch.set_num_threads(1)
 os.environ["OMP_NUM_THREADS"] = "1"

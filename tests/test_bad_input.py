@@ -71,6 +71,37 @@ USAGE_ERRORS = {
     "no intervention to take": (("evaluate",), "no finished train_offsets run with model"),
     "run directory not there": (("evaluate", "intervention=runs/x"), "run directory runs/x does not exist"),
     "nothing to compare": (("compare",), "nothing matches"),
+    "judge without answers": (
+        ("evaluate", "intervention=none", "eval.judge_true=./x"),
+        "eval.judge_true=./x is for a task that is answered openly",
+    ),
+    "judge that is no model": (
+        ("evaluate", "task=truthfulqa_generation", "intervention=none", "eval.judge_info=judge"),
+        "eval.judge_info=judge is neither a folder nor a Hub id",
+    ),
+    "empty judge": (("evaluate", "eval.judge_true="), "eval.judge_true= is empty"),
+    "unknown judge": (("evaluate", "judge=alenai"), "did you mean 'allenai'?"),
+    "training on a test": (
+        ("select-heads", "task=mmlu", "task.data_dir=sample"),
+        "task 'mmlu' has a test split only, and no train split",
+    ),
+    "one hop": (
+        ("select-heads", "task=kinship", "task.num_hops=1"),
+        "task.num_hops=1 is not allowed; it must be 2 to 10",
+    ),
+    "data folder of our own stories": (
+        ("select-heads", "task=kinship", "task.data_dir=data"),
+        "not used by task 'kinship'",
+    ),
+    "binary TruthfulQA without its column": (
+        ("select-heads", "task=truthfulqa_binary"),
+        "no column 'Best Incorrect Answer'",
+    ),
+    "binary TruthfulQA from the Hub": (
+        ("select-heads", "task=truthfulqa_binary", "task.data_dir=null"),
+        "task.data_dir must be set for task 'truthfulqa_binary'",
+    ),
+    "no folder of BoolQ": (("select-heads", "task=boolq", "task.data_dir=nowhere"), "nowhere has no file dev.jsonl"),
     "unknown config folder": (("evaluate", "--config-dir", "nowhere"), "--config-dir nowhere is not a folder"),
 }
 

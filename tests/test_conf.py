@@ -7,7 +7,7 @@ import pytest
 from lofit_cli.hydra_app import compose_yaml, conf_dir
 
 STAGES = ("select_heads", "train_offsets", "evaluate")
-GROUPS = {"selector": "select_heads", "method": "train_offsets"}
+GROUPS = {"selector": "select_heads", "method": "train_offsets", "judge": "evaluate"}
 OPTIONS = sorted(file.relative_to(conf_dir()) for file in conf_dir().glob("*/*.yaml"))
 
 

@@ -1,4 +1,4 @@
-"""The wheel carries conf/ and the bundled questions, and works from an empty folder."""
+"""The wheel carries conf/, the bundled questions and the samples, and works from an empty folder."""
 
 import subprocess
 import sys
@@ -18,7 +18,8 @@ def test_the_wheel_works_without_the_checkout(tmp_path):
     code = (
         "import sys, lofit_cli; from lofit_cli.hydra_app import compose_yaml, conf_dir; from lofit_cli.tasks import *;"
         "from lofit_cli.schema import TaskConfig; print(lofit_cli.__file__, conf_dir());"
-        "compose_yaml('select_heads', ['selector=random'], None); load_task(TaskConfig('misconceptions'))"
+        "compose_yaml('select_heads', ['selector=random'], None); load_task(TaskConfig('misconceptions'));"
+        "[load_task(TaskConfig(name, data_dir='sample')) for name in TASKS]"
     )
     environment = {"PYTHONPATH": str(tmp_path / "site"), "PATH": "", "HOME": str(tmp_path)}
     command = [sys.executable, "-c", code]

@@ -19,7 +19,7 @@ class Prediction:
     """An item with what the model made of it.
 
     Attributes:
-        metrics: metric name -> this item's value, in [0, 1].
+        metrics: metric name -> this item's value: in [0, 1], or in [-1, 1] for a difference (`..._diff`).
     """
 
     question_id: str
@@ -33,7 +33,7 @@ class ScoredQuestion(Prediction):
     """A question with the log-probability of each answer.
 
     Attributes:
-        answers: correct answers first, then incorrect ones, as they were scored.
+        answers: as they were scored, in the task's order.
         correct: whether each answer is correct.
         log_probs: natural log, summed over the answer's tokens.
     """

@@ -1,5 +1,6 @@
 """RepE's contrast vector: what two opposite instructions make of the same input is added to it."""
 
+import copy
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
@@ -82,17 +83,20 @@ class _Twin:
         self.lm = lm
         self.tokens = torch.tensor([lm.tokenizer(text)["input_ids"]], device=lm.model.device)
         self.length = self.tokens.shape[1]
-        self._cache, self._owner = DynamicCache(), None
+        self._cache, self._shared, self._owner = DynamicCache(), DynamicCache(), None
 
     def run(self, inputs: dict[str, Any]) -> None:
         """Repeat a forward pass, told by its keyword arguments, behind the instruction."""
-        owner = inputs.get("past_key_values")
+        owner, batch_size = inputs.get("past_key_values"), len(inputs["input_ids"])
         past_length = 0 if owner is None else owner.get_seq_length()
-        if owner is None or owner is not self._owner:
-            if past_length:
-                raise RuntimeError("a contrast vector can't join a cache that was filled before it was attached")
-            self._cache, self._owner = self._instruction(len(inputs["input_ids"])), owner
-        elif extra := self._cache.get_seq_length() - self.length - past_length:
+        if not past_length:
+            self._cache = self._shared = self._instruction(batch_size)
+        elif owner is not self._owner:
+            # A copy, for a batch, of the cache that was last filled from nothing.
+            self._cache = copy.deepcopy(self._shared)
+            self._cache.batch_repeat_interleave(batch_size)
+        self._owner = owner
+        if extra := self._cache.get_seq_length() - self.length - past_length:
             self._cache.crop(-extra)
         behind = {
             "input_ids": inputs["input_ids"],

@@ -1,13 +1,27 @@
-"""Greedy answers to prompts, in padded batches."""
+"""Greedy answers to prompts, in padded batches behind the beginning that all prompts share."""
 
+import copy
 from collections.abc import Callable, Sequence
 from typing import Any
 
 import torch
 from torch import Tensor
-from transformers import GenerationConfig, PreTrainedTokenizerBase, StoppingCriteria, StoppingCriteriaList
+from transformers import (
+    DynamicCache,
+    GenerationConfig,
+    PreTrainedTokenizerBase,
+    StoppingCriteria,
+    StoppingCriteriaList,
+)
 
-from lofit_cli.models.logprobs import LanguageModel
+from lofit_cli.models.logprobs import MIN_CACHED_PREFIX, LanguageModel
+from lofit_cli.schema import FAR
+
+MIN_SHARING = 2
+"""A prompt alone shares its beginning with none."""
+
+MAX_KEPT_ROWS = 4
+"""Keys and values that a batch may keep, in units of `max_row_tokens`: rows share a prefix's work, not its memory."""
 
 
 def generate_lines(
@@ -18,18 +32,20 @@ def generate_lines(
 ) -> list[str]:
     """Return what the model says after each prompt, greedily, up to the first end of a line that has any text.
 
-    Prompts of similar length share a batch; the result does not depend on which.
+    Prompts of similar length share a batch, and a beginning that all prompts share is computed once; the result
+    depends on neither.
 
     Args:
         report: called with the number of prompts done after each batch.
     """
-    lengths = [len(ids) for ids in lm.tokenizer(list(prompts))["input_ids"]]
-    order = sorted(range(len(prompts)), key=lambda i: -lengths[i])
+    sequences: list[list[int]] = [lm.tokenizer(prompt)["input_ids"] for prompt in prompts]
+    prefix = _shared_prefix(lm, sequences, max_new_tokens)
+    order = sorted(range(len(prompts)), key=lambda i: -len(sequences[i]))
     lines = [""] * len(prompts)
     while order:
-        batch_size = max(1, lm.max_row_tokens // (lengths[order[0]] + max_new_tokens))
+        batch_size = _batch_size(lm, len(sequences[order[0]]) + max_new_tokens, prefix)
         batch, order = order[:batch_size], order[batch_size:]
-        for i, text in zip(batch, _generate(lm, [prompts[i] for i in batch], max_new_tokens), strict=True):
+        for i, text in zip(batch, _generate(lm, [sequences[i] for i in batch], max_new_tokens, prefix), strict=True):
             lines[i] = first_line(text)
         report(len(batch))
     return lines
@@ -40,30 +56,85 @@ def first_line(text: str) -> str:
     return text.strip().split("\n")[0].strip()
 
 
-def _generate(lm: LanguageModel, prompts: Sequence[str], max_new_tokens: int) -> list[str]:
-    tokens, attended = _pad_left([lm.tokenizer(prompt)["input_ids"] for prompt in prompts], lm)
+def _shared_prefix(lm: LanguageModel, sequences: Sequence[list[int]], max_new_tokens: int) -> DynamicCache | None:
+    """Return the keys and values of the beginning that all prompts share; None where it is short, or can't be shared.
+
+    Padding stands between the prefix and the rest of a prompt, so an attention window that counts places in the row
+    would lose sight of some tokens; where the window is never reached, it makes no difference.
+    """
+    if not lm.can_pack or len(sequences) < MIN_SHARING:
+        return None
+    length = min(_common_length(sequences), min(len(sequence) for sequence in sequences) - FAR)
+    window = getattr(lm.model.config.get_text_config(decoder=True), "sliding_window", None)
+    if length < MIN_CACHED_PREFIX or (window and max(map(len, sequences)) + max_new_tokens >= window):
+        return None
+    # Without the model's config every layer keeps all positions.
+    cache = DynamicCache()
+    tokens = torch.tensor([sequences[0][:length]], device=lm.model.device)
+    lm.places.write(torch.arange(length, device=tokens.device)[None], torch.full_like(tokens, FAR))
+    with torch.inference_mode():
+        lm.model(input_ids=tokens, past_key_values=cache, use_cache=True)
+    return cache
+
+
+def _common_length(sequences: Sequence[list[int]]) -> int:
+    first, last = min(sequences), max(sequences)
+    return next((i for i, (a, b) in enumerate(zip(first, last, strict=False)) if a != b), min(len(first), len(last)))
+
+
+def _batch_size(lm: LanguageModel, num_tokens: int, prefix: DynamicCache | None) -> int:
+    """Return how many prompts of `num_tokens`, with their answers, fit a batch: by their new tokens, and by memory."""
+    if prefix is None:
+        return max(1, lm.max_row_tokens // num_tokens)
+    computed = lm.max_row_tokens // (num_tokens - prefix.get_seq_length())
+    return max(1, min(computed, MAX_KEPT_ROWS * lm.max_row_tokens // num_tokens))
+
+
+def _generate(
+    lm: LanguageModel, sequences: Sequence[list[int]], max_new_tokens: int, prefix: DynamicCache | None
+) -> list[str]:
+    padded = _pad_after_prefix(sequences, 0 if prefix is None else prefix.get_seq_length())
+    tokens, attended = (values.to(lm.model.device) for values in padded)
     end = lm.tokenizer.eos_token_id
     settings = GenerationConfig(
         do_sample=False, max_new_tokens=max_new_tokens, eos_token_id=end, pad_token_id=0 if end is None else end
     )
-    line_end = StoppingCriteriaList([_LineEnd(lm.tokenizer, tokens.shape[1])])
-    inputs: dict[str, Any] = {"input_ids": tokens, "attention_mask": attended}
     generate: Any = lm.model.generate
     with torch.inference_mode(), lm.places.follow(lm.model, attended):
-        generated = generate(**inputs, generation_config=settings, stopping_criteria=line_end)
+        generated: Tensor = generate(
+            input_ids=tokens,
+            attention_mask=attended,
+            past_key_values=_repeat(prefix, len(sequences)),
+            generation_config=settings,
+            stopping_criteria=StoppingCriteriaList([_LineEnd(lm.tokenizer, tokens.shape[1])]),
+        )
     texts: list[str] = lm.tokenizer.batch_decode(generated[:, tokens.shape[1] :], skip_special_tokens=True)
     return texts
 
 
-def _pad_left(sequences: Sequence[list[int]], lm: LanguageModel) -> tuple[Tensor, Tensor]:
-    """Return tokens and attention mask, both (batch, longest), padded on the left so that all prompts end together."""
+def _repeat(prefix: DynamicCache | None, num_rows: int) -> DynamicCache | None:
+    """Return a copy of the cache for a batch of this size, which generation may extend."""
+    if prefix is None:
+        return None
+    cache = copy.deepcopy(prefix)
+    cache.batch_repeat_interleave(num_rows)
+    return cache
+
+
+def _pad_after_prefix(sequences: Sequence[list[int]], prefix_length: int) -> tuple[Tensor, Tensor]:
+    """Return tokens and attention mask, both (batch, longest), padded so that all prompts end together.
+
+    The padding stands after the prefix, or on the left where there is none.
+    """
     longest = max(len(sequence) for sequence in sequences)
     tokens = torch.zeros(len(sequences), longest, dtype=torch.long)
     attended = torch.zeros_like(tokens)
     for row, sequence in enumerate(sequences):
-        tokens[row, longest - len(sequence) :] = torch.tensor(sequence)
-        attended[row, longest - len(sequence) :] = 1
-    return tokens.to(lm.model.device), attended.to(lm.model.device)
+        rest = longest - len(sequence) + prefix_length
+        tokens[row, :prefix_length] = torch.tensor(sequence[:prefix_length], dtype=torch.long)
+        tokens[row, rest:] = torch.tensor(sequence[prefix_length:])
+        attended[row, :prefix_length] = attended[row, rest:] = 1
+    return tokens, attended
 
 
 class _LineEnd(StoppingCriteria):

@@ -34,11 +34,7 @@ def load_model(config: ModelConfig) -> LanguageModel:
     transformers_logging.set_verbosity_error()
     transformers_logging.disable_progress_bar()
     hub_logging.set_verbosity_error()
-    source = str(embedded_model_dir(config.id)) if config.id in EMBEDDED_MODELS else config.id
-    if source == config.id and "/" not in source and not Path(source).exists():
-        raise UserError(
-            f"model.id={source} is neither a folder nor a Hub id (owner/name); {did_you_mean(source, EMBEDDED_MODELS)}"
-        )
+    source = check_source(config.id, "model.id")
     if config.revision and (source != config.id or Path(source).is_dir()):
         raise UserError(f"model.revision={config.revision} is for a model from the Hub; leave it out for {config.id}")
     device = _device(config.device)
@@ -63,6 +59,21 @@ def load_model(config: ModelConfig) -> LanguageModel:
         say(f"model '{config.id}' takes no attention mask of ours: falling back to padded batches, which are slower")
         return replace(lm, can_pack=False)
     return lm
+
+
+def check_source(name: str, key: str) -> str:
+    """Return where a model's files are, refusing a name that no model can have.
+
+    Args:
+        key: the config key that the name was given for.
+    """
+    if name in EMBEDDED_MODELS:
+        return str(embedded_model_dir(name))
+    if "/" not in name and not Path(name).exists():
+        raise UserError(
+            f"{key}={name} is neither a folder nor a Hub id (owner/name); {did_you_mean(name, EMBEDDED_MODELS)}"
+        )
+    return name
 
 
 def describe_model(lm: LanguageModel) -> dict[str, Any]:

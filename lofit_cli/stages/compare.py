@@ -92,6 +92,12 @@ def _require_same_questions(other: _Evaluation, baseline: _Evaluation) -> None:
                 f"{other.path} and {baseline.path} cannot be paired: {key} is {other.manifest[key]} in the one and "
                 f"{baseline.manifest[key]} in the other; compare runs that scored the same questions"
             )
+    for key in ("metrics", "judges"):
+        if other.manifest.get(key) != baseline.manifest.get(key):
+            raise UserError(
+                f"{other.path} and {baseline.path} cannot be paired: their {key} are {other.manifest.get(key)} and "
+                f"{baseline.manifest.get(key)}; evaluate both with the same eval.judge_true and eval.judge_info"
+            )
     if other.question_ids != baseline.question_ids:
         raise UserError(f"{other.path} and {baseline.path} scored different questions and cannot be paired")
 

@@ -6,20 +6,22 @@ from pathlib import Path
 from typing import Any
 
 from lofit_cli.artifacts.files import write_json
-from lofit_cli.artifacts.predictions import Prediction, write_predictions
+from lofit_cli.artifacts.predictions import AnsweredItem, Prediction, write_predictions
 from lofit_cli.artifacts.run_dir import RunDir, find_latest, read_manifest
 from lofit_cli.artifacts.seen_items import refuse_seen
 from lofit_cli.errors import UserError
 from lofit_cli.interventions.demonstrations import Demonstrations
 from lofit_cli.interventions.files import load_intervention_file
 from lofit_cli.interventions.intervention import Intervention
-from lofit_cli.models.load import describe_model, load_model
+from lofit_cli.models.load import check_source, describe_model, load_model
 from lofit_cli.models.logprobs import LanguageModel
 from lofit_cli.report.progress import progress_bar, say
 from lofit_cli.report.tables import print_metrics
 from lofit_cli.schema import EvaluateConfig
 from lofit_cli.tasks import load_task
+from lofit_cli.tasks.open_ended import OpenEndedTask
 from lofit_cli.tasks.task import Task
+from lofit_cli.training.judge import judge_answers, judge_models, judged_metrics
 from lofit_cli.training.measure import measure_split, summarise_metrics
 
 METHOD_FACTS = ("method", "selector", "num_heads", "num_trained_parameters", "made_by")
@@ -29,6 +31,7 @@ METHOD_FACTS = ("method", "selector", "num_heads", "num_trained_parameters", "ma
 def evaluate(config: EvaluateConfig, run: RunDir) -> Sequence[Prediction]:
     """Measure every item of a split; write a row an item and the metrics with standard errors."""
     task = load_task(config.task)
+    judges = _judges(config, task)
     folder = _intervention_dir(config, task.facts())
     items = task.items(config.eval.split)
     if config.eval.split == "test":
@@ -36,15 +39,33 @@ def evaluate(config: EvaluateConfig, run: RunDir) -> Sequence[Prediction]:
     lm = load_model(config.model)
     edit, facts = load_intervention(folder, lm)
     run.record(**describe_model(lm), **task.facts(), seed=config.seed, **facts)
-    run.record(metrics=list(task.metrics), intervention=str(folder) if folder else None)
-    run.record(protocol=task.protocol(config.eval.protocol), split=config.eval.split)
+    run.record(metrics=[*task.metrics, *judged_metrics(judges)], intervention=str(folder) if folder else None)
+    run.record(protocol=task.protocol(config.eval.protocol), split=config.eval.split, judges=judges)
     with edit.attach(lm), progress_bar(f"scoring {config.eval.split}", len(items)) as advance:
         predictions = measure_split(lm, task, config.eval.split, config.eval.protocol, advance, edit.demonstrations)
+    if judges:
+        write_predictions(run.path, predictions)
+        # A judge is as large as what it judges; there may be room for one of them only.
+        del lm, edit
+        answered = [prediction for prediction in predictions if isinstance(prediction, AnsweredItem)]
+        predictions = judge_answers(judges, config.model, answered)
     summaries = summarise_metrics(predictions)
     write_predictions(run.path, predictions)
     write_json(run.path / "metrics.json", {name: asdict(summary) for name, summary in summaries.items()})
     print_metrics(facts["method"], config.task.name, config.eval.split, summaries)
     return predictions
+
+
+def _judges(config: EvaluateConfig, task: Task[Any]) -> dict[str, str]:
+    """Return the judges that are set, refusing them where the task has no answers to judge or one can't be loaded."""
+    judges = judge_models(config.eval)
+    for metric, name in judges.items():
+        if not isinstance(task, OpenEndedTask):
+            raise UserError(
+                f"eval.judge_{metric}={name} is for a task that is answered openly; add task=truthfulqa_generation"
+            )
+        check_source(name, f"eval.judge_{metric}")
+    return judges
 
 
 def load_intervention(folder: Path | None, lm: LanguageModel) -> tuple[Intervention, dict[str, Any]]:

@@ -1,30 +1,54 @@
 """Benchmarks. A task is a function of its config that returns a `Task`; adding one is a file and a line here."""
 
 from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 from lofit_cli.errors import UserError, did_you_mean
+from lofit_cli.report.progress import say
 from lofit_cli.schema import TaskConfig
+from lofit_cli.tasks.boolq import load_boolq
 from lofit_cli.tasks.clutrr import load_clutrr
+from lofit_cli.tasks.false_answers import load_nq, load_triviaqa
+from lofit_cli.tasks.kinship import load_kinship
 from lofit_cli.tasks.lettered import load_arc_challenge, load_siqa
 from lofit_cli.tasks.misconceptions import load_misconceptions
+from lofit_cli.tasks.mmlu import load_mmlu
 from lofit_cli.tasks.mquake import load_mquake
 from lofit_cli.tasks.svamp import load_svamp
 from lofit_cli.tasks.task import Task
-from lofit_cli.tasks.truthfulqa import load_truthfulqa
+from lofit_cli.tasks.truthfulqa import load_truthfulqa, load_truthfulqa_binary, load_truthfulqa_generation
 
 TASKS: dict[str, Callable[[TaskConfig], Task[Any]]] = {
     "arc_challenge": load_arc_challenge,
+    "boolq": load_boolq,
     "clutrr": load_clutrr,
+    "kinship": load_kinship,
     "misconceptions": load_misconceptions,
+    "mmlu": load_mmlu,
     "mquake": load_mquake,
+    "nq": load_nq,
     "siqa": load_siqa,
     "svamp": load_svamp,
+    "triviaqa": load_triviaqa,
     "truthfulqa": load_truthfulqa,
+    "truthfulqa_binary": load_truthfulqa_binary,
+    "truthfulqa_generation": load_truthfulqa_generation,
 }
 
-FOLDS = {"truthfulqa": 2}
+FOLDS = {"truthfulqa": 2, "truthfulqa_binary": 2, "truthfulqa_generation": 2}
 """How many folds a task has, where it has more than one."""
+
+SAMPLE = "sample"
+"""The `task.data_dir` that stands for the task's bundled sample; a folder of that name is `./sample`."""
+
+SAMPLES_DIR = Path(__file__).with_name("samples")
+SAMPLES = {"truthfulqa_binary": "truthfulqa", "truthfulqa_generation": "truthfulqa"}
+"""The folder of a task's sample, where it has another task's."""
+
+OWN_TEXTS = ("kinship", "misconceptions")
+"""Tasks whose own texts are bundled, so that they need no sample."""
 
 
 def load_task(config: TaskConfig) -> Task[Any]:
@@ -35,4 +59,22 @@ def load_task(config: TaskConfig) -> Task[Any]:
     if not 0 <= config.fold < folds:
         counted = "1 fold" if folds == 1 else f"{folds} folds"
         raise UserError(f"task.fold={config.fold} is not allowed: task '{config.name}' has {counted}, counted from 0")
+    if config.data_dir == SAMPLE:
+        return _load_sample(config)
     return TASKS[config.name](config)
+
+
+def _load_sample(config: TaskConfig) -> Task[Any]:
+    """Load a task from its bundled sample: a few items of our own in the benchmark's file format, to try things with.
+
+    A sample has fewer training items than a task usually draws; all of them are taken then.
+    """
+    if config.name in OWN_TEXTS:
+        return TASKS[config.name](replace(config, data_dir=None))
+    folder = SAMPLES_DIR / SAMPLES.get(config.name, config.name)
+    task = TASKS[config.name](replace(config, data_dir=str(folder)))
+    size = len(task.splits.get("train", []))
+    if not size or config.num_train is None or config.num_train <= size:
+        return task
+    say(f"task.data_dir=sample: taking all {size} training items instead of task.num_train={config.num_train}")
+    return replace(task, config=replace(task.config, num_train=None))

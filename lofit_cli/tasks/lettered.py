@@ -1,13 +1,12 @@
 """Questions with lettered options, one of them right: ARC-Challenge and SIQA, as LoFiT asks them."""
 
-import random
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from lofit_cli.errors import UserError
 from lofit_cli.schema import TaskConfig
 from lofit_cli.tasks.generation import GenerationTask, OpenItem
-from lofit_cli.tasks.records import Record, fields, load_hub_records, read_records
+from lofit_cli.tasks.records import Record, fields, hold_out, load_hub_records, read_records
 
 PROMPT = "\nPlease choose the correct answer to the question.\nQuestion: {question}\n{options}\nAnswer:"
 """LoFiT (arXiv 2406.01563), appendix C."""
@@ -21,13 +20,8 @@ def load_arc_challenge(config: TaskConfig) -> GenerationTask:
     if config.data_dir:
         folder = Path(config.data_dir)
         train, test = (read_records(folder / name) for name in ("train.jsonl", "test.jsonl"))
-        drawn = random.Random(SAMPLING_SEED).sample(range(len(train)), min(NUM_VALIDATION, len(train) // 2))
-        held_out = set(drawn)
-        splits = {
-            "train": [row for i, row in enumerate(train) if i not in held_out],
-            "validation": [train[i] for i in drawn],
-            "test": test,
-        }
+        train, validation = hold_out(train, NUM_VALIDATION, SAMPLING_SEED)
+        splits = {"train": train, "validation": validation, "test": test}
     else:
         name = config.hub_id or "allenai/ai2_arc"
         splits = {split: load_hub_records(name, "ARC-Challenge", split) for split in ("train", "validation", "test")}

@@ -47,15 +47,10 @@ class Question(Item):
 
 
 @dataclass(frozen=True)
-class MultipleChoiceTask(Task[Question]):
-    """A benchmark in TruthfulQA's form: the model never answers; each listed answer's log-probability is measured."""
+class PreferenceTask(Task[Question]):
+    """Questions that training learns to answer from pairs of a correct and an incorrect answer, however measured."""
 
     objective = "dpo"
-
-    @property
-    def metrics(self) -> tuple[str, ...]:
-        """Return TruthfulQA's three."""
-        return ("mc1", "mc2", "mc3")
 
     def protocol(self, asked_for: str) -> str:
         """Return the protocol asked for."""
@@ -77,6 +72,34 @@ class MultipleChoiceTask(Task[Question]):
 
     def _close(self, answer: str) -> str:
         return close_answer(answer) if self.config.close_answers else answer
+
+
+@dataclass(frozen=True)
+class MultipleChoiceTask(PreferenceTask):
+    """A benchmark in TruthfulQA's form: the model never answers; each listed answer's log-probability is measured."""
+
+    @property
+    def metrics(self) -> tuple[str, ...]:
+        """Return TruthfulQA's three."""
+        return ("mc1", "mc2", "mc3")
+
+    def measure(self, question: Question, log_probs: Sequence[float]) -> dict[str, float]:
+        """Return a question's metrics from the log-probabilities of its answers, correct ones first."""
+        return measure_question(question, log_probs)
+
+
+@dataclass(frozen=True)
+class BinaryTask(MultipleChoiceTask):
+    """Questions with two answers, the best one and the best incorrect one: right is to find the former likelier."""
+
+    @property
+    def metrics(self) -> tuple[str, ...]:
+        """Return the one metric."""
+        return ("accuracy",)
+
+    def measure(self, question: Question, log_probs: Sequence[float]) -> dict[str, float]:
+        """Return 1 where the correct answer, which comes first, is the likelier one."""
+        return {"accuracy": float(log_probs[0] > max(log_probs[1:]))}
 
 
 def scoring_prompt(question: Question, protocol: str, demonstrations: str = "") -> tuple[str, tuple[str, ...]]:

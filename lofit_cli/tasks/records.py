@@ -1,7 +1,8 @@
 """Reading benchmark files and datasets of the Hugging Face Hub, with errors that name the file and the field."""
 
 import json
-from collections.abc import Iterable, Mapping
+import random
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -52,3 +53,15 @@ def fields(record: Record, names: Iterable[str], source: str) -> tuple[Any, ...]
     if missing := [name for name in names if record.get(name) is None]:
         raise UserError(f"{source} has no '{missing[0]}'; it has {', '.join(map(str, record)) or 'nothing'}")
     return tuple(record[name] for name in names)
+
+
+def optional_records(file: Path) -> list[Record]:
+    """Return the objects of a file that is needed for training only, none if it is not there."""
+    return read_records(file) if file.exists() else []
+
+
+def hold_out(records: Sequence[Record], most: int, seed: int) -> tuple[list[Record], list[Record]]:
+    """Return a training part and a validation part drawn from it: `most` records, or half where there are few."""
+    drawn = random.Random(seed).sample(range(len(records)), min(most, len(records) // 2))
+    held_out = set(drawn)
+    return [row for i, row in enumerate(records) if i not in held_out], [records[i] for i in drawn]

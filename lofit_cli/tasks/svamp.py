@@ -40,10 +40,14 @@ def load_svamp(config: TaskConfig) -> GenerationTask:
 
 
 def _split(problems: Sequence[OpenItem]) -> dict[str, list[OpenItem]]:
-    rest, splits = list(problems), {}
-    for split, size in SPLIT_SIZES.items():
-        splits[split], rest = rest[:size], rest[size:]
-    return splits
+    """Split in LoFiT's sizes, or in their proportions where there are fewer problems than SVAMP has."""
+    share = min(1, len(problems) / sum(SPLIT_SIZES.values()))
+    train, validation = (int(SPLIT_SIZES[split] * share) for split in ("train", "validation"))
+    return {
+        "train": list(problems[:train]),
+        "validation": list(problems[train : train + validation]),
+        "test": list(problems[train + validation :][: SPLIT_SIZES["test"]]),
+    }
 
 
 def _item(record: Record, source: str) -> OpenItem:

@@ -42,6 +42,9 @@ AnyItem = TypeVar("AnyItem", bound=Item)
 class Task(ABC, Generic[AnyItem]):
     """A benchmark, split into train, validation and test.
 
+    What training minimises and how the result is measured are two things: a question trained on in pairs (`dpo`) can be
+    measured by its answers' scores or by what the model generates.
+
     Attributes:
         objective: what training minimises: `dpo` (chosen against rejected answers) or `sft` (the chosen answer).
     """
@@ -53,7 +56,10 @@ class Task(ABC, Generic[AnyItem]):
     @property
     @abstractmethod
     def metrics(self) -> tuple[str, ...]:
-        """Return the names of what is measured on each item, in [0, 1]; the first is the headline."""
+        """Return the names of what is measured on each item; the first is the headline.
+
+        A value lies in [0, 1], or in [-1, 1] where the name ends in `_diff`.
+        """
 
     @property
     def name(self) -> str:

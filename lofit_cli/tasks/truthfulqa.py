@@ -9,36 +9,67 @@ import numpy as np
 
 from lofit_cli.errors import RunError, UserError
 from lofit_cli.schema import TaskConfig
-from lofit_cli.tasks.multiple_choice import MultipleChoiceTask, Question, check_question, close_answer
+from lofit_cli.tasks.multiple_choice import BinaryTask, MultipleChoiceTask, Question, check_question, close_answer
+from lofit_cli.tasks.open_ended import OpenEndedTask
 
 SPLIT_FILES = {"train": "train", "validation": "val", "test": "test"}
+WHOLE_FILE = "TruthfulQA.csv"
+"""The authors' own file, which is split into folds here as the Hub's is."""
+
 COLUMNS = ("Category", "Question", "Best Answer", "Correct Answers", "Incorrect Answers")
 HUB_COLUMNS = ("category", "question", "best_answer", "correct_answers", "incorrect_answers")
+BEST_INCORRECT = "Best Incorrect Answer"
+"""The column that TruthfulQA's authors added to their CSV file in 2025, for a version with two answers a question."""
 
 
 def load_truthfulqa(config: TaskConfig) -> MultipleChoiceTask:
     """Return a fold of TruthfulQA: from `task.data_dir` where it is set, else from the Hub."""
+    return MultipleChoiceTask(config, _load_splits(config))
+
+
+def load_truthfulqa_generation(config: TaskConfig) -> OpenEndedTask:
+    """Return a fold of TruthfulQA whose questions the model answers in its own words."""
+    return OpenEndedTask(config, _load_splits(config))
+
+
+def load_truthfulqa_binary(config: TaskConfig) -> BinaryTask:
+    """Return a fold of TruthfulQA with two answers a question: the best one and the best incorrect one."""
+    if not config.data_dir:
+        raise UserError(
+            f"task.data_dir must be set for task 'truthfulqa_binary': a folder with {WHOLE_FILE} of "
+            f"github.com/sylinrl/TruthfulQA, which has the column '{BEST_INCORRECT}'; the Hub's version lacks it"
+        )
+    return BinaryTask(config, _read_folder(config, (*COLUMNS[:3], "Best Answer", BEST_INCORRECT)))
+
+
+def _load_splits(config: TaskConfig) -> dict[str, list[Question]]:
     if config.data_dir:
-        folder = Path(config.data_dir)
-        if not folder.is_dir():
-            raise UserError(f"task.data_dir={config.data_dir} is not a folder; name the one with the fold CSV files")
-        names = {split: f"fold_{config.fold}_{name}_seed_42.csv" for split, name in SPLIT_FILES.items()}
-        return MultipleChoiceTask(config, {split: _read_csv(folder / name) for split, name in names.items()})
-    return MultipleChoiceTask(config, _split(_load_hub(config.hub_id or "truthfulqa/truthful_qa"), config.fold))
+        return _read_folder(config, COLUMNS)
+    return _split(_load_hub(config.hub_id or "truthfulqa/truthful_qa"), config.fold)
 
 
-def _read_csv(file: Path) -> list[Question]:
+def _read_folder(config: TaskConfig, columns: Sequence[str]) -> dict[str, list[Question]]:
+    folder = Path(str(config.data_dir))
+    if not folder.is_dir():
+        raise UserError(f"task.data_dir={config.data_dir} is not a folder; name the one with the fold CSV files")
+    names = {split: f"fold_{config.fold}_{name}_seed_42.csv" for split, name in SPLIT_FILES.items()}
+    if (folder / WHOLE_FILE).is_file() and not (folder / names["test"]).is_file():
+        return _split(_read_csv(folder / WHOLE_FILE, columns), config.fold)
+    return {split: _read_csv(folder / name, columns) for split, name in names.items()}
+
+
+def _read_csv(file: Path, columns: Sequence[str]) -> list[Question]:
     if not file.is_file():
         raise UserError(f"task.data_dir={file.parent} has no file {file.name}; name the folder with the fold CSV files")
     try:
         # A spreadsheet begins its files with a byte-order mark.
         with file.open(newline="", encoding="utf-8-sig") as lines:
             reader = csv.DictReader(lines)
-            _require_columns(reader.fieldnames or (), COLUMNS, str(file))
+            _require_columns(reader.fieldnames or (), columns, str(file))
             rows = [(f"{file}, line {reader.line_num}", row) for row in reader]
     except (OSError, UnicodeDecodeError, csv.Error) as error:
         raise UserError(f"{file} could not be read ({error}); it must be a CSV file in UTF-8")
-    return [_question(f"{file.stem}-{i}", row, COLUMNS, source) for i, (source, row) in enumerate(rows)]
+    return [_question(f"{file.stem}-{i}", row, columns, source) for i, (source, row) in enumerate(rows)]
 
 
 def _load_hub(name: str) -> list[Question]:
@@ -56,7 +87,7 @@ def _load_hub(name: str) -> list[Question]:
 def _require_columns(found: Iterable[str], columns: Sequence[str], source: str) -> None:
     there = set(found)
     if missing := [column for column in columns if column not in there]:
-        raise UserError(f"{source} has no column '{missing[0]}'; TruthfulQA's columns are {', '.join(columns)}")
+        raise UserError(f"{source} has no column '{missing[0]}'; the task needs {', '.join(dict.fromkeys(columns))}")
 
 
 def _question(question_id: str, row: Mapping[str, Any], columns: Sequence[str], source: str) -> Question:

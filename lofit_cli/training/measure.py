@@ -7,8 +7,10 @@ from lofit_cli.analysis.statistics import Summary, summarise
 from lofit_cli.artifacts.predictions import AnsweredItem, Prediction, ScoredQuestion
 from lofit_cli.models.generation import generate_lines
 from lofit_cli.models.logprobs import LanguageModel, score_answers
+from lofit_cli.tasks.choice import ChoiceTask
 from lofit_cli.tasks.generation import GenerationTask
-from lofit_cli.tasks.multiple_choice import MultipleChoiceTask, measure_question, scoring_prompt
+from lofit_cli.tasks.multiple_choice import MultipleChoiceTask, scoring_prompt
+from lofit_cli.tasks.open_ended import OpenEndedTask, accepted_answers
 from lofit_cli.tasks.task import Task
 
 Report = Callable[[int], None]
@@ -31,6 +33,10 @@ def measure_split(
     """
     if isinstance(task, MultipleChoiceTask):
         return _score_split(lm, task, split, protocol, report, demonstrations)
+    if isinstance(task, ChoiceTask):
+        return _choose_split(lm, task, split, report, demonstrations)
+    if isinstance(task, OpenEndedTask):
+        return _answer_openly(lm, task, split, protocol, report, demonstrations)
     if isinstance(task, GenerationTask):
         return _answer_split(lm, task, split, report, demonstrations)
     raise TypeError(f"a {type(task).__name__} can't be measured")
@@ -58,12 +64,50 @@ def _score_split(
             question_id=question.id,
             category=question.category,
             question=question.text,
-            metrics=measure_question(question, values),
+            metrics=task.measure(question, values),
             answers=[answer.strip() for answer in answers],
             correct=[i < len(question.correct) for i in range(len(answers))],
             log_probs=values,
         )
         for question, (_, answers), values in zip(questions, items, log_probs, strict=True)
+    ]
+
+
+def _choose_split(
+    lm: LanguageModel, task: ChoiceTask, split: str, report: Report, demonstrations: str
+) -> list[ScoredQuestion]:
+    items = task.items(split)
+    log_probs = score_answers(lm, [(demonstrations + item.text, item.answers) for item in items], report)
+    return [
+        ScoredQuestion(
+            question_id=item.id,
+            category=item.category,
+            question=item.text,
+            metrics=task.measure(item, values),
+            answers=[answer.strip() for answer in item.answers],
+            correct=[i == item.right for i in range(len(item.answers))],
+            log_probs=values,
+        )
+        for item, values in zip(items, log_probs, strict=True)
+    ]
+
+
+def _answer_openly(
+    lm: LanguageModel, task: OpenEndedTask, split: str, protocol: str, report: Report, demonstrations: str
+) -> list[AnsweredItem]:
+    questions = task.items(split)
+    prompts = [task.prompt(question, protocol, demonstrations) for question in questions]
+    lines = generate_lines(lm, prompts, task.config.max_new_tokens, report)
+    return [
+        AnsweredItem(
+            question_id=question.id,
+            category=question.category,
+            question=question.text,
+            metrics=task.measure(line, question),
+            accepted=accepted_answers(question),
+            generated=line,
+        )
+        for question, line in zip(questions, lines, strict=True)
     ]
 
 

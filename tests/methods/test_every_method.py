@@ -111,10 +111,12 @@ def test_generated_lines_do_not_depend_on_batches(name, settings, family, tmp_pa
     lm = build_language_model(family, max_row_tokens=1000)
     edit = make(name, lm, tmp_path, **settings)
     single = replace(lm, max_row_tokens=1)
-    with edit.attach(lm):
-        together = generate_lines(lm, PROMPTS, 5)
-    with edit.attach(single):
-        assert together == generate_lines(single, PROMPTS, 5)
+    behind = [f"Some lines that every one of these prompts begins with. {prompt}" for prompt in PROMPTS]
+    for prompts in (PROMPTS, behind):
+        with edit.attach(lm):
+            together = generate_lines(lm, prompts, 5)
+        with edit.attach(single):
+            assert together == [generate_lines(single, [prompt], 5)[0] for prompt in prompts]
 
 
 @pytest.mark.parametrize("name", set(METHODS) - {"icl"})

@@ -5,6 +5,7 @@ import torch
 from tiny_models import FAMILIES, build_language_model, edit_all_heads, random_values
 
 from lofit_cli.interventions.demonstrations import Demonstrations
+from lofit_cli.models import generation
 from lofit_cli.models.generation import first_line, generate_lines
 
 PROMPTS = ["Q: one?\nA:", "A longer prompt, so that the others are padded. Q: two?\nA:", "Q: a third?\nA:", "the"]
@@ -31,6 +32,64 @@ def test_lines_are_those_taken_by_hand(family, max_row_tokens):
         with attached.attach(lm), torch.no_grad():
             found = generate_lines(lm, PROMPTS, max_new_tokens=6)
             assert found == [greedy_by_hand(lm, prompt, 6) for prompt in PROMPTS]
+
+
+def count_tokens(lm):
+    """Return a list that grows with each forward pass: (sequences, tokens computed, tokens taken from a cache)."""
+    seen = []
+
+    def record(module, args, inputs):
+        cache = inputs.get("past_key_values")
+        seen.append((*inputs["input_ids"].shape, cache.get_seq_length() if cache is not None else 0))
+
+    lm.model.register_forward_pre_hook(record, with_kwargs=True)
+    return seen
+
+
+SHARED = [f"Some lines that every one of these prompts begins with, word for word. {prompt}" for prompt in PROMPTS]
+
+
+@pytest.mark.parametrize("max_row_tokens", [1, 160])
+@pytest.mark.parametrize("family", FAMILIES)
+def test_a_shared_beginning_is_computed_once_and_changes_no_line(family, max_row_tokens, monkeypatch):
+    lm = build_language_model(family, max_row_tokens=max_row_tokens)
+    edit = edit_all_heads(random_values(lm.geometry, 1), random_values(lm.geometry, 2))
+    calls = count_tokens(lm)
+    with edit.attach(lm), torch.no_grad():
+        shared = generate_lines(lm, SHARED, max_new_tokens=6)
+        num_sequences, length, _ = calls[0]
+        assert num_sequences == 1
+        assert length > 16
+        assert all(num_cached >= length for _, _, num_cached in calls[1:])
+        monkeypatch.setattr(generation, "MIN_CACHED_PREFIX", 1000)
+        del calls[:]
+        assert generate_lines(lm, SHARED, max_new_tokens=6) == shared
+        assert calls[0][2] == 0
+        assert shared == [greedy_by_hand(lm, prompt, 6) for prompt in SHARED]
+
+
+@pytest.mark.parametrize("prompts", [PROMPTS, SHARED[:1]])
+def test_prompts_that_share_nothing_are_computed_whole(prompts):
+    lm = build_language_model("llama", max_row_tokens=1000)
+    calls = count_tokens(lm)
+    generate_lines(lm, prompts, 2)
+    assert calls[0] == (len(prompts), max(len(lm.tokenizer(prompt)["input_ids"]) for prompt in prompts), 0)
+
+
+def test_a_prompt_that_is_the_shared_beginning_itself_keeps_its_last_token():
+    lm = build_language_model("llama", max_row_tokens=1000)
+    prompts = [SHARED[0], SHARED[0] + " the", SHARED[0]]
+    with torch.no_grad():
+        assert generate_lines(lm, prompts, 6) == [greedy_by_hand(lm, prompt, 6) for prompt in prompts]
+
+
+@pytest.mark.parametrize(("window", "is_shared"), [(24, False), (4096, True)])
+def test_an_attention_window_that_is_reached_is_not_shared_across(window, is_shared):
+    lm = build_language_model("mistral", sliding_window=window, max_row_tokens=1000)
+    calls = count_tokens(lm)
+    with torch.no_grad():
+        assert generate_lines(lm, SHARED, 6) == [greedy_by_hand(lm, prompt, 6) for prompt in SHARED]
+    assert (calls[0][0] == 1) is is_shared
 
 
 def test_an_edit_changes_what_is_said():

@@ -113,7 +113,7 @@ def test_an_answer_that_is_no_option_is_refused(tmp_path):
 
 def test_svamp(tmp_path):
     folder = _write(tmp_path, {"SVAMP.json": [PROBLEM]})
-    (item,) = load_task(TaskConfig("svamp", data_dir=folder)).items("train")
+    (item,) = load_task(TaskConfig("svamp", data_dir=folder)).items("test")
     assert item.text == "Question: Ann has 5 pens and loses 2 How many has she?\nEquation:"
     assert item.answer == " ( 5.0 - 2.0 )"
     assert has_value("( 5 - 2 ) = 3", item)
@@ -131,13 +131,14 @@ def test_what_is_not_arithmetic_has_no_value(text):
 
 
 def test_the_number_of_training_items_can_be_set_and_its_draw_is_fixed(tmp_path):
-    folder = _write(tmp_path, {"SVAMP.json": [{**PROBLEM, "ID": str(i)} for i in range(30)]})
-    tasks = [load_task(TaskConfig("svamp", data_dir=folder, num_train=size)) for size in (5, 5, None, 31)]
+    folder = _write(tmp_path, {"SVAMP.json": [{**PROBLEM, "ID": str(i)} for i in range(40)]})
+    tasks = [load_task(TaskConfig("svamp", data_dir=folder, num_train=size)) for size in (5, 5, None, 15)]
+    assert [len(tasks[2].splits[split]) for split in ("train", "validation", "test")] == [14, 14, 12]
     draws = [[item.id for item in task.items("train")] for task in tasks[:2]]
     assert draws[0] == draws[1]
     assert len(set(draws[0])) == 5
     assert tasks[0].facts()["dataset_hash"] == tasks[2].facts()["dataset_hash"]
-    with pytest.raises(UserError, match=r"task.num_train=31 is more than the 30 training items"):
+    with pytest.raises(UserError, match=r"task.num_train=15 is more than the 14 training items"):
         tasks[3].items("train")
 
 
