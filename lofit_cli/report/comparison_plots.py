@@ -1,5 +1,6 @@
 """A comparison's figures: means with intervals, and where the differences come from."""
 
+import textwrap
 from pathlib import Path
 
 import numpy as np
@@ -22,12 +23,15 @@ LIGHT_SHARE = 0.6
 def plot_means(section: ComparedSection, file: Path) -> None:
     """Write a panel for each metric with a bar for each row, in percent."""
     num_metrics, num_rows = len(section.metrics), len(section.rows)
-    figure = Figure(figsize=(3.2 * num_metrics, 1.5 + 0.4 * num_rows), layout="constrained")
+    beside = INCHES_A_LETTER * _longest_line([wrap_label(row.label) for row in section.rows])
+    width = max(7.0, 0.7 + 1.3 * beside + 2.6 * num_metrics)
+    figure = Figure(figsize=(width, 1.5 + 0.4 * num_rows), layout="constrained")
     panels = figure.subplots(1, num_metrics, sharey=True, squeeze=False)[0]
     for axes, metric in zip(panels, section.metrics, strict=True):
         _draw_bars(axes, section, metric)
     panels[0].invert_yaxis()
-    figure.suptitle(f"{describe_section(section)}; 95 % intervals", fontsize="small")
+    title = textwrap.fill(f"{describe_section(section)}; 95 % intervals", int(width / INCHES_A_LETTER))
+    figure.suptitle(title, fontsize="small")
     save_figure(figure, file, DPI)
 
 

@@ -51,7 +51,7 @@ def print_summary(summary: Summary) -> None:
     """Print a summary: percent, with a star at what differs from the baseline."""
     table = Table(title=escape(summary.title), caption=NOTE)
     for header in ("run", *summary.columns, "average"):
-        table.add_column(header, justify="left" if header == "run" else "right")
+        table.add_column(header, justify="left" if header == "run" else "right", overflow="fold")
     for label, metrics in summary.lines.items():
         table.add_row(escape(label), *map(_cell, metrics), _percent_or_nothing(average(metrics)))
     show(table)
