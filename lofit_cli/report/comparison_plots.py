@@ -37,7 +37,9 @@ def plot_means(section: ComparedSection, file: Path) -> None:
 
 def _draw_bars(axes: Axes, section: ComparedSection, metric: str) -> None:
     found = [row.metrics[metric] for row in section.rows]
-    ends = [[100 * (m.mean - m.interval.low) for m in found], [100 * (m.interval.high - m.mean) for m in found]]
+    # Rounding can put the end of an interval without any width on the wrong side of the mean.
+    lengths = [(max(0.0, m.mean - m.interval.low), max(0.0, m.interval.high - m.mean)) for m in found]
+    ends = 100 * np.array(lengths).T
     colours = ["tab:gray" if row.is_baseline else "tab:blue" for row in section.rows]
     axes.barh(range(len(found)), [100 * m.mean for m in found], xerr=ends, capsize=3, color=colours, alpha=0.7)
     axes.axvline(100 * found[0].mean, color="tab:gray", linewidth=0.8, linestyle=":")

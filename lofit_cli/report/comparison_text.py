@@ -89,11 +89,14 @@ def _shared(row: ComparedRow, key: str) -> Any:
 def _metric_record(metric: ComparedMetric) -> dict[str, Any]:
     record: dict[str, Any] = {"": metric.mean, "_low": metric.interval.low, "_high": metric.interval.high}
     record["_sd_over_seeds"] = metric.seed_spread
-    if paired := metric.paired:
-        record |= {"_difference": paired.difference, "_difference_low": paired.interval.low}
-        record |= {"_difference_high": paired.interval.high, "_detectable": paired.detectable}
-        record |= {"_p": paired.p_value, "_p_holm": metric.adjusted_p, "_test": paired.test}
-    return record
+    paired = metric.paired
+    record |= {"_difference": paired and paired.difference, "_difference_low": paired and paired.interval.low}
+    record |= {"_difference_high": paired and paired.interval.high, "_detectable": paired and paired.detectable}
+    return record | {
+        "_p": paired and paired.p_value,
+        "_p_holm": metric.adjusted_p,
+        "_test": paired and paired.test,
+    }
 
 
 def category_records(section: ComparedSection) -> list[dict[str, Any]]:

@@ -55,6 +55,6 @@ def _cells(metric: ComparedMetric, row: ComparedRow, best: float) -> str:
     mean = f"{bold_if(percent(metric.mean), metric.mean == best)} {{{interval_cell(metric.interval)}}}"
     if metric.paired is None:
         return f"{mean} & {'baseline' if row.is_baseline else ''}"
-    star = "$^{*}$" if metric.is_significant else ""
-    number = f"{100 * metric.paired.difference:+.1f}"
-    return f"{mean} & ${number}${star} {{{interval_cell(metric.paired.interval)}}}"
+    star = "^{*}" if metric.is_significant else ""
+    difference = f"${100 * metric.paired.difference:+.1f}{star}$"
+    return f"{mean} & {difference} {{{interval_cell(metric.paired.interval)}}}"

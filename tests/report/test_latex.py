@@ -36,7 +36,7 @@ def test_the_best_is_bold_and_a_significant_difference_starred(tmp_path):
     assert "\\textbf" not in none
     assert none.endswith("& baseline \\\\")
     assert lofit.startswith("lofit (27 scale heads) & \\textbf{")
-    assert "$^{*}$" in lofit
+    assert "^{*}$ {[" in lofit
     source = Path(tmp_path, "out/comparison.tex").read_text()
     assert "a\\_b" in source
     assert source.count("{") == source.count("}")
