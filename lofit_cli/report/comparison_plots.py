@@ -23,9 +23,10 @@ LIGHT_SHARE = 0.6
 def plot_means(section: ComparedSection, file: Path) -> None:
     """Write a panel for each metric with a bar for each row, in percent."""
     num_metrics, num_rows = len(section.metrics), len(section.rows)
-    beside = INCHES_A_LETTER * _longest_line([wrap_label(row.label) for row in section.rows])
+    labels = [wrap_label(row.label) for row in section.rows]
+    beside, lines = INCHES_A_LETTER * _longest_line(labels), 1 + max(label.count("\n") for label in labels)
     width = max(7.0, 0.7 + 1.3 * beside + 2.6 * num_metrics)
-    figure = Figure(figsize=(width, 1.5 + 0.4 * num_rows), layout="constrained")
+    figure = Figure(figsize=(width, 1.5 + max(0.4, 0.2 * lines) * num_rows), layout="constrained")
     panels = figure.subplots(1, num_metrics, sharey=True, squeeze=False)[0]
     for axes, metric in zip(panels, section.metrics, strict=True):
         _draw_bars(axes, section, metric)
@@ -88,7 +89,7 @@ def _draw_heat_map(figure: Figure, axes: Axes, differences: np.ndarray) -> None:
     for (y, x), value in np.ndenumerate(differences):
         if np.isfinite(value):
             colour = "white" if abs(value) > LIGHT_SHARE * limit else "black"
-            axes.text(x, y, f"{value:+.0f}", ha="center", va="center", fontsize=7, color=colour)
+            axes.text(x, y, f"{round(value):+d}", ha="center", va="center", fontsize=7, color=colour)
     axes.tick_params(labelsize=8)
     figure.colorbar(image, label="points", shrink=0.6)
 
