@@ -72,7 +72,7 @@ def evaluate(
 def compare(
     overrides: Overrides = None, multirun: Multirun = False, cfg: PrintConfig = False, config_dir: ConfigDir = None
 ) -> None:
-    """Set evaluated runs side by side, with intervals and paired tests.
+    """Set evaluated runs side by side, with intervals and paired tests; runs of other seeds and folds are pooled.
 
     Example: `lofit compare 'runs=[runs/evaluate/*]'`
     """

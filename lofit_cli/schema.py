@@ -333,10 +333,15 @@ class EvaluateConfig:
 
 @dataclass
 class CompareConfig:
-    """`lofit compare`. `baseline` is one of the runs; by default the first one without an intervention."""
+    """`lofit compare`. `baseline` is one of the runs, whose row the others of its table are set against.
+
+    By default the row without an intervention. `group_by` names what the runs of a row have in common; by default
+    everything but seed and fold.
+    """
 
     runs: list[str] = field(default_factory=list)
     baseline: str | None = None
+    group_by: list[str] | None = None
     num_resamples: int = 10_000
     seed: int = 42
     runs_dir: str = "runs"
@@ -347,6 +352,8 @@ class CompareConfig:
         _within("num_resamples", self.num_resamples, 100, MAX_RESAMPLES)
         for run in self.runs:
             _not_empty(runs=run)
+        if self.group_by == []:
+            raise UserError("group_by=[] is empty; name settings, or leave it out to pool runs over seed and fold")
 
 
 StageConfig = SelectHeadsConfig | TrainOffsetsConfig | EvaluateConfig | CompareConfig

@@ -14,6 +14,7 @@ import torch
 from lofit_data import write_truthfulqa
 from safetensors import safe_open
 from safetensors.torch import load_file, save_file
+from synthetic_runs import write_run
 from tiny_models import build_model, build_tokenizer
 
 FAST = ("trainer.num_epochs=1", "num_heads=2")
@@ -53,6 +54,7 @@ USAGE_ERRORS = {
     "empty run directory": (("select-heads", "hydra.run.dir="), "hydra.run.dir= is empty"),
     "empty intervention": (("evaluate", "intervention="), "intervention= is empty"),
     "empty run": (("compare", 'runs=[""]'), "runs= is empty"),
+    "empty grouping": (("compare", "group_by=[]"), "group_by=[] is empty"),
     "bad value shown": (("evaluate", "--cfg", "eval.protocol=itti"), "did you mean 'iti'?"),
     "data folder that is not used": (("select-heads", "task=misconceptions"), "add task=truthfulqa"),
     "revision of a folder": (("select-heads", "model.revision=main"), "is for a model from the Hub"),
@@ -313,8 +315,26 @@ def test_one_question_is_too_few_to_compare(lofit):
 
 def test_runs_that_scored_other_questions_are_not_paired(lofit):
     assert lofit("evaluate", "intervention=none", "hydra.run.dir=runs/a").exit_code == 0
-    assert lofit("evaluate", "intervention=none", "eval.split=validation", "hydra.run.dir=runs/b").exit_code == 0
-    refused(lofit("compare", "runs=[runs/a,runs/b]"), "cannot be paired: split is validation")
+    write_truthfulqa(Path("data"), num_questions={"test": 5})
+    assert lofit("evaluate", "intervention=none", "hydra.run.dir=runs/b").exit_code == 0
+    words = "runs/b and runs/a cannot be paired: both are fold 0 of truthfulqa and their dataset_hash differs"
+    refused(lofit("compare", "runs=[runs/a,runs/b]"), words)
+
+
+def test_grouping_by_what_no_run_states(lofit):
+    write_run(Path("runs/a"), "clutrr", 0, 1, ("lofit", "scale", 8, {"trainer.learning_rate": 0.01}))
+    refused(
+        lofit("compare", "runs=[runs/a]", "group_by=[metod]"), "group_by: metod is not known; did you mean 'method'?"
+    )
+    refused(
+        lofit("compare", "runs=[runs/a]", "group_by=[x]"), "num_train, num_trained_parameters, seed, selector, train"
+    )
+
+
+def test_runs_without_a_metric_in_common(lofit):
+    write_run(Path("runs/a"), "clutrr", 0, 1)
+    write_run(Path("runs/b"), "clutrr", 1, 1, metrics=[])
+    refused(lofit("compare", "runs=[runs/*]"), "runs of clutrr have no metric in common")
 
 
 def test_compare_takes_evaluate_runs_only(lofit):

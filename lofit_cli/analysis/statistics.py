@@ -4,9 +4,10 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
-from scipy.stats import binomtest, bootstrap, norm
+from numpy.typing import NDArray
+from scipy.stats import binomtest, norm
 
-CONFIDENCE = 0.95
+from lofit_cli.analysis.bootstrap import CONFIDENCE, Folds, Interval, Resampled
 
 
 @dataclass(frozen=True)
@@ -16,14 +17,6 @@ class Summary:
     mean: float
     standard_error: float
     num_questions: int
-
-
-@dataclass(frozen=True)
-class Interval:
-    """The ends of a 95 % confidence interval."""
-
-    low: float
-    high: float
 
 
 @dataclass(frozen=True)
@@ -48,43 +41,70 @@ def summarise(values: Sequence[float]) -> Summary:
     return Summary(float(np.mean(values)), spread / len(values) ** 0.5, len(values))
 
 
-def mean_interval(values: Sequence[float], num_resamples: int, seed: int) -> Interval:
-    """Return a 95 % interval of the mean: Wilson's for 0/1 values, else the percentile bootstrap over questions."""
-    if set(values) <= {0.0, 1.0}:
-        found = binomtest(int(sum(values)), len(values)).proportion_ci(CONFIDENCE, method="wilson")
-        return Interval(float(found.low), float(found.high))
-    return _bootstrap_means(values, num_resamples, seed)[0]
+def is_binary(*columns: Folds) -> bool:
+    """Return whether all values are 0 or 1, as a right or wrong answer's are and a mean over seeds mostly isn't."""
+    return all(bool(np.isin(values, (0.0, 1.0)).all()) for column in columns for values in column.values())
 
 
-def compare_paired(
-    values: Sequence[float], baseline: Sequence[float], num_resamples: int, seed: int
-) -> PairedDifference:
-    """Compare two runs question by question.
+def mean_interval(values: Folds, resampled: Resampled) -> Interval:
+    """Return a 95 % interval of the mean: Wilson's for 0/1 values, else the percentile bootstrap over questions.
+
+    Args:
+        values: a value a question; the mean is over the questions of all folds.
+        resampled: what the bootstrap found for them.
+    """
+    if not is_binary(values):
+        return resampled.interval
+    stacked = stack(values)
+    found = binomtest(int(stacked.sum()), len(stacked)).proportion_ci(CONFIDENCE, method="wilson")
+    return Interval(float(found.low), float(found.high))
+
+
+def compare_paired(values: Folds, baseline: Folds, resampled: Resampled) -> PairedDifference:
+    """Compare two runs, or two means over seeds, question by question on the same folds.
 
     For 0/1 values the p-value is the exact McNemar test's (McNemar 1947: a binomial test on the questions that only
     one run got right); otherwise twice the smaller tail of the paired bootstrap over questions (Efron and Tibshirani
     1993, chapter 16). The interval is the paired bootstrap's in both cases.
+
+    Args:
+        resampled: what the bootstrap found for the differences.
     """
-    differences = np.subtract(values, baseline)
-    interval, means = _bootstrap_means(differences, num_resamples, seed)
-    difference, detectable = float(differences.mean()), detectable_difference(differences)
-    if set(values) | set(baseline) <= {0.0, 1.0}:
+    folds = subtract(values, baseline)
+    differences = stack(folds)
+    difference, detectable = float(differences.mean()), detectable_difference(*folds.values())
+    if is_binary(values, baseline):
         gained, lost = int((differences > 0).sum()), int((differences < 0).sum())
         p_value = float(binomtest(gained, gained + lost).pvalue) if gained + lost else 1.0
-        return PairedDifference(difference, interval, detectable, p_value, "McNemar, exact")
+        return PairedDifference(difference, resampled.interval, detectable, p_value, "McNemar, exact")
     # One is added to both counts so that no finite number of resamples claims p = 0.
-    tail = min(int((means <= 0).sum()), int((means >= 0).sum()))
-    p_value = min(1.0, 2 * (tail + 1) / (num_resamples + 1))
-    return PairedDifference(difference, interval, detectable, p_value, "paired bootstrap")
+    tail = min(resampled.num_at_most_0, resampled.num_at_least_0)
+    p_value = min(1.0, 2 * (tail + 1) / (resampled.num_resamples + 1))
+    return PairedDifference(difference, resampled.interval, detectable, p_value, "paired bootstrap")
 
 
-def detectable_difference(differences: Sequence[float] | np.ndarray, power: float = 0.8) -> float:
+def subtract(values: Folds, baseline: Folds) -> dict[int, NDArray[np.float64]]:
+    """Return the difference of each question on the folds that both cover."""
+    return {fold: values[fold] - baseline[fold] for fold in values if fold in baseline}
+
+
+def stack(values: Folds) -> NDArray[np.float64]:
+    """Return the values of all folds, one after another."""
+    return np.concatenate([values[fold] for fold in sorted(values)])
+
+
+def detectable_difference(*folds: Sequence[float] | NDArray[np.float64], power: float = 0.8) -> float:
     """Return the smallest true mean difference that a two-sided test at the 5 % level finds with this power.
+
+    Args:
+        folds: the differences of each fold; the standard error is that of the mean over all questions, from the
+            spread within folds.
 
     Source: Cohen 1988, chapter 2, for paired differences whose spread is the one observed; normal approximation.
     """
-    spread = float(np.std(differences, ddof=1)) / len(differences) ** 0.5
-    return float((norm.ppf((1 + CONFIDENCE) / 2) + norm.ppf(power)) * spread)
+    variance = sum(len(differences) * float(np.var(differences, ddof=1)) for differences in folds)
+    error = variance**0.5 / sum(map(len, folds))
+    return float((norm.ppf((1 + CONFIDENCE) / 2) + norm.ppf(power)) * error)
 
 
 def holm(p_values: Sequence[float]) -> list[float]:
@@ -99,20 +119,3 @@ def holm(p_values: Sequence[float]) -> list[float]:
         highest = max(highest, min(1.0, (len(p_values) - rank) * p_values[i]))
         adjusted[i] = highest
     return adjusted
-
-
-def _bootstrap_means(
-    values: Sequence[float] | np.ndarray, num_resamples: int, seed: int
-) -> tuple[Interval, np.ndarray]:
-    """Return the percentile interval of the mean and the resampled means."""
-    result = bootstrap(
-        (np.asarray(values),),
-        np.mean,
-        n_resamples=num_resamples,
-        confidence_level=CONFIDENCE,
-        method="percentile",
-        batch=1000,
-        rng=np.random.default_rng(seed),
-    )
-    low, high = result.confidence_interval
-    return Interval(float(low), float(high)), result.bootstrap_distribution

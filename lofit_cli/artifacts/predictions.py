@@ -58,10 +58,12 @@ def write_predictions(folder: Path, predictions: Sequence[Prediction]) -> None:
 
 
 def read_metric_columns(folder: Path, metrics: list[str]) -> dict[str, list[Any]]:
-    """Return the question ids and the named metrics' columns of a run."""
+    """Return the question ids, their categories and the named metrics' columns of a run."""
     file = folder / FILE_NAME
     try:
-        columns: dict[str, list[Any]] = pq.read_table(file, columns=["question_id", *metrics]).to_pydict()
+        # One small file is read sooner without starting threads for its columns.
+        table = pq.read_table(file, columns=["question_id", "category", *metrics], use_threads=False)
+        columns: dict[str, list[Any]] = table.to_pydict()
     except (OSError, pa.ArrowException) as error:
         raise UserError(f"{file} could not be read ({str(error).splitlines()[0]}); evaluate the run again")
     return columns

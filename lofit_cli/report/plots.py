@@ -9,7 +9,6 @@ from matplotlib.patches import Rectangle
 from matplotlib.ticker import MaxNLocator
 from torch import Tensor
 
-from lofit_cli.analysis.statistics import Interval
 from lofit_cli.artifacts.files import write_file
 
 DPI = 200
@@ -18,58 +17,46 @@ DPI = 200
 def plot_head_scores(scores: Tensor, mask: Tensor, folder: Path) -> None:
     """Write `head_scores.png`: layers x heads, with the kept heads framed."""
     num_layers, num_heads = scores.shape
-    figure, axes = _new_figure(2 + 0.3 * num_heads, 1.5 + 0.2 * num_layers)
+    figure, axes = new_figure(2 + 0.3 * num_heads, 1.5 + 0.2 * num_layers)
     image = axes.imshow(scores.numpy(), aspect="auto", origin="lower", cmap="viridis")
     for layer, head in mask.nonzero().tolist():
         axes.add_patch(Rectangle((head - 0.5, layer - 0.5), 1, 1, fill=False, edgecolor="red"))
     axes.set(xlabel="head", ylabel="layer", title="Head scores (kept heads framed)")
     figure.colorbar(image, label="score")
-    _save(figure, folder / "head_scores.png")
+    save_figure(figure, folder / "head_scores.png")
 
 
 def plot_heads_per_layer(mask: Tensor, folder: Path) -> None:
     """Write `heads_per_layer.png`: how many heads each layer keeps."""
-    figure, axes = _new_figure(6, 3)
+    figure, axes = new_figure(6, 3)
     axes.bar(range(mask.shape[0]), mask.sum(dim=1).tolist())
     axes.set(xlabel="layer", ylabel="heads kept", title=f"{int(mask.sum())} heads by layer")
     axes.yaxis.set_major_locator(MaxNLocator(integer=True))
-    _save(figure, folder / "heads_per_layer.png")
+    save_figure(figure, folder / "heads_per_layer.png")
 
 
 def plot_training(folder: Path) -> None:
     """Write `training.png` from a run's `history.jsonl` and `validation.jsonl`."""
     steps, validation = (_read_lines(folder / name) for name in ("history.jsonl", "validation.jsonl"))
-    figure, axes = _new_figure(6, 3.5)
+    figure, axes = new_figure(6, 3.5)
     axes.plot([line["step"] for line in steps], [line["task_loss"] for line in steps], alpha=0.5, label="training")
     last_step = {line["epoch"]: line["step"] for line in steps}
     epochs = [last_step[line["epoch"]] for line in validation]
     axes.plot(epochs, [line["loss"] for line in validation], marker="o", label="validation")
     axes.set(xlabel="step", ylabel="loss", title="Training")
     axes.legend()
-    _save(figure, folder / "training.png")
+    save_figure(figure, folder / "training.png")
 
 
-def plot_bars(bars: dict[str, list[tuple[str, float, Interval]]], title: str, file: Path) -> None:
-    """Write a panel for each metric with a bar for each run: (label, mean, interval), as fractions."""
-    figure = Figure(figsize=(3.2 * len(bars), 1.5 + 0.35 * len(next(iter(bars.values())))), layout="constrained")
-    panels = figure.subplots(1, len(bars), sharey=True, squeeze=False)[0]
-    for axes, (metric, rows) in zip(panels, bars.items(), strict=True):
-        means = [100 * mean for _, mean, _ in rows]
-        ends = [[100 * (m - i.low) for _, m, i in rows], [100 * (i.high - m) for _, m, i in rows]]
-        axes.barh(range(len(rows)), means, xerr=ends, capsize=3, color="tab:blue", alpha=0.7)
-        axes.set(xlabel=f"{metric.upper()} (%)", yticks=range(len(rows)), yticklabels=[label for label, _, _ in rows])
-    panels[0].invert_yaxis()
-    figure.suptitle(f"{title}; 95 % intervals", fontsize="small")
-    _save(figure, file)
-
-
-def _new_figure(width: float, height: float) -> tuple[Figure, Axes]:
+def new_figure(width: float, height: float) -> tuple[Figure, Axes]:
+    """Return an empty figure of this size in inches, and its axes."""
     figure = Figure(figsize=(width, height), layout="constrained")
     return figure, figure.subplots()
 
 
-def _save(figure: Figure, file: Path) -> None:
-    write_file(file, lambda path: figure.savefig(path, dpi=DPI, format="png"))
+def save_figure(figure: Figure, file: Path, dpi: int = DPI) -> None:
+    """Write a figure as a PNG file."""
+    write_file(file, lambda path: figure.savefig(path, dpi=dpi, format="png"))
 
 
 def _read_lines(file: Path) -> list[dict[str, float]]:

@@ -5,7 +5,20 @@ from math import comb
 import numpy as np
 import pytest
 
-from lofit_cli.analysis.statistics import compare_paired, detectable_difference, holm, mean_interval, summarise
+from lofit_cli.analysis import statistics
+from lofit_cli.analysis.bootstrap import bootstrap_columns
+from lofit_cli.analysis.statistics import detectable_difference, holm, summarise
+
+
+def mean_interval(values, num_resamples, seed):
+    folds = {0: np.asarray(values)}
+    return statistics.mean_interval(folds, bootstrap_columns([folds], num_resamples, seed)[0])
+
+
+def compare_paired(values, baseline, num_resamples, seed):
+    folds, other = {0: np.asarray(values)}, {0: np.asarray(baseline)}
+    (resampled,) = bootstrap_columns([statistics.subtract(folds, other)], num_resamples, seed)
+    return statistics.compare_paired(folds, other, resampled)
 
 
 def test_standard_error_by_hand():

@@ -1,0 +1,151 @@
+"""One table: rows of pooled runs, each set against a baseline question by question."""
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+from lofit_cli.analysis.bootstrap import Folds, Interval, Resampled, bootstrap_columns
+from lofit_cli.analysis.categories import CategoryMean, category_means
+from lofit_cli.analysis.grouping import SECTION_FACTS, Group
+from lofit_cli.analysis.pooling import pool_seeds, seed_spread
+from lofit_cli.analysis.statistics import PairedDifference, compare_paired, holm, mean_interval, stack, subtract
+from lofit_cli.artifacts.evaluations import Evaluation
+from lofit_cli.errors import UserError
+
+
+@dataclass(frozen=True)
+class ComparedMetric:
+    """A metric's mean over questions, its 95 % interval, and the paired difference to the baseline (None for it).
+
+    Attributes:
+        seed_spread: standard deviation over seeds of the mean; None with fewer than two seeds.
+        adjusted_p: the paired test's p-value, adjusted (Holm) for all tests of the section; None without a test.
+        categories: the mean of each category's questions.
+    """
+
+    mean: float
+    interval: Interval
+    seed_spread: float | None
+    paired: PairedDifference | None
+    categories: list[CategoryMean]
+    adjusted_p: float | None = None
+
+    @property
+    def is_significant(self) -> bool:
+        """Return whether the adjusted p-value is below 0.05."""
+        return self.adjusted_p is not None and self.adjusted_p < 0.05
+
+
+@dataclass(frozen=True)
+class ComparedRow:
+    """The runs of one group, pooled.
+
+    Attributes:
+        paired_folds: the folds that the baseline covers too.
+    """
+
+    label: str
+    runs: tuple[Evaluation, ...]
+    is_baseline: bool
+    paired_folds: tuple[int, ...]
+    metrics: dict[str, ComparedMetric]
+
+    @property
+    def folds(self) -> tuple[int, ...]:
+        """Return the folds that the runs cover."""
+        return tuple(sorted({run.fold for run in self.runs}))
+
+    @property
+    def seeds(self) -> tuple[int, ...]:
+        """Return the seeds of the runs."""
+        return tuple(sorted({run.seed for run in self.runs}))
+
+
+@dataclass(frozen=True)
+class ComparedSection:
+    """The rows of one model, dtype, task, split and protocol, the baseline first.
+
+    Attributes:
+        facts: these five, as the manifests state them.
+        metrics: the names that all rows have; the first is the headline.
+    """
+
+    facts: dict[str, Any]
+    metrics: tuple[str, ...]
+    rows: tuple[ComparedRow, ...]
+
+    @property
+    def folds(self) -> tuple[int, ...]:
+        """Return the folds of all rows."""
+        return tuple(sorted({fold for row in self.rows for fold in row.folds}))
+
+    @property
+    def runs(self) -> list[Evaluation]:
+        """Return the runs of all rows."""
+        return [run for row in self.rows for run in row.runs]
+
+
+def compare_section(groups: Sequence[Group], baseline: Group, num_resamples: int, seed: int) -> ComparedSection:
+    """Compare the groups of one section with one of them.
+
+    Raises:
+        UserError: the runs have no metric in common.
+    """
+    ordered = [baseline, *(group for group in groups if group is not baseline)]
+    metrics = _shared_metrics([run for group in ordered for run in group.runs])
+    resampled = _resample(ordered, metrics, num_resamples, seed)
+    rows = [_compare_group(group, baseline, metrics, resampled) for group in ordered]
+    first = baseline.runs[0].manifest
+    return ComparedSection({key: first[key] for key in SECTION_FACTS}, metrics, tuple(_adjust(rows)))
+
+
+def _shared_metrics(runs: Sequence[Evaluation]) -> tuple[str, ...]:
+    """Return the metrics that all runs measured; another version may have measured more."""
+    metrics = tuple(name for name in runs[0].values if all(name in run.values for run in runs))
+    if not metrics:
+        raise UserError(f"runs of {runs[0].manifest['task']} have no metric in common; evaluate them with one version")
+    return metrics
+
+
+def _resample(groups: Sequence[Group], metrics: Sequence[str], num_resamples: int, seed: int) -> Iterator[Resampled]:
+    """Yield what the bootstrap finds for each group's metrics: for the values, and for any difference to the first."""
+    columns: list[Folds] = []
+    for group in groups:
+        for metric in metrics:
+            values, baseline = pool_seeds(group.runs, metric), pool_seeds(groups[0].runs, metric)
+            columns.append(values)
+            if group is not groups[0] and (differences := subtract(values, baseline)):
+                columns.append(differences)
+    return iter(bootstrap_columns(columns, num_resamples, seed))
+
+
+def _compare_group(
+    group: Group, baseline: Group, metrics: Sequence[str], resampled: Iterator[Resampled]
+) -> ComparedRow:
+    """Return a row, taking its columns of the bootstrap in the order in which `_resample` lists them."""
+    mine, theirs = ({run.fold for run in runs} for runs in (group.runs, baseline.runs))
+    other = None if group is baseline else baseline
+    compared = {metric: _compare_metric(group, other, metric, resampled) for metric in metrics}
+    return ComparedRow(group.label, group.runs, other is None, tuple(sorted(mine & theirs)), compared)
+
+
+def _compare_metric(
+    group: Group, baseline: Group | None, metric: str, resampled: Iterator[Resampled]
+) -> ComparedMetric:
+    values = pool_seeds(group.runs, metric)
+    interval = mean_interval(values, next(resampled))
+    other = pool_seeds(baseline.runs, metric) if baseline else {}
+    paired = compare_paired(values, other, next(resampled)) if values.keys() & other.keys() else None
+    categories = category_means(values, other, {run.fold: run.categories for run in group.runs})
+    return ComparedMetric(float(stack(values).mean()), interval, seed_spread(group.runs, metric), paired, categories)
+
+
+def _adjust(rows: Sequence[ComparedRow]) -> list[ComparedRow]:
+    """Return the rows with each p-value adjusted for all the tests that the table shows."""
+    adjusted = iter(holm([m.paired.p_value for row in rows for m in row.metrics.values() if m.paired]))
+    return [
+        replace(
+            row, metrics={k: replace(m, adjusted_p=next(adjusted)) if m.paired else m for k, m in row.metrics.items()}
+        )
+        for row in rows
+    ]

@@ -1,0 +1,151 @@
+"""Which runs stand in one table, and which of them share a row."""
+
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from lofit_cli.artifacts.evaluations import Evaluation
+from lofit_cli.errors import UserError, did_you_mean
+
+SECTION_FACTS = ("model", "dtype", "task", "split", "protocol")
+"""What the runs of one table have in common."""
+GROUP_FACTS = ("method", "selector", "num_heads", "num_trained_parameters", "num_train")
+"""What the runs of one row have in common by default, with all of `made_by`."""
+OTHER_FACTS = ("seed", "fold", "dataset_hash", "model_hash", "intervention")
+"""What `group_by` can name beside these."""
+
+
+@dataclass(frozen=True, eq=False)
+class Group:
+    """The runs of one row.
+
+    Attributes:
+        runs: by fold, then seed, one of each.
+        reruns: (older, newer) runs of the same fold and seed; the older one is left out.
+    """
+
+    label: str
+    runs: tuple[Evaluation, ...]
+    reruns: tuple[tuple[Evaluation, Evaluation], ...] = ()
+
+
+def split_sections(evaluations: Sequence[Evaluation]) -> list[list[Evaluation]]:
+    """Return the runs of each model, dtype, task, split and protocol, in the order they were found."""
+    return _split(evaluations, lambda evaluation: [evaluation.manifest[key] for key in SECTION_FACTS])
+
+
+def require_same_questions(section: Sequence[Evaluation]) -> None:
+    """Refuse runs of one fold that measured different questions.
+
+    Raises:
+        UserError: two runs of a fold can't be paired.
+    """
+    first: dict[int, Evaluation] = {}
+    for run in section:
+        other = first.setdefault(run.fold, run)
+        if run.manifest["dataset_hash"] != other.manifest["dataset_hash"]:
+            raise UserError(
+                f"{run.path} and {other.path} cannot be paired: both are fold {run.fold} of {run.manifest['task']} and "
+                "their dataset_hash differs; compare runs that scored the same questions"
+            )
+        for key in ("metrics", "judges"):
+            if run.manifest.get(key) != section[0].manifest.get(key):
+                raise UserError(
+                    f"{run.path} and {section[0].path} cannot be paired: their {key} are {run.manifest.get(key)} and "
+                    f"{section[0].manifest.get(key)}; evaluate both with the same eval.judge_true and eval.judge_info"
+                )
+        if run.question_ids != other.question_ids:
+            raise UserError(f"{run.path} and {other.path} scored different questions and cannot be paired")
+
+
+def group_runs(section: Sequence[Evaluation], group_by: Sequence[str] | None) -> list[Group]:
+    """Return the rows of a table, in the order they were found, each with a label of its own.
+
+    Args:
+        group_by: names of manifest facts or of settings in `made_by`; None pools what differs in seed and fold only.
+    """
+    groups = _split(section, lambda run: _default_key(run) if group_by is None else [fact(run, n) for n in group_by])
+    labels = _default_labels(groups) if group_by is None else [_named_label(group, group_by) for group in groups]
+    return [_without_reruns(label, group) for label, group in zip(labels, groups, strict=True)]
+
+
+def require_known(group_by: Sequence[str], evaluations: Sequence[Evaluation]) -> None:
+    """Refuse a name in `group_by` that is neither a fact nor a setting of any run.
+
+    Raises:
+        UserError: there is one.
+    """
+    allowed = {*GROUP_FACTS, *OTHER_FACTS, *(name for run in evaluations for name in run.made_by)}
+    for name in group_by:
+        if name not in allowed:
+            raise UserError(f"group_by: {name} is not known; {did_you_mean(name, allowed)}")
+
+
+def fact(run: Evaluation, name: str) -> Any:
+    """Return what a run's manifest says under a name: a fact of its own or a setting in `made_by`."""
+    return run.manifest.get(name) if name in (*GROUP_FACTS, *OTHER_FACTS) else run.made_by.get(name)
+
+
+def _split(runs: Sequence[Evaluation], key: Any) -> list[list[Evaluation]]:
+    parts: dict[str, list[Evaluation]] = {}
+    for run in runs:
+        # Settings may be lists, so a key is compared as text.
+        parts.setdefault(json.dumps(key(run), sort_keys=True), []).append(run)
+    return list(parts.values())
+
+
+def _default_key(run: Evaluation) -> list[Any]:
+    if run.manifest["method"] == "none":
+        # How much there was to train on says nothing of a model that wasn't trained.
+        return ["none"]
+    return [*(run.manifest.get(name) for name in GROUP_FACTS), run.made_by]
+
+
+def _short_label(run: Evaluation) -> str:
+    """Return the method with its heads, as rows and bars are named."""
+    method, num_heads, selector = (run.manifest[key] for key in ("method", "num_heads", "selector"))
+    return f"{method} ({num_heads} {selector} heads)" if num_heads else str(method)
+
+
+def _default_labels(groups: Sequence[Sequence[Evaluation]]) -> list[str]:
+    """Return short labels, with the settings in which groups of the same label differ."""
+    labels = [_short_label(group[0]) for group in groups]
+    return [
+        ", ".join(
+            [label, *_settings(group[0], [g[0] for g, same in zip(groups, labels, strict=True) if same == label])]
+        )
+        for label, group in zip(labels, groups, strict=True)
+    ]
+
+
+def _settings(run: Evaluation, others: Sequence[Evaluation]) -> list[str]:
+    """Return `name=value` for each setting in which these runs, all of one short label, differ."""
+    names = dict.fromkeys(["num_train", *(name for other in others for name in other.made_by)])
+    differing = [name for name in names if len({_text(fact(other, name)) for other in others}) > 1]
+    # The number of parameters follows from the settings, and is only worth showing where these are not known.
+    if len(others) > 1 and not differing:
+        differing = ["num_trained_parameters"]
+    return [f"{name}={_text(fact(run, name))}" for name in differing]
+
+
+def _named_label(group: Sequence[Evaluation], group_by: Sequence[str]) -> str:
+    parts = [str(fact(group[0], n)) if n == "method" else f"{n}={_text(fact(group[0], n))}" for n in group_by]
+    return ", ".join(parts)
+
+
+def _text(value: Any) -> str:
+    """Return a value as it is written on the command line."""
+    return value if isinstance(value, str) else json.dumps(value)
+
+
+def _without_reruns(label: str, group: Sequence[Evaluation]) -> Group:
+    """Keep the newest run of each fold and seed."""
+    newest: dict[tuple[int, int], Evaluation] = {}
+    reruns = []
+    for run in sorted(group, key=lambda run: str(run.manifest["ended_at"])):
+        place = (run.fold, run.seed)
+        if place in newest:
+            reruns.append((newest[place], run))
+        newest[place] = run
+    return Group(label, tuple(newest[place] for place in sorted(newest)), tuple(reruns))

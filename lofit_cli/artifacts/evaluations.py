@@ -1,0 +1,103 @@
+"""Finding finished evaluate runs and reading what a comparison needs of them."""
+
+import glob
+from collections.abc import Iterable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from lofit_cli.artifacts.predictions import read_metric_columns
+from lofit_cli.artifacts.run_dir import MANIFEST, read_manifest
+from lofit_cli.errors import UserError
+
+MIN_QUESTIONS = 2
+
+
+@dataclass(frozen=True, eq=False)
+class Evaluation:
+    """A finished evaluate run.
+
+    Attributes:
+        question_ids: in the order of the run's split.
+        categories: what each question is about.
+        values: metric -> (num_questions,), a value a question.
+    """
+
+    path: Path
+    manifest: dict[str, Any]
+    question_ids: list[str]
+    categories: list[str]
+    values: dict[str, NDArray[np.float64]]
+
+    @property
+    def fold(self) -> int:
+        """Return the fold whose questions were measured."""
+        return int(self.manifest["fold"])
+
+    @property
+    def seed(self) -> int:
+        """Return the seed that the run was told."""
+        return int(self.manifest["seed"])
+
+    @property
+    def made_by(self) -> dict[str, Any]:
+        """Return the settings of the runs that made the intervention."""
+        settings: dict[str, Any] = self.manifest.get("made_by") or {}
+        return settings
+
+
+def find_evaluations(patterns: Iterable[str]) -> list[Path]:
+    """Expand directories and globs, in order and without repeats.
+
+    A directory or match that is no run itself stands for the finished evaluate runs anywhere below it.
+
+    Raises:
+        UserError: a pattern matches none.
+    """
+    found: list[Path] = []
+    for pattern in patterns:
+        runs = _expand(pattern)
+        if not runs:
+            raise UserError(f"runs: nothing matches {pattern}; name finished evaluate runs, or run `lofit evaluate`")
+        found.extend(runs)
+    return list({path.resolve(): path for path in found}.values())
+
+
+def _expand(pattern: str) -> list[Path]:
+    named = Path(pattern)
+    if named.is_dir():
+        # A directory named as it is must be what it was taken for; read_evaluation says why it isn't.
+        return [named] if (named / MANIFEST).exists() else _finished_below(named) or [named]
+    matches = map(Path, sorted(glob.glob(pattern, recursive=True)))
+    return [run for match in matches if match.is_dir() for run in _finished_below(match)]
+
+
+def _finished_below(folder: Path) -> list[Path]:
+    """Return the folder if it holds a run (nothing unless a finished evaluate run), else those below it."""
+    files = [folder / MANIFEST] if (folder / MANIFEST).exists() else sorted(folder.rglob(MANIFEST))
+    return [file.parent for file in files if _is_finished_evaluation(file.parent)]
+
+
+def _is_finished_evaluation(path: Path) -> bool:
+    try:
+        read_manifest(path, "evaluate", "runs")
+    except UserError:
+        return False
+    return True
+
+
+def read_evaluation(path: Path) -> Evaluation:
+    """Read an evaluate run's manifest and predictions, without the texts.
+
+    Raises:
+        UserError: not a finished evaluate run, or it measured too few questions for an interval.
+    """
+    manifest = read_manifest(path, "evaluate", "runs")
+    columns = read_metric_columns(path, manifest["metrics"])
+    if len(columns["question_id"]) < MIN_QUESTIONS:
+        raise UserError(f"{path} scored fewer than {MIN_QUESTIONS} questions; an interval needs at least that many")
+    values = {name: np.asarray(columns[name], dtype=np.float64) for name in manifest["metrics"]}
+    return Evaluation(path, manifest, columns["question_id"], columns["category"], values)

@@ -1,0 +1,114 @@
+"""report.html stands alone, and a browser shows it without a complaint."""
+
+import json
+import re
+import shutil
+import subprocess
+from html.parser import HTMLParser
+from pathlib import Path
+
+import pytest
+from matplotlib.image import imread
+from synthetic_runs import METHODS, write_run, write_runs
+
+from lofit_cli.artifacts.run_dir import start_run
+from lofit_cli.schema import CompareConfig
+from lofit_cli.stages.compare import compare
+
+CHROMIUM = shutil.which("chromium") or shutil.which("google-chrome")
+FLAGS = (
+    "--headless",
+    "--no-sandbox",
+    "--disable-gpu",
+    "--disable-quic",
+    "--no-first-run",
+    "--disable-background-networking",
+    "--disable-component-update",
+    "--disable-sync",
+    "--enable-logging=stderr",
+    "--window-size=1280,2400",
+    # No name is found, so that nothing leaves this machine.
+    "--host-resolver-rules=MAP * ~NOTFOUND",
+)
+LINKS = ("src", "href", "srcset", "poster", "data", "action")
+OUTSIDE = re.compile(r"url\(|@import|https?:|//")
+
+
+class Links(HTMLParser):
+    """Collects where a page points to, and what it is made of."""
+
+    def __init__(self):
+        super().__init__()
+        self.links, self.tags, self.ids = [], [], []
+
+    def handle_starttag(self, tag, attrs):
+        self.tags.append(tag)
+        self.links += [value for name, value in attrs if name in LINKS]
+        self.ids += [value for name, value in attrs if name == "id"]
+
+
+@pytest.fixture(scope="module")
+def report(tmp_path_factory):
+    """The report of three tasks, with a row whose name a browser must not read as HTML."""
+    folder = tmp_path_factory.mktemp("report")
+    write_runs(folder / "runs", methods=METHODS[:4], num_questions=60)
+    write_run(folder / "runs/odd", "mquake", 0, 1, ("<script>alert(1)</script>", None, 0, {}), num_questions=60)
+    with start_run(folder / "out", "compare", CompareConfig()) as run:
+        compare(CompareConfig(runs=[str(folder / "runs")], num_resamples=200), run)
+    return folder / "out/report.html"
+
+
+def test_the_page_needs_nothing_from_outside(report):
+    page = report.read_text(encoding="utf-8")
+    found = Links()
+    found.feed(page)
+    assert found.links
+    assert all(link.startswith(("#", "data:")) for link in found.links)
+    assert all(link[1:] in found.ids for link in found.links if link.startswith("#"))
+    assert "script" not in found.tags
+    assert found.tags.count("img") == 6
+    (style,) = re.findall(r"<style>(.*?)</style>", page, re.DOTALL)
+    assert not OUTSIDE.search(style)
+    assert '<meta charset="utf-8">' in page[:200]
+
+
+def test_the_page_says_what_was_compared(report):
+    page = report.read_text(encoding="utf-8")
+    assert "&lt;script&gt;alert(1)&lt;/script&gt;" in page
+    for words in ("Summary", "folds 0,1 · seeds 1,2,42", "SD over seeds", "a" * 64, "0123456789"):
+        assert words in page, words
+    assert "runs/odd" in page
+
+
+@pytest.mark.skipif(CHROMIUM is None, reason="needs chromium or google-chrome")
+def test_a_browser_shows_the_page(report, tmp_path):
+    said, requests = browse(report, tmp_path)
+    assert "CONSOLE" not in said, said
+    pixels = imread(tmp_path / "page.png")[..., :3]
+    assert pixels.shape[:2] == (2400, 1280)
+    assert pixels.std() > 0.05
+    assert not requests
+
+
+@pytest.mark.skipif(CHROMIUM is None, reason="needs chromium or google-chrome")
+def test_a_page_that_does_ask_for_something_is_found_out(tmp_path):
+    page = tmp_path / "page.html"
+    page.write_text('<img src="http://example.invalid/a.png"><script>console.error("no")</script>')
+    said, requests = browse(page, tmp_path)
+    assert "CONSOLE" in said
+    assert requests == ["http://example.invalid/a.png"]
+
+
+def browse(page: Path, folder: Path):
+    """Take a picture of a page; return what the browser said and the addresses that the page asked for."""
+    network = folder / "network.json"
+    own = (f"--user-data-dir={folder / 'profile'}", f"--screenshot={folder / 'page.png'}", f"--log-net-log={network}")
+    command = [CHROMIUM, *FLAGS, *own, page.as_uri()]
+    result = subprocess.run(command, capture_output=True, text=True, timeout=120, check=True)
+    log = json.loads(network.read_text())
+    asked = [
+        e["params"] for e in log["events"] if e["type"] == log["constants"]["logEventTypes"]["URL_REQUEST_START_JOB"]
+    ]
+    # The browser looks for its own updates in spite of the flags; those requests come from no origin.
+    urls = [params["url"] for params in asked if "url" in params and params["initiator"] != "not an origin"]
+    return result.stderr, [url for url in urls if url.startswith(("http:", "https:"))]

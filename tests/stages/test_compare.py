@@ -1,0 +1,124 @@
+"""`lofit compare` on made-up runs: what it takes, prints and writes."""
+
+import csv
+import json
+import time
+from pathlib import Path
+
+import pytest
+from synthetic_runs import METHODS, write_run, write_runs
+from typer.testing import CliRunner
+
+from lofit_cli.artifacts.run_dir import start_run
+from lofit_cli.cli import app
+from lofit_cli.schema import CompareConfig
+from lofit_cli.stages.compare import compare
+
+
+@pytest.fixture(autouse=True)
+def _empty_folder(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+
+
+def run_compare(*overrides):
+    result = CliRunner().invoke(
+        app, ["compare", "hydra.run.dir=out", "num_resamples=200", *overrides], env={"COLUMNS": "80"}
+    )
+    assert result.exit_code == 0, result.output + result.stderr
+    return result
+
+
+def records(name="comparison"):
+    return list(csv.DictReader(Path("out", f"{name}.csv").open()))
+
+
+def test_several_tasks_leave_a_section_each_and_a_summary():
+    write_runs(Path("runs"), methods=METHODS[:3], num_questions=20)
+    result = run_compare("runs=[runs/*]")
+    files = {file.name for file in Path("out").iterdir()}
+    figures = {
+        f"{kind}-{task}.png" for kind in ("comparison", "categories") for task in ("truthfulqa", "mquake", "clutrr")
+    }
+    tables = {f"{name}.{form}" for name in ("comparison", "summary") for form in ("csv", "md", "tex")}
+    assert figures | tables | {"categories.csv", "report.html"} <= files
+    assert len(records()) == 9
+    assert [(row["row"], row["is_baseline"]) for row in records()[:2]] == [
+        ("none", "True"),
+        ("lofit (27 scale heads), trainer.learning_rate=0.01", "False"),
+    ]
+    assert {(row["folds"], row["seeds"]) for row in records()} == {("0 1", "1 2 42")}
+    assert "SD over seeds" in Path("out/comparison.md").read_text()
+    assert "truthfulqa MC2" in Path("out/summary.md").read_text()
+    assert max(map(len, result.stdout.splitlines())) <= 80
+    assert len(json.loads(Path("out/manifest.json").read_text())["sections"]) == 3
+
+
+def test_the_summary_averages_rows_that_have_all_tasks():
+    write_runs(Path("runs"), methods=METHODS[:1], num_questions=20)
+    write_run(Path("runs/more"), "clutrr", 0, 1, METHODS[3], num_questions=20)
+    run_compare("runs=[runs]")
+    none, partial = records("summary")
+    columns = ["clutrr EM", "mquake EM", "truthfulqa MC1", "truthfulqa MC2"]
+    assert float(none["average"]) == pytest.approx(sum(float(none[column]) for column in columns) / 4)
+    assert (partial["row"], partial["average"], partial["mquake EM"]) == ("lofit (27 random heads)", "", "")
+
+
+def test_one_task_has_no_summary_and_plain_names():
+    write_runs(Path("runs"), tasks=("clutrr",), folds=(0,), seeds=(1,), methods=METHODS[:2], num_questions=20)
+    result = run_compare("runs=[runs/clutrr/*]")
+    assert {"comparison.png", "categories.png"} <= {file.name for file in Path("out").iterdir()}
+    assert not list(Path("out").glob("summary*"))
+    assert "smollm2 (float32) on clutrr, fold 0, test split, zero-shot" in result.stdout
+    assert "01-fold0-seed1" in result.stdout
+
+
+def test_each_section_has_its_own_baseline_unless_a_run_is_named():
+    write_runs(Path("runs"), tasks=("clutrr", "mquake"), seeds=(1,), methods=METHODS[:2], num_questions=20)
+    run_compare("runs=[runs]", "baseline=runs/clutrr/01-fold1-seed1")
+    baselines = [(row["task"], row["method"]) for row in records() if row["is_baseline"] == "True"]
+    assert baselines == [("clutrr", "lofit"), ("mquake", "none")]
+
+
+def test_without_an_untrained_run_the_first_row_is_the_baseline():
+    write_runs(Path("runs"), tasks=("clutrr",), seeds=(1,), methods=METHODS[3:5], num_questions=20)
+    run_compare("runs=[runs]")
+    assert [row["is_baseline"] for row in records()] == ["True", "False"]
+
+
+def test_group_by_makes_the_rows():
+    write_runs(Path("runs"), tasks=("clutrr",), seeds=(1, 2), methods=METHODS[:2], num_questions=20)
+    run_compare("runs=[runs]", "group_by=[method,seed]")
+    assert [row["row"] for row in records()] == ["none, seed=1", "none, seed=2", "lofit, seed=1", "lofit, seed=2"]
+
+
+def test_a_rerun_and_other_weights_are_said():
+    write_run(Path("runs/a"), "clutrr", 0, 1, ended_at="2026-02-02", num_questions=20)
+    write_run(Path("runs/b"), "clutrr", 0, 1, ended_at="2026-02-01", num_questions=20, model_hash="b")
+    said = run_compare("runs=[runs/*]").stderr
+    assert "note: runs/a repeats runs/b (none, same fold and seed); taking the newer one" in said
+    assert "note: not all runs of model 'smollm2' have the same weights" in said
+
+
+def test_what_is_no_finished_evaluation_is_passed_over():
+    write_runs(Path("runs"), tasks=("clutrr",), folds=(0,), seeds=(1,), methods=METHODS[:1], num_questions=20)
+    write_run(Path("runs/heads"), "clutrr", 0, 1, METHODS[1], stage="select_heads")
+    write_run(Path("runs/broken"), "clutrr", 0, 1, METHODS[1], status="failed")
+    run_compare("runs=[runs/**]")
+    assert [row["row"] for row in records()] == ["none"]
+
+
+def test_the_same_seed_gives_the_same_files():
+    write_runs(Path("runs"), tasks=("clutrr",), methods=METHODS[:2], num_questions=20)
+    for name in ("a", "b"):
+        with start_run(Path(name), "compare", CompareConfig()) as run:
+            compare(CompareConfig(runs=["runs"], num_resamples=200), run)
+    for file in ("comparison.csv", "comparison.md", "comparison.tex", "categories.csv"):
+        assert Path("a", file).read_bytes() == Path("b", file).read_bytes(), file
+
+
+def test_many_runs_are_compared_soon():
+    count = write_runs(Path("runs"), methods=METHODS[:3])
+    start = time.perf_counter()
+    run_compare("runs=[runs]", "num_resamples=10000")
+    assert count == 54
+    assert time.perf_counter() - start < 30
