@@ -10,11 +10,12 @@ from lofit_cli.hydra_app import compose_yaml, conf_dir
 
 
 @contextmanager
-def composer():
+def composer(config_dir=None):
     """Give a function `(stage, overrides) -> settings`, a checked config as plain data, for use inside the block."""
+    search = [f"hydra.searchpath=['file://{config_dir}']"] if config_dir else []
 
     def compose(stage, overrides):
-        config = hydra.compose(stage, overrides)
+        config = hydra.compose(stage, [*search, *overrides])
         OmegaConf.to_object(config)
         return OmegaConf.to_container(config)
 
