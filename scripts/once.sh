@@ -2,10 +2,11 @@
 once() {
   local stage=$1 run_dir=$2
   shift 2
-  if grep -qs '"status": "finished"' "$run_dir/manifest.json"; then
+  if is_finished "$run_dir"; then
     echo "already finished: $run_dir" >&2
   else
     echo "lofit $stage $* hydra.run.dir=$run_dir" >&2
     lofit "$stage" "$@" hydra.run.dir="$run_dir"
   fi
 }
+is_finished() { grep -qs '"status": "finished"' "$1/manifest.json"; }

@@ -1,1 +1,1 @@
-"""What results mean: intervals and paired tests."""
+"""What results mean: intervals and paired tests; how alike selections of heads are."""

@@ -1,0 +1,76 @@
+"""Head selections of several tasks, folds and seeds, read from run directories or from a file of lists."""
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from lofit_cli.artifacts.files import read_json, read_tensors
+from lofit_cli.artifacts.head_mask import FILE_NAME, KIND
+from lofit_cli.artifacts.run_dir import read_manifest
+from lofit_cli.errors import UserError, did_you_mean
+
+Head = tuple[int, int]
+"""Layer and head."""
+
+
+@dataclass(frozen=True)
+class Selection:
+    """The heads kept for a task.
+
+    Attributes:
+        fold: the fold of the task, which chance does not depend on.
+        shape: how many layers the model has, and how many heads each.
+    """
+
+    fold: int
+    seed: int
+    heads: tuple[Head, ...]
+    shape: tuple[int, int]
+
+
+def read_selections(folder: Path, task: str, selector: str = "scale") -> list[Selection]:
+    """Return a task's finished selections in the layout of scripts/reproduce, by fold and seed.
+
+    Args:
+        folder: holds `TASK-FOLD/seed-SEED/heads-SELECTOR`.
+
+    Raises:
+        UserError: there is none.
+    """
+    runs = sorted(folder.glob(f"{task}-*/seed-*/heads-{selector}"))
+    found = [_read_run(run) for run in runs if (run / FILE_NAME).exists()]
+    if not found:
+        raise UserError(f"{folder} has no {task}-FOLD/seed-SEED/heads-{selector}; select the heads first")
+    return sorted(found, key=lambda selection: (selection.fold, selection.seed))
+
+
+def _read_run(run: Path) -> Selection:
+    manifest = read_manifest(run, "select_heads", "folder")
+    mask = read_tensors(run / FILE_NAME, KIND, ("head_mask",))[0]["head_mask"]
+    heads = tuple((layer, head) for layer, head in mask.nonzero().tolist())
+    return Selection(manifest["fold"], manifest["seed"], heads, (mask.shape[0], mask.shape[1]))
+
+
+def read_author_lists(file: Path, model: str, num_heads: int) -> dict[str, list[Selection]]:
+    """Return task -> selection from a JSON object of `MODEL/TASK` -> `[[layer, head], ...]`, best first.
+
+    The shape is that of the smallest model which has all heads listed for this one.
+
+    Raises:
+        UserError: the file has no list of this model, or a shorter one than that.
+    """
+    lists: dict[str, Any] = read_json(file)
+    mine = {name.partition("/")[2]: heads for name, heads in lists.items() if name.startswith(f"{model}/")}
+    if not mine:
+        raise UserError(f"{file} has no model {model}; {did_you_mean(model, _models(lists))}")
+    if short := [task for task, heads in mine.items() if len(heads) < num_heads]:
+        raise UserError(f"{file} lists fewer than {num_heads} heads for {model}/{short[0]}; take fewer")
+    shape = tuple(1 + max(head[axis] for heads in mine.values() for head in heads) for axis in (0, 1))
+    return {
+        task: [Selection(0, 0, tuple((layer, head) for layer, head in heads[:num_heads]), (shape[0], shape[1]))]
+        for task, heads in mine.items()
+    }
+
+
+def _models(lists: dict[str, Any]) -> list[str]:
+    return list(dict.fromkeys(name.partition("/")[0] for name in lists if "/" in name))

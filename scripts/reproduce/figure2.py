@@ -1,0 +1,61 @@
+"""LoFiT's Figure 2 from finished runs (scripts/reproduce/figure2.sh): the heads of one task, tuned for another.
+
+python scripts/reproduce/figure2.py runs/paper/smollm2 truthfulqa mquake clutrr
+"""
+
+from dataclasses import asdict
+from pathlib import Path
+
+import numpy as np
+import typer
+
+from lofit_cli.analysis.transfer import ScoredTransfer, score_transfers
+from lofit_cli.artifacts.transfers import RANDOM, read_transfers
+from lofit_cli.errors import UserError
+from lofit_cli.report.figures import Matrix, plot_matrices
+from lofit_cli.report.table_files import TextTable, write_table
+
+Cells = dict[tuple[str, str], ScoredTransfer]
+NOTE = "In percent. Worse than the target's own heads: * p < 0.05, + p < 0.1 (paired bootstrap, one-sided)."
+
+
+def cell_text(cells: Cells, source: str, target: str) -> str:
+    """Return a score in percent with its mark, blank where there is no run."""
+    found = cells.get((source, target))
+    return f"{100 * found.mean:.1f}{found.mark}" if found else ""
+
+
+def draw(cells: Cells, tasks: list[str], file: Path) -> None:
+    """Write the heat map, coloured by the difference to the target's own heads."""
+    sources = [*tasks, RANDOM]
+
+    def difference(source: str, target: str) -> float:
+        both = [cells.get((name, target)) for name in (source, target)]
+        return both[0].mean - both[1].mean if all(both) else np.nan
+
+    values = np.array([[difference(source, target) for target in tasks] for source in sources])
+    texts = [[cell_text(cells, source, target) for target in tasks] for source in sources]
+    plot_matrices([Matrix("heads of (row), tuned for (column)", sources, tasks, values, texts)], file)
+
+
+def main(folder: Path, tasks: list[str], out: Path | None = None, num_resamples: int = 10_000, seed: int = 42) -> None:
+    """Show how well heads selected for one task serve another."""
+    out = out or folder / "figure2"
+    try:
+        cells = {
+            (cell.source, cell.target): cell
+            for cell in score_transfers(read_transfers(folder, tasks), num_resamples, seed)
+        }
+        metrics = {cell.target: cell.metric.upper() for cell in cells.values()}
+        headers = ["heads of", *(f"{task} {metrics.get(task, '')}".strip() for task in tasks)]
+        lines = [[source, *(cell_text(cells, source, target) for target in tasks)] for source in (*tasks, RANDOM)]
+        title = "Heads selected for one task, tuned for another"
+        write_table(TextTable(title, headers, lines, NOTE), list(map(asdict, cells.values())), out, "figure2")
+        draw(cells, tasks, out / "figure2.png")
+    except UserError as error:
+        typer.echo(f"figure2: {error}", err=True)
+        raise typer.Exit(error.exit_code)
+
+
+if __name__ == "__main__":
+    typer.run(main)

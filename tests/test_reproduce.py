@@ -1,0 +1,206 @@
+"""What the scripts for the paper's tables and figures would run, and how they take failures."""
+
+import os
+import re
+import shlex
+import subprocess
+from pathlib import Path
+
+import pytest
+from composing import composer
+
+from lofit_cli.hydra_app import conf_dir
+
+SCRIPTS = Path(__file__).parents[1] / "scripts" / "reproduce"
+NAMES = sorted(file.stem for file in SCRIPTS.glob("*.sh") if file.stem != "grid")
+PLACES = re.compile(r"(hydra\.run\.dir|head_mask|intervention|task\.data_dir|task\.fold|seed)=")
+"""Keys whose values need not be composed one by one."""
+COMPOSED = set()
+"""What one script's test has composed, the others need not."""
+
+FAKE_LOFIT = """#!/usr/bin/env bash
+echo "$*" >> calls
+for argument in "$@"; do
+  case $argument in hydra.run.dir=*) run_dir=${argument#*=} ;; esac
+done
+case $run_dir in *"$FAIL"*) exit 1 ;; esac
+mkdir -p "$run_dir" && echo '{"status": "finished"}' > "$run_dir/manifest.json"
+"""
+
+
+def run(name, folder, *overrides, **environment):
+    """Run a script in a folder whose bin/ comes first in PATH."""
+    path = f"{folder}/bin:{os.environ['PATH']}"
+    command = [str(SCRIPTS / f"{name}.sh"), *overrides]
+    return subprocess.run(
+        command, cwd=folder, env={"PATH": path, **environment}, capture_output=True, text=True, check=False
+    )
+
+
+def plan(name, folder, *overrides, **environment):
+    """Return the commands that a script would run, as (stage, overrides), and its last line."""
+    result = run(name, folder, *overrides, DRY="1", **environment)
+    assert result.returncode == 0, result.stderr
+    lines = result.stdout.splitlines()
+    commands = [shlex.split(line)[1:] for line in lines if line.startswith("lofit ")]
+    return [(stage, overrides) for stage, *overrides in commands], lines[-1]
+
+
+def value(overrides, key):
+    return next((text.removeprefix(f"{key}=") for text in overrides if text.startswith(f"{key}=")), None)
+
+
+def run_dirs(commands, stage):
+    return [value(overrides, "hydra.run.dir") for planned, overrides in commands if planned == stage]
+
+
+@pytest.fixture(scope="module")
+def task_confs(tmp_path_factory):
+    """A folder with the least that composes for each task that has no file of its own in conf/."""
+    folder = tmp_path_factory.mktemp("conf")
+    (folder / "task").mkdir()
+    for name in ("truthfulqa_generation", "triviaqa", "nq", "mmlu"):
+        if not (conf_dir() / "task" / f"{name}.yaml").exists():
+            (folder / "task" / f"{name}.yaml").write_text(f"name: {name}\n")
+    return folder
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_every_command_composes(name, tmp_path, task_confs):
+    commands, last = plan(name, tmp_path, "model.device=cpu")
+    kinds = {(stage, tuple(o for o in overrides if not PLACES.match(o))) for stage, overrides in commands}
+    with composer(task_confs) as compose:
+        for stage, overrides in kinds - COMPOSED:
+            assert compose(stage.replace("-", "_"), list(overrides))
+    COMPOSED.update(kinds)
+    num_runs = int(last.split()[1])
+    assert last == f"# {num_runs} runs: 0 finished, {num_runs} to do"
+    assert num_runs == 0 or "compare" not in kinds
+    assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize("name", sorted(set(NAMES) - {"table1_2"}))
+def test_no_run_directory_is_used_twice_and_none_before_it_is_made(name, tmp_path):
+    commands, last = plan(name, tmp_path)
+    made = set()
+    for stage, overrides in commands:
+        if stage == "compare":
+            assert set(value(overrides, "runs").strip("[]").split(",")) == set(run_dirs(commands, "evaluate"))
+            continue
+        needed = [value(overrides, key) for key in ("head_mask", "intervention")]
+        assert {folder for folder in needed if folder not in (None, "none")} <= made
+        assert value(overrides, "hydra.run.dir") not in made
+        made.add(value(overrides, "hydra.run.dir"))
+    assert last.startswith(f"# {len(made)} runs")
+
+
+@pytest.mark.parametrize("model", ["gemma_7b", "llama2_7b", "llama2_13b"])
+def test_the_papers_models_have_an_experiment_for_each_run(model, tmp_path):
+    for name in ("table1", "table2", "table3", "figure2", "figure4", "figure5"):
+        commands, _ = plan(name, tmp_path, MODEL=model, SEEDS="1")
+        for stage, overrides in commands:
+            experiment = value(overrides, "experiment")
+            assert stage == "compare" or (conf_dir() / f"experiment/{experiment}.yaml").exists()
+            assert stage == "compare" or experiment.startswith(f"{model}/")
+
+
+def test_where_the_runs_of_table_1_lie(tmp_path):
+    commands, _ = plan("table1", tmp_path, TASKS="truthfulqa clutrr", SEEDS="42 1", OUT="out")
+    assert run_dirs(commands, "evaluate") == [
+        f"out/smollm2/{fold}/{run}"
+        for fold in ("truthfulqa-0", "truthfulqa-1", "clutrr-0")
+        for run in (
+            "eval-none",
+            "seed-42/eval-iti",
+            "seed-42/eval-repe",
+            "seed-42/eval-lofit-scale",
+            "seed-1/eval-lofit-scale",
+        )
+    ]
+    heads = run_dirs(commands, "select-heads")
+    assert heads[:3] == [f"out/smollm2/truthfulqa-0/{run}" for run in ("heads-probe", *seeds("heads-scale"))]
+    offsets = run_dirs(commands, "train-offsets")
+    assert offsets[:2] == [f"out/smollm2/truthfulqa-0/seed-42/offsets-{name}" for name in ("iti", "repe")]
+
+
+def seeds(name):
+    return [f"seed-42/{name}", f"seed-1/{name}"]
+
+
+def test_figure_4_names_the_number_of_training_items(tmp_path):
+    commands, _ = plan("figure4", tmp_path, SIZES="20", SEEDS="1", TASKS="clutrr")
+    sized = [(stage, value(o, "task.num_train"), value(o, "hydra.run.dir")) for stage, o in commands]
+    assert ("select-heads", "20", "runs/paper/smollm2/clutrr-0/seed-1/heads-scale-n20") in sized
+    assert ("train-offsets", "20", "runs/paper/smollm2/clutrr-0/seed-1/offsets-lofit-scale-10-n20") in sized
+    assert ("evaluate", None, "runs/paper/smollm2/clutrr-0/seed-1/eval-lora-n20") in sized
+
+
+def test_data_settings_and_arguments_reach_the_commands(tmp_path):
+    (tmp_path / "my data" / "clutrr").mkdir(parents=True)
+    commands, _ = plan(
+        "table1",
+        tmp_path,
+        "model.device=cpu",
+        TASKS="mquake clutrr",
+        DATA="my data",
+        MODEL="llama2_7b_chat",
+        SETTINGS="llama2_7b",
+        DTYPE="bfloat16",
+        TRAINING="trainer.num_epochs=1",
+    )
+    for stage, overrides in commands[:-1]:
+        assert {"model=llama2_7b_chat", "model.dtype=bfloat16", "model.device=cpu"} <= set(overrides)
+        is_clutrr = "/clutrr-0/" in value(overrides, "hydra.run.dir")
+        assert value(overrides, "task.data_dir") == ("my data/clutrr" if is_clutrr else None)
+        assert value(overrides, "experiment").startswith("llama2_7b/")
+        assert ("trainer.num_epochs=1" in overrides) == (stage != "evaluate")
+
+
+@pytest.fixture
+def workshop(tmp_path):
+    """A folder in which `lofit` notes its arguments and finishes, but for what FAIL names."""
+    (tmp_path / "bin").mkdir()
+    for name, text in (("lofit", FAKE_LOFIT), ("python", "#!/bin/sh\nexit 1\n")):
+        (tmp_path / "bin" / name).write_text(text)
+        (tmp_path / "bin" / name).chmod(0o755)
+    return tmp_path
+
+
+def calls(workshop):
+    lines = [line.split() for line in (workshop / "calls").read_text().splitlines()]
+    (workshop / "calls").unlink()
+    return [(stage, overrides) for stage, *overrides in lines]
+
+
+def test_a_failed_run_stops_only_what_is_built_on_it(workshop):
+    options = {"TASKS": "clutrr", "SEEDS": "1", "FAIL": "offsets-lora"}
+    result = run("table3", workshop, **options)
+    assert result.returncode == 1
+    assert result.stderr.endswith("failed:\nruns/paper/smollm2/clutrr-0/seed-1/offsets-lora\n")
+    made = calls(workshop)
+    names = [Path(folder).name for folder in run_dirs(made, "evaluate")]
+    assert names == ["eval-none", "eval-lofit-scale-10", "eval-red", "eval-red-upper_half", "eval-loreft"]
+    assert made[-1][0] == "compare"
+    assert [Path(folder).name for folder in value(made[-1][1], "runs").strip("[]").split(",")] == names
+
+    assert plan("table3", workshop, **options)[1] == "# 12 runs: 10 finished, 2 to do"
+    assert run("table3", workshop, **(options | {"FAIL": "nothing"})).returncode == 0
+    assert [stage for stage, _ in calls(workshop)] == ["train-offsets", "evaluate", "compare"]
+
+
+def test_a_selection_that_failed_is_not_tried_again(workshop):
+    result = run("figure5", workshop, TASKS="clutrr", SEEDS="1", FAIL="heads-scale")
+    assert result.returncode == 1
+    assert [stage for stage, _ in calls(workshop)] == ["evaluate", "select-heads", "compare"]
+
+
+def test_a_figure_that_failed_is_named(workshop):
+    result = run("figure3", workshop, TASKS="clutrr", SEEDS="1", FAIL="nothing")
+    assert result.returncode == 1
+    assert result.stderr.endswith("failed:\nfigure3.py\n")
+
+
+def test_ctrl_c_stops_the_script(workshop):
+    (workshop / "bin" / "lofit").write_text("#!/bin/sh\necho $* >> calls\nexit 130\n")
+    assert run("table1_2", workshop).returncode == 130
+    assert len(calls(workshop)) == 1
