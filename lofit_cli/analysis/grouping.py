@@ -49,12 +49,12 @@ def require_same_questions(section: Sequence[Evaluation]) -> None:
                 f"{run.path} and {other.path} cannot be paired: both are fold {run.fold} of {run.manifest['task']} and "
                 "their dataset_hash differs; compare runs that scored the same questions"
             )
-        for key in ("metrics", "judges"):
-            if run.manifest.get(key) != section[0].manifest.get(key):
-                raise UserError(
-                    f"{run.path} and {section[0].path} cannot be paired: their {key} are {run.manifest.get(key)} and "
-                    f"{section[0].manifest.get(key)}; evaluate both with the same eval.judge_true and eval.judge_info"
-                )
+        judges, others = (evaluation.manifest.get("judges") for evaluation in (run, section[0]))
+        if judges and others and judges != others:
+            raise UserError(
+                f"{run.path} and {section[0].path} cannot be paired: they were judged by {judges} and {others}; "
+                "evaluate both with the same eval.judge_true and eval.judge_info"
+            )
         if run.question_ids != other.question_ids:
             raise UserError(f"{run.path} and {other.path} scored different questions and cannot be paired")
 
