@@ -5,6 +5,7 @@
 
 import math
 import sys
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -35,7 +36,7 @@ def _above_zero(key: str, value: float) -> None:
         raise UserError(f"{key}={value} is not allowed; it must be a number above 0")
 
 
-def _some_numbers(key: str, values: list[float]) -> None:
+def _some_numbers(key: str, values: Sequence[float]) -> None:
     if not values or not all(math.isfinite(value) for value in values):
         raise UserError(f"{key}={values} is not allowed; give one finite number or more, as in '{key}=[1,5]'")
 
@@ -145,16 +146,18 @@ class ItiConfig(MethodConfig):
 class ResidualConfig(MethodConfig):
     """`method=repe` and `method=caa`: a direction added to the residual stream after one layer.
 
-    Several `alphas` are tried and the one with the best validation metric is kept; without a `layer`, the one whose
-    direction tells right from wrong validation answers best.
+    Each of the `layers` (by default those at two to six eighths of the depth) is tried with each of the `alphas`; the
+    pair with the best validation metric is kept.
     """
 
     alphas: list[float] = field(default_factory=lambda: [1.0])
-    layer: int | None = None
+    layers: list[int] | None = None
 
     def __post_init__(self) -> None:
         _some_numbers("method.alphas", self.alphas)
-        _within("method.layer", self.layer or 0, 0)
+        if self.layers is not None:
+            _some_numbers("method.layers", self.layers)
+            _within("method.layers", min(self.layers), 0)
 
 
 @dataclass

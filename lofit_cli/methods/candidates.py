@@ -1,7 +1,8 @@
 """Choosing between interventions by the validation split."""
 
 from collections.abc import Mapping
-from typing import Any
+from dataclasses import replace
+from typing import Any, NamedTuple
 
 from lofit_cli.artifacts.run_dir import RunDir
 from lofit_cli.artifacts.seen_items import add_seen
@@ -12,33 +13,42 @@ from lofit_cli.schema import TrainOffsetsConfig
 from lofit_cli.tasks.task import Task
 from lofit_cli.training.measure import mean_metrics, measure_split
 
+MAX_ITEMS = 100
+"""How many validation items the candidates are measured on: enough to tell strengths apart, few enough to try many."""
+
+
+class Candidate(NamedTuple):
+    """What is chosen: a strength and, where it acts in one layer, the layer."""
+
+    alpha: float
+    layer: int | None = None
+
 
 def keep_best(
     lm: LanguageModel,
     task: Task[Any],
     config: TrainOffsetsConfig,
-    candidates: Mapping[float, Intervention],
+    candidates: Mapping[Candidate, Intervention],
     run: RunDir,
 ) -> Intervention:
     """Return the candidate with the best validation metrics, the headline first; `candidates.jsonl` lists them all.
 
-    Args:
-        candidates: alpha -> intervention. A single one is not measured.
+    A single candidate is not measured.
     """
-    found: dict[float, dict[str, float]] = {}
+    found: dict[Candidate, dict[str, float]] = {}
     if len(candidates) > 1:
-        add_seen(run.path, (item.fingerprint for item in task.items("validation")))
-        for alpha, edit in candidates.items():
-            found[alpha] = _measure(lm, task, config, edit, f"validation, alpha {alpha:g}")
-            run.append_line("candidates.jsonl", {"alpha": alpha, **found[alpha]})
-    best = max(candidates, key=lambda alpha: tuple(found.get(alpha, {}).values()))
-    run.record(alpha=best)
+        few = replace(task, splits={"validation": task.items("validation")[:MAX_ITEMS]})
+        add_seen(run.path, (item.fingerprint for item in few.items("validation")))
+        with progress_bar("choosing on validation", len(candidates)) as advance:
+            for candidate, edit in candidates.items():
+                found[candidate] = _measure(lm, few, config, edit)
+                run.append_line("candidates.jsonl", {**candidate._asdict(), **found[candidate]})
+                advance(1)
+    best = max(candidates, key=lambda candidate: tuple(found.get(candidate, {}).values()))
+    run.record(**best._asdict())
     return candidates[best]
 
 
-def _measure(
-    lm: LanguageModel, task: Task[Any], config: TrainOffsetsConfig, edit: Intervention, title: str
-) -> dict[str, float]:
-    num_items = len(task.items("validation"))
-    with edit.to(lm.model.device).attach(lm), progress_bar(title, num_items) as advance:
-        return mean_metrics(measure_split(lm, task, "validation", config.eval.protocol, advance))
+def _measure(lm: LanguageModel, task: Task[Any], config: TrainOffsetsConfig, edit: Intervention) -> dict[str, float]:
+    with edit.to(lm.model.device).attach(lm):
+        return mean_metrics(measure_split(lm, task, "validation", config.eval.protocol))

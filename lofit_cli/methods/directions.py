@@ -1,6 +1,6 @@
 """CAA and RepE: a direction of the residual stream that tells right answers from wrong ones."""
 
-from collections.abc import Callable
+from itertools import product
 from typing import Any, cast
 
 import torch
@@ -11,11 +11,14 @@ from lofit_cli.errors import UserError
 from lofit_cli.interventions.contrast_edit import ContrastEdit
 from lofit_cli.interventions.intervention import Intervention
 from lofit_cli.interventions.residual_edit import DirectionEdit
-from lofit_cli.methods.candidates import keep_best
+from lofit_cli.methods.candidates import Candidate, keep_best
 from lofit_cli.models.logprobs import LanguageModel
 from lofit_cli.schema import RepeConfig, ResidualConfig, TrainOffsetsConfig
 from lofit_cli.tasks.task import Task
 from lofit_cli.training.labelled import answer_differences
+
+MIDDLE_EIGHTHS = range(2, 7)
+"""Where steering is usually strongest; CAA and RepE both choose the layer by trying."""
 
 
 def steer_by_mean(
@@ -26,26 +29,39 @@ def steer_by_mean(
     Source: CAA (arXiv 2312.06681), section 3.
     """
     settings = cast(ResidualConfig, config.method)
-    vector, layer = _find_direction(lm, task, settings, run, lambda differences: differences.mean(dim=0))
-    candidates = {alpha: DirectionEdit(alpha * vector, layer, "answer") for alpha in settings.alphas}
-    return keep_best(lm, task, config, candidates, run)
+    differences = answer_differences(lm, task, "train", run)
+    return keep_best(
+        lm,
+        task,
+        config,
+        {
+            Candidate(alpha, layer): DirectionEdit(alpha * differences[:, layer].mean(dim=0), layer, "answer")
+            for layer, alpha in _grid(settings, lm)
+        },
+        run,
+    )
 
 
 def steer_by_reading(
     lm: LanguageModel, task: Task[Any], config: TrainOffsetsConfig, head_mask: Tensor, run: RunDir
 ) -> Intervention:
-    """Return RepE's edit: a reading vector at every token, or a contrast vector, after one layer.
+    """Return RepE's edit after one layer: a reading vector at every token, or a contrast vector.
 
     Source: RepE (arXiv 2310.01405), section 3.2; which vector for which task: LoFiT (arXiv 2406.01563), section 4.
     """
     settings = cast(RepeConfig, config.method)
-    vector, layer = _find_direction(lm, task, settings, run, principal_direction)
-    candidates: dict[float, Intervention] = {
-        alpha: DirectionEdit(alpha * vector, layer, "all")
-        if settings.vector == "reading"
-        else ContrastEdit(settings.positive, settings.negative, alpha, layer)
-        for alpha in settings.alphas
-    }
+    candidates: dict[Candidate, Intervention]
+    if settings.vector == "contrast":
+        texts = settings.positive, settings.negative
+        candidates = {
+            Candidate(alpha, layer): ContrastEdit(*texts, alpha, layer) for layer, alpha in _grid(settings, lm)
+        }
+    else:
+        differences = answer_differences(lm, task, "train", run)
+        candidates = {
+            Candidate(alpha, layer): DirectionEdit(alpha * principal_direction(differences[:, layer]), layer, "all")
+            for layer, alpha in _grid(settings, lm)
+        }
     return keep_best(lm, task, config, candidates, run)
 
 
@@ -61,23 +77,10 @@ def principal_direction(differences: Tensor) -> Tensor:
     return direction if float((differences @ direction).mean()) >= 0 else -direction
 
 
-def _find_direction(
-    lm: LanguageModel,
-    task: Task[Any],
-    settings: ResidualConfig,
-    run: RunDir,
-    direct: Callable[[Tensor], Tensor],
-) -> tuple[Tensor, int]:
-    """Return the direction of the asked-for layer, or of the one that tells most validation items right from wrong."""
-    if settings.layer is not None and settings.layer >= lm.geometry.num_layers:
-        raise UserError(f"method.layer={settings.layer} is not there; allowed: 0 to {lm.geometry.num_layers - 1}")
-    train = answer_differences(lm, task, "train", run)
-    vectors = torch.stack([direct(train[:, layer]) for layer in range(lm.geometry.num_layers)])
-    layer = settings.layer
-    if layer is None:
-        held_out = answer_differences(lm, task, "validation", run)
-        accuracy = ((held_out * vectors).sum(dim=-1) > 0).float().mean(dim=0)
-        layer = int(accuracy.argmax())
-        run.record(layer_accuracy=[round(value, 4) for value in accuracy.tolist()])
-    run.record(layer=layer)
-    return vectors[layer], layer
+def _grid(settings: ResidualConfig, lm: LanguageModel) -> list[tuple[int, float]]:
+    """Return each layer to try with each strength."""
+    num_layers = lm.geometry.num_layers
+    layers = settings.layers or sorted({num_layers * eighths // 8 for eighths in MIDDLE_EIGHTHS})
+    if max(layers) >= num_layers:
+        raise UserError(f"method.layers={layers} are not all there; allowed: 0 to {num_layers - 1}")
+    return list(product(layers, settings.alphas))

@@ -9,7 +9,7 @@ from torch import Tensor
 from lofit_cli.artifacts.run_dir import RunDir
 from lofit_cli.interventions.head_edit import HeadEdit
 from lofit_cli.interventions.intervention import Intervention
-from lofit_cli.methods.candidates import keep_best
+from lofit_cli.methods.candidates import Candidate, keep_best
 from lofit_cli.models.logprobs import LanguageModel
 from lofit_cli.schema import ItiConfig, TrainOffsetsConfig
 from lofit_cli.tasks.task import Task
@@ -31,7 +31,9 @@ def intervene(
     steps = torch.stack(
         [head_step(activations[:, layer, head], is_right, settings.direction) for layer, head in head_mask.nonzero()]
     )
-    candidates = {alpha: HeadEdit(head_mask, offset=alpha * steps, positions="answer") for alpha in settings.alphas}
+    candidates = {
+        Candidate(alpha): HeadEdit(head_mask, offset=alpha * steps, positions="answer") for alpha in settings.alphas
+    }
     return keep_best(lm, task, config, candidates, run)
 
 

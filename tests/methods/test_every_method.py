@@ -95,7 +95,9 @@ def test_trains_and_round_trips(name, family, tmp_path):
 
 
 @pytest.mark.parametrize("family", FAMILIES)
-@pytest.mark.parametrize("settings", [{"vector": "contrast"}, {"vector": "contrast", "layer": 1, "alphas": [1.0, 9.0]}])
+@pytest.mark.parametrize(
+    "settings", [{"vector": "contrast"}, {"vector": "contrast", "layers": [0, 1], "alphas": [1.0, 9.0]}]
+)
 def test_contrast_vectors_score_alike_packed_or_alone(settings, family, tmp_path):
     lm = build_language_model(family)
     edit = make("repe", lm, tmp_path, **settings)
