@@ -104,6 +104,55 @@ USAGE_ERRORS = {
         "task.data_dir must be set for task 'truthfulqa_binary'",
     ),
     "no folder of BoolQ": (("select-heads", "task=boolq", "task.data_dir=nowhere"), "nowhere has no file dev.jsonl"),
+    "heads for a method that takes none": (
+        ("train-offsets", "method=bitfit", "head_mask=runs/x"),
+        "head_mask=runs/x is not used: method bitfit takes no heads",
+    ),
+    "number of heads for a method that takes none": (
+        ("train-offsets", "method=red", "num_heads=3"),
+        "num_heads=3 is not used: method red takes no heads",
+    ),
+    "unknown direction": (("train-offsets", "method=iti", "method.direction=masmean"), "allowed: mass_mean, probe"),
+    "no strength": (("train-offsets", "method=caa", "method.alphas=[]"), "method.alphas=[] is not allowed; give one"),
+    "infinite strength": (("train-offsets", "method=iti", "method.alphas=[inf]"), "method.alphas=[inf] is not allowed"),
+    "negative layer": (("train-offsets", "method=caa", "method.layers=[-1]"), "method.layers=-1 is not allowed"),
+    "layer that is not there": (("train-offsets", "method=caa", "method.layers=[3]"), "allowed: 0 to 2"),
+    "unknown vector": (("train-offsets", "method=repe", "method.vector=contrst"), "did you mean 'contrast'?"),
+    "unknown adapter": (
+        ("train-offsets", "method=peft", "method.config={peft_type: LORAX}"),
+        "method.config.peft_type=LORAX is not known; did you mean 'LORA'?",
+    ),
+    "adapter that changes prompts": (
+        ("train-offsets", "method=peft", "method.config={peft_type: PREFIX_TUNING}"),
+        "PREFIX_TUNING changes prompts, not modules",
+    ),
+    "unknown setting of an adapter": (
+        ("train-offsets", "method=peft", "method.config={peft_type: LORA, rnk: 3}"),
+        "is not a LORA configuration",
+    ),
+    "adapter for modules that are not there": (
+        ("train-offsets", "method=lora", "+method.config.target_modules=[nowhere]"),
+        "does not fit model",
+    ),
+    "adapter of no type": (("train-offsets", "method=peft", "method.config={r: 3}"), "names no peft_type"),
+    "no adapter": (("train-offsets", "method=peft"), "method.config must be set"),
+    "method without its own settings": (("train-offsets", "method.name=iti"), "write method=iti instead"),
+    "selector without its own settings": (("select-heads", "selector.name=file"), "write selector=file instead"),
+    "more examples than there are": (
+        ("train-offsets", "method=icl", "method.num_examples=99"),
+        "method.num_examples=99 is more than the",
+    ),
+    "no place to edit": (
+        ("train-offsets", "method=loreft", "method.num_first=0", "method.num_last=0"),
+        "set one of them",
+    ),
+    "places too far from the end": (("train-offsets", "method=loreft", "method.num_last=9"), "it must be 0 to 8"),
+    "no source of offsets": (("train-offsets", "method=random_offset", "method.source=runs/x"), "does not exist"),
+    "no source of heads": (("select-heads", "selector=from_run"), "selector.source must be set"),
+    "full fine-tuning in half precision": (
+        ("train-offsets", "method=full", "model.dtype=bfloat16"),
+        "too coarse for method=full",
+    ),
     "unknown config folder": (("evaluate", "--config-dir", "nowhere"), "--config-dir nowhere is not a folder"),
 }
 

@@ -10,16 +10,8 @@ from rich.markup import escape
 from rich.table import Table
 
 from lofit_cli.artifacts.files import write_file
+from lofit_cli.report.latex import escape_latex, latex_table
 from lofit_cli.report.progress import show
-
-LATEX_SPECIAL = {character: f"\\{character}" for character in "&%$#_{}"} | {
-    "\\": r"\textbackslash{}",
-    "~": r"\textasciitilde{}",
-    "^": r"\textasciicircum{}",
-    "<": r"\textless{}",
-    ">": r"\textgreater{}",
-    "|": r"\textbar{}",
-}
 
 
 @dataclass(frozen=True)
@@ -53,19 +45,11 @@ def _markdown(table: TextTable) -> str:
 
 
 def _latex(table: TextTable) -> str:
-    header, *body = (" & ".join(map(_escape_latex, line)) for line in (table.headers, *table.lines))
+    header, *body = (" & ".join(map(escape_latex, line)) for line in (table.headers, *table.lines))
     # A bracket or star after the end of a line would be read as that line's own.
-    rows = " \\\\\n".join(f"{{}}{line}" if line.startswith(("[", "*")) else line for line in body)
-    caption = _escape_latex(f"{table.title}. {table.note}".strip())
-    return (
-        f"\\begin{{table}}\n\\centering\n\\caption{{{caption}}}\n"
-        f"\\begin{{tabular}}{{l{'r' * (len(table.headers) - 1)}}}\n\\toprule\n"
-        f"{header} \\\\\n\\midrule\n{rows} \\\\\n\\bottomrule\n\\end{{tabular}}\n\\end{{table}}\n"
-    )
-
-
-def _escape_latex(text: str) -> str:
-    return "".join(LATEX_SPECIAL.get(character, character) for character in text)
+    lines = [f"{{}}{line}" if line.startswith(("[", "*")) else line for line in body]
+    caption = escape_latex(f"{table.title}. {table.note}".strip())
+    return latex_table("l" + "r" * (len(table.headers) - 1), header, lines, caption)
 
 
 def _write_csv(file: Path, records: Sequence[Mapping[str, Any]]) -> None:

@@ -4,60 +4,17 @@ from dataclasses import replace
 
 import pytest
 import torch
+from making import make, make_task
 from tiny_models import FAMILIES, build_language_model
 
-from lofit_cli.artifacts.head_mask import keep_top
-from lofit_cli.artifacts.run_dir import start_run
 from lofit_cli.artifacts.seen_items import read_seen
-from lofit_cli.interventions.files import load_intervention_file, save_intervention
-from lofit_cli.methods import METHODS, get_method
+from lofit_cli.interventions.files import load_intervention_file
+from lofit_cli.methods import METHODS
 from lofit_cli.models.generation import generate_lines
 from lofit_cli.models.logprobs import answer_logprobs, score_answers, tokenize_items
-from lofit_cli.schema import METHOD_CONFIGS, MethodConfig, ModelConfig, TaskConfig, TrainerConfig, TrainOffsetsConfig
-from lofit_cli.tasks.multiple_choice import MultipleChoiceTask, Question
 
 PROMPTS = ["Q: Which number is this one?\nA:", "A longer beginning of text. Q: Which number?\nA:", "Q: x?\nA:"]
 ITEMS = [(prompt, [" the number", " the answer 7", " No"]) for prompt in PROMPTS]
-ADAPTERS = {
-    "lora": {"peft_type": "LORA", "r": 2, "lora_alpha": 2, "lora_dropout": 0.0, "target_modules": "all-linear"},
-    "peft": {"peft_type": "IA3", "target_modules": "all-linear", "feedforward_modules": []},
-}
-
-
-def make_task():
-    def question(split, i):
-        return Question(f"{split}{i}", "", f"Which {split} {i}?", f"a{i}", (f"a{i}", "a"), (f"b{i}", "c"))
-
-    sizes = {"train": 4, "validation": 3, "test": 2}
-    return MultipleChoiceTask(TaskConfig("t"), {s: [question(s, i) for i in range(n)] for s, n in sizes.items()})
-
-
-def make_config(name, folder, **settings):
-    if name in ADAPTERS:
-        settings.setdefault("config", ADAPTERS[name])
-    if name == "icl":
-        settings.setdefault("num_examples", 2)
-    if name == "random_offset":
-        settings.setdefault("source", str(folder / "lofit"))
-    method = METHOD_CONFIGS.get(name, MethodConfig)(name, **settings)
-    trainer = TrainerConfig(learning_rate=0.05, num_epochs=1, batch_size=4)
-    return TrainOffsetsConfig(ModelConfig("m"), TaskConfig("t"), method, trainer)
-
-
-def make(name, lm, folder, **settings):
-    """Run a method into `folder / name`, with two heads where it takes some, and return its intervention."""
-    if name == "random_offset":
-        make("lofit", lm, folder)
-    config = make_config(name, folder, **settings)
-    method = get_method(config.method)
-    scores = torch.rand(lm.geometry.num_layers, lm.geometry.num_heads, generator=torch.Generator().manual_seed(0))
-    mask = keep_top(scores, 2 if method.takes_heads else lm.geometry.num_all_heads)
-    torch.manual_seed(0)
-    with start_run(folder / name, "train_offsets", config) as run:
-        edit = method.make(lm, make_task(), config, mask, run)
-        run.record(method=name, selector="t", num_heads=2)
-        save_intervention(edit, run.path, lm)
-    return edit
 
 
 def scores_of(lm, edit=None):

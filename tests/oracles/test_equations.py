@@ -3,6 +3,7 @@
 import numpy as np
 import pytest
 import torch
+from making import make, make_task
 from tiny_models import FAMILIES, build_language_model, edit_all_heads, random_values
 from torch.nn.functional import linear
 from transformers.pytorch_utils import Conv1D
@@ -10,7 +11,8 @@ from transformers.pytorch_utils import Conv1D
 from lofit_cli.interventions.residual_edit import DirectionEdit, LowRankEdit
 from lofit_cli.methods.directions import principal_direction
 from lofit_cli.methods.iti import head_step
-from lofit_cli.models.logprobs import answer_logprobs
+from lofit_cli.models.activations import last_token_activations
+from lofit_cli.models.logprobs import answer_logprobs, tokenize_items
 from lofit_cli.models.packing import TokenSequence
 
 PROMPT_LENGTH = 9
@@ -120,6 +122,23 @@ def test_iti_step_is_the_papers_in_numpy():
     sigma = np.std(activations @ theta)
     found = head_step(torch.from_numpy(activations), torch.from_numpy(right), "mass_mean")
     np.testing.assert_allclose(found.numpy(), sigma * theta, atol=1e-5)
+
+
+def test_iti_is_its_steps_in_numpy_on_the_cached_activations(tmp_path):
+    lm, task = build_language_model("llama"), make_task()
+    edit = make("iti", lm, tmp_path, alphas=[1.0])
+    questions = task.items("train")
+    prompts = [(f"Q: {q.text}\nA:", [f" {a}." for a in (*q.correct, *q.incorrect)]) for q in questions]
+    right = np.array([i < len(q.correct) for q in questions for i in range(len(q.correct) + len(q.incorrect))])
+    sequences = [sequence for item in tokenize_items(lm, prompts) for sequence in item]
+    activations = last_token_activations(lm, sequences).numpy()
+    assert len(edit.heads) == 2
+    for offset, (layer, head) in zip(edit.offset.detach().numpy(), edit.heads, strict=True):
+        values = activations[:, layer, head]
+        theta = values[right].mean(axis=0) - values[~right].mean(axis=0)
+        theta /= np.linalg.norm(theta)
+        np.testing.assert_allclose(offset, np.std(values @ theta) * theta, atol=1e-5)
+    assert edit.positions == "answer"
 
 
 def test_iti_probe_direction_separates_as_a_logistic_regression_does():

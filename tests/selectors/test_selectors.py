@@ -5,11 +5,22 @@ import torch
 from sklearn.linear_model import LogisticRegression
 from tiny_models import build_language_model
 
-from lofit_cli.artifacts.run_dir import RunDir
-from lofit_cli.artifacts.seen_items import read_seen
+from lofit_cli.artifacts.head_mask import HeadMask, keep_top
+from lofit_cli.artifacts.run_dir import RunDir, start_run
+from lofit_cli.artifacts.seen_items import add_seen, read_seen
 from lofit_cli.models.activations import last_token_activations
 from lofit_cli.models.packing import tokenize
-from lofit_cli.schema import EvalConfig, ModelConfig, SelectHeadsConfig, SelectorConfig, TaskConfig, TrainerConfig
+from lofit_cli.schema import (
+    CompareConfig,
+    EvalConfig,
+    FileConfig,
+    FromRunConfig,
+    ModelConfig,
+    SelectHeadsConfig,
+    SelectorConfig,
+    TaskConfig,
+    TrainerConfig,
+)
 from lofit_cli.selectors import SELECTORS, get_selector
 from lofit_cli.tasks.multiple_choice import MultipleChoiceTask, Question
 
@@ -84,3 +95,32 @@ def test_offset_norm_finds_the_head_that_matters(tmp_path):
     )
     scores = get_selector(SelectorConfig("offset_norm"))(lm, task, config, RunDir(tmp_path, "select_heads"))
     assert divmod(int(scores.argmax()), lm.geometry.num_heads) == (1, 2)
+
+
+def _copy(selector, lm, folder):
+    config = SelectHeadsConfig(ModelConfig("m"), TaskConfig("t"), selector, TrainerConfig(learning_rate=0.01))
+    run = RunDir(folder, "select_heads")
+    folder.mkdir()
+    return run, get_selector(selector)(lm, _task(), config, run)
+
+
+def test_another_runs_scores_are_taken_with_what_it_has_seen(tmp_path):
+    lm = build_language_model("llama")
+    scores = torch.rand(3, 4)
+    with start_run(tmp_path / "a", "select_heads", CompareConfig()) as source:
+        HeadMask("m", lm.geometry, "scale", scores, keep_top(scores, 2)).save(source.path)
+        source.record_settings(task={"name": "clutrr"})
+        add_seen(source.path, ["item"])
+    run, found = _copy(FromRunConfig("from_run", str(tmp_path / "a")), lm, tmp_path / "b")
+    assert found.equal(scores)
+    assert read_seen(run.path) == {"item"}
+    assert run.facts["made_by"] == {"source.task.name": "clutrr"}
+
+
+def test_a_list_of_heads_ranks_those_it_names(tmp_path):
+    lm = build_language_model("llama")
+    file = tmp_path / "heads.json"
+    file.write_text("[[2, 1], [0, 3]]")
+    _, scores = _copy(FileConfig("file", str(file)), lm, tmp_path / "b")
+    assert keep_top(scores, 1).nonzero().tolist() == [[2, 1]]
+    assert scores.isfinite().sum() == 2
