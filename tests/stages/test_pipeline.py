@@ -224,3 +224,36 @@ def test_each_run_of_a_sweep_has_its_own_peak_memory(tmp_path):
 def test_brackets_in_a_path_are_shown_as_they_are(lofit):
     result = ok(lofit("select-heads", "selector=random", "hydra.run.dir='runs/a [b] [/c]'"))
     assert "run directory: runs/a [b] [/c]" in result.stderr
+
+
+def test_seeds_share_a_row_and_other_settings_do_not(lofit):
+    ok(lofit("select-heads", "-m", "num_heads=2", "seed=1,2", *FAST))
+    ok(lofit("train-offsets", "-m", "seed=1,2", *FAST))
+    ok(lofit("train-offsets", "-m", "seed=1,2", "trainer.learning_rate=0.5", *FAST))
+    runs = sorted(Path("runs/train_offsets").glob("*/manifest.json"))
+    for file in runs:
+        facts = manifest(file.parent)
+        ok(lofit("evaluate", f"intervention={file.parent}", f"seed={facts['seed']}"))
+    ok(lofit("evaluate", "intervention=none"))
+    ok(lofit("compare"))
+    with (only_run("compare") / "comparison.csv").open() as file:
+        rows = list(csv.DictReader(file))
+    assert len(rows) == 3
+    assert sorted(row["seeds"] for row in rows if row["method"] == "lofit") == ["1 2", "1 2"]
+    labels = [row["row"] for row in rows if row["method"] == "lofit"]
+    assert sorted("trainer.learning_rate=0.5" in label for label in labels) == [False, True]
+
+
+@pytest.mark.parametrize("method", ["red", "icl", "caa", "full"])
+def test_a_method_without_heads_is_compared_like_any_other(lofit, method):
+    few = ("method.num_examples=2",) if method == "icl" else ()
+    ok(lofit("train-offsets", f"method={method}", *few, *FAST))
+    ok(lofit("evaluate", "-m", "intervention=none,latest"))
+    ok(lofit("compare"))
+    with (only_run("compare") / "comparison.csv").open() as file:
+        rows = {row["method"]: row for row in csv.DictReader(file)}
+    assert set(rows) == {"none", method}
+    facts = manifest(only_run("train_offsets"))
+    assert int(rows[method]["num_trained_parameters"]) == facts["num_trained_parameters"]
+    assert facts["wall_seconds"] > 0
+    assert facts["peak_memory_bytes"] > 0
