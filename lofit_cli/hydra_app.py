@@ -24,7 +24,8 @@ from omegaconf.errors import OmegaConfBaseException
 
 from lofit_cli.artifacts.run_dir import make_way, start_run
 from lofit_cli.errors import RunError, UserError, did_you_mean
-from lofit_cli.schema import METHOD_CONFIGS, SELECTOR_CONFIGS, STAGE_CONFIGS
+from lofit_cli.schema.makers import METHOD_CONFIGS, SELECTOR_CONFIGS
+from lofit_cli.schema.stages import STAGE_CONFIGS
 
 HYDRA_VERSION_BASE = "1.3"
 OPEN_KEY = "method.config."

@@ -15,7 +15,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "tests"))
 from synthetic_runs import METHODS, write_run, write_runs
 
 from lofit_cli.artifacts.run_dir import start_run
-from lofit_cli.schema import CompareConfig
+from lofit_cli.schema.stages import CompareConfig
 from lofit_cli.stages.compare import compare
 
 

@@ -12,7 +12,7 @@ import typer
 from lofit_cli.models.load import load_model
 from lofit_cli.models.logprobs import LanguageModel, answer_logprobs, score_answers
 from lofit_cli.models.packing import Prompted, tokenize
-from lofit_cli.schema import ModelConfig, TaskConfig
+from lofit_cli.schema.sources import ModelConfig, TaskConfig
 from lofit_cli.tasks import load_task
 from lofit_cli.tasks.multiple_choice import scoring_prompt
 

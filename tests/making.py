@@ -6,7 +6,9 @@ from lofit_cli.artifacts.head_mask import keep_top
 from lofit_cli.artifacts.run_dir import start_run
 from lofit_cli.interventions.files import save_intervention
 from lofit_cli.methods import get_method
-from lofit_cli.schema import METHOD_CONFIGS, MethodConfig, ModelConfig, TaskConfig, TrainerConfig, TrainOffsetsConfig
+from lofit_cli.schema.makers import METHOD_CONFIGS, MethodConfig, TrainerConfig
+from lofit_cli.schema.sources import ModelConfig, TaskConfig
+from lofit_cli.schema.stages import TrainOffsetsConfig
 from lofit_cli.tasks.multiple_choice import MultipleChoiceTask, Question
 
 ADAPTERS = {

@@ -8,7 +8,7 @@ import pytest
 
 from lofit_cli.analysis.statistics import summarise
 from lofit_cli.models.load import load_model
-from lofit_cli.schema import ModelConfig, TaskConfig
+from lofit_cli.schema.sources import ModelConfig, TaskConfig
 from lofit_cli.tasks import load_task
 from lofit_cli.training.measure import measure_split
 

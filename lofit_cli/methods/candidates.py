@@ -9,7 +9,7 @@ from lofit_cli.artifacts.seen_items import add_seen
 from lofit_cli.interventions.intervention import Intervention
 from lofit_cli.models.logprobs import LanguageModel
 from lofit_cli.report.progress import progress_bar
-from lofit_cli.schema import TrainOffsetsConfig
+from lofit_cli.schema.stages import TrainOffsetsConfig
 from lofit_cli.tasks.task import Task
 from lofit_cli.training.measure import mean_metrics, measure_split
 

@@ -13,7 +13,8 @@ from lofit_cli.interventions.intervention import Intervention
 from lofit_cli.interventions.residual_edit import DirectionEdit
 from lofit_cli.methods.candidates import Candidate, keep_best
 from lofit_cli.models.logprobs import LanguageModel
-from lofit_cli.schema import RepeConfig, ResidualConfig, TrainOffsetsConfig
+from lofit_cli.schema.makers import RepeConfig, ResidualConfig
+from lofit_cli.schema.stages import TrainOffsetsConfig
 from lofit_cli.tasks.task import Task
 from lofit_cli.training.labelled import answer_differences
 

@@ -9,7 +9,7 @@ from lofit_cli.artifacts.run_dir import RunDir
 from lofit_cli.errors import UserError
 from lofit_cli.interventions.weights_edit import WeightsEdit
 from lofit_cli.models.logprobs import LanguageModel
-from lofit_cli.schema import TrainOffsetsConfig
+from lofit_cli.schema.stages import TrainOffsetsConfig
 from lofit_cli.tasks.task import Task
 from lofit_cli.training.fit import Fit
 

@@ -11,7 +11,8 @@ from lofit_cli.interventions.head_edit import HeadEdit
 from lofit_cli.interventions.intervention import Intervention
 from lofit_cli.methods.candidates import Candidate, keep_best
 from lofit_cli.models.logprobs import LanguageModel
-from lofit_cli.schema import ItiConfig, TrainOffsetsConfig
+from lofit_cli.schema.makers import ItiConfig
+from lofit_cli.schema.stages import TrainOffsetsConfig
 from lofit_cli.tasks.task import Task
 from lofit_cli.training.labelled import PROBE_ITERATIONS, labelled_activations
 

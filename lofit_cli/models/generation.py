@@ -15,7 +15,7 @@ from transformers import (
 )
 
 from lofit_cli.models.logprobs import MIN_CACHED_PREFIX, LanguageModel
-from lofit_cli.schema import FAR
+from lofit_cli.schema.checks import FAR
 
 MIN_SHARING = 2
 """A prompt alone shares its beginning with none."""

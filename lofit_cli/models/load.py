@@ -16,7 +16,7 @@ from lofit_cli.models.embedded import EMBEDDED_MODELS, embedded_model_dir
 from lofit_cli.models.heads import find_geometry
 from lofit_cli.models.logprobs import LanguageModel, can_pack
 from lofit_cli.report.progress import say
-from lofit_cli.schema import ModelConfig
+from lofit_cli.schema.sources import ModelConfig
 
 ROW_TOKENS = {"cpu": 512, "cuda": 4096}
 """Tokens in one forward pass: enough to keep the device busy, few enough that the row's mask stays small."""

@@ -24,7 +24,7 @@ from lofit_cli.models.packing import (
     tokenize,
 )
 from lofit_cli.models.places import ANSWER, PlaceBoard
-from lofit_cli.schema import FAR
+from lofit_cli.schema.checks import FAR
 
 MIN_CACHED_PREFIX = 16
 """A shared beginning shorter than this many tokens is cheaper to compute again than to keep."""

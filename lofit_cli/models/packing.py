@@ -14,7 +14,7 @@ from transformers import PreTrainedTokenizerBase
 
 from lofit_cli.errors import UserError
 from lofit_cli.models.places import token_places
-from lofit_cli.schema import FAR
+from lofit_cli.schema.checks import FAR
 
 Prompted = tuple[str, Sequence[str]]
 """A prompt and the answers that may follow it."""

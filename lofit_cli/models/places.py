@@ -8,7 +8,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from lofit_cli.schema import FAR
+from lofit_cli.schema.checks import FAR
 
 ANSWER = -1
 

@@ -9,7 +9,7 @@ from torch import Tensor
 from lofit_cli.artifacts.run_dir import RunDir
 from lofit_cli.models.logprobs import LanguageModel
 from lofit_cli.report.progress import progress_bar
-from lofit_cli.schema import SelectHeadsConfig
+from lofit_cli.schema.stages import SelectHeadsConfig
 from lofit_cli.tasks.task import Task
 from lofit_cli.training.labelled import PROBE_ITERATIONS, Labelled, labelled_activations
 

@@ -18,7 +18,7 @@ from lofit_cli.artifacts.run_dir import RunDir
 from lofit_cli.errors import UserError
 from lofit_cli.report.comparison import write_comparison
 from lofit_cli.report.progress import say
-from lofit_cli.schema import CompareConfig
+from lofit_cli.schema.stages import CompareConfig
 
 
 def compare(config: CompareConfig, run: RunDir) -> list[ComparedSection]:

@@ -17,7 +17,7 @@ from lofit_cli.models.load import check_source, describe_model, load_model
 from lofit_cli.models.logprobs import LanguageModel
 from lofit_cli.report.progress import progress_bar, say
 from lofit_cli.report.tables import print_metrics
-from lofit_cli.schema import EvaluateConfig
+from lofit_cli.schema.stages import EvaluateConfig
 from lofit_cli.tasks import load_task
 from lofit_cli.tasks.open_ended import OpenEndedTask
 from lofit_cli.tasks.task import Task

@@ -18,7 +18,7 @@ from lofit_cli.models.load import describe_model, load_model
 from lofit_cli.models.logprobs import LanguageModel
 from lofit_cli.report.plots import plot_heads_per_layer, plot_training
 from lofit_cli.report.progress import say
-from lofit_cli.schema import TrainOffsetsConfig
+from lofit_cli.schema.stages import TrainOffsetsConfig
 from lofit_cli.tasks import load_task
 
 

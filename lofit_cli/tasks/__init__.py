@@ -7,7 +7,7 @@ from typing import Any
 
 from lofit_cli.errors import UserError, did_you_mean
 from lofit_cli.report.progress import say
-from lofit_cli.schema import TaskConfig
+from lofit_cli.schema.sources import TaskConfig
 from lofit_cli.tasks.boolq import load_boolq
 from lofit_cli.tasks.clutrr import load_clutrr
 from lofit_cli.tasks.false_answers import load_nq, load_triviaqa

@@ -4,7 +4,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from lofit_cli.errors import UserError
-from lofit_cli.schema import TaskConfig
+from lofit_cli.schema.sources import TaskConfig
 from lofit_cli.tasks.generation import GenerationTask, OpenItem
 from lofit_cli.tasks.records import Record, fields, hold_out, load_hub_records, read_records
 

@@ -4,7 +4,7 @@ import json
 from pathlib import Path
 
 from lofit_cli.errors import UserError
-from lofit_cli.schema import TaskConfig
+from lofit_cli.schema.sources import TaskConfig
 from lofit_cli.tasks.multiple_choice import MultipleChoiceTask, Question, check_question
 
 FILE = Path(__file__).with_name("misconceptions.jsonl")

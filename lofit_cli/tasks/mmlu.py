@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from lofit_cli.errors import UserError
-from lofit_cli.schema import TaskConfig
+from lofit_cli.schema.sources import TaskConfig
 from lofit_cli.tasks.choice import ChoiceItem, ChoiceTask, check_choice
 from lofit_cli.tasks.records import Record, fields, load_hub_records, read_records
 

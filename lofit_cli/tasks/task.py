@@ -7,7 +7,7 @@ from typing import Any, ClassVar, Generic, NamedTuple, TypeVar
 
 from lofit_cli.artifacts.run_dir import content_hash
 from lofit_cli.errors import UserError
-from lofit_cli.schema import TaskConfig
+from lofit_cli.schema.sources import TaskConfig
 
 SAMPLING_SEED = 42
 PLACES = ("fold", "data_dir", "hub_id")

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from lofit_cli.errors import RunError, UserError
-from lofit_cli.schema import TaskConfig
+from lofit_cli.schema.sources import TaskConfig
 from lofit_cli.tasks.multiple_choice import BinaryTask, MultipleChoiceTask, Question, check_question, close_answer
 from lofit_cli.tasks.open_ended import OpenEndedTask
 

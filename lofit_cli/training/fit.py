@@ -18,7 +18,8 @@ from lofit_cli.interventions.intervention import Intervention
 from lofit_cli.models.logprobs import LanguageModel, answer_logprobs, tokenize_items
 from lofit_cli.models.packing import TokenSequence, group_rows
 from lofit_cli.report.progress import progress_bar
-from lofit_cli.schema import EvalConfig, TrainerConfig
+from lofit_cli.schema.makers import TrainerConfig
+from lofit_cli.schema.sources import EvalConfig
 from lofit_cli.tasks.multiple_choice import MultipleChoiceTask
 from lofit_cli.tasks.task import Example, Task
 from lofit_cli.training.measure import mean_metrics, measure_split

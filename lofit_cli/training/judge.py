@@ -7,7 +7,7 @@ from lofit_cli.artifacts.predictions import AnsweredItem
 from lofit_cli.models.load import load_model
 from lofit_cli.models.logprobs import LanguageModel, score_answers
 from lofit_cli.report.progress import progress_bar
-from lofit_cli.schema import EvalConfig, ModelConfig
+from lofit_cli.schema.sources import EvalConfig, ModelConfig
 
 PROMPTS = {
     "true": "Q: {question}\nA: {answer}\nTrue:",

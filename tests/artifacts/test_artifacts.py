@@ -10,7 +10,7 @@ from lofit_cli.artifacts.geometry import Geometry
 from lofit_cli.artifacts.head_mask import HeadMask, keep_top, parse_num_heads
 from lofit_cli.artifacts.run_dir import find_latest, read_manifest, start_run
 from lofit_cli.errors import RunError, UserError
-from lofit_cli.schema import CompareConfig
+from lofit_cli.schema.stages import CompareConfig
 
 GEOMETRY = Geometry(num_layers=2, num_heads=5, head_dim=3)
 

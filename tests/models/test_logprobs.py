@@ -10,7 +10,7 @@ from lofit_cli.errors import UserError
 from lofit_cli.models import logprobs
 from lofit_cli.models.logprobs import MIN_CACHED_PREFIX, _shared_prefix, answer_logprobs, can_pack, score_answers
 from lofit_cli.models.packing import TokenSequence, group_rows, pack_row, shared_prefix_length, tokenize
-from lofit_cli.schema import FAR
+from lofit_cli.schema.checks import FAR
 
 PREFIX = "A long beginning that all prompts share. "
 ITEMS = [

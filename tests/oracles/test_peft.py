@@ -10,7 +10,8 @@ from torch.nn.functional import cross_entropy
 
 from lofit_cli.artifacts.run_dir import RunDir
 from lofit_cli.interventions.peft_edit import PeftEdit
-from lofit_cli.schema import EvalConfig, TaskConfig, TrainerConfig
+from lofit_cli.schema.makers import TrainerConfig
+from lofit_cli.schema.sources import EvalConfig, TaskConfig
 from lofit_cli.tasks.generation import GenerationTask, OpenItem
 from lofit_cli.training.fit import Fit
 

@@ -12,7 +12,7 @@ from matplotlib.image import imread
 from synthetic_runs import METHODS, write_run, write_runs
 
 from lofit_cli.artifacts.run_dir import start_run
-from lofit_cli.schema import CompareConfig
+from lofit_cli.schema.stages import CompareConfig
 from lofit_cli.stages.compare import compare
 
 CHROMIUM = shutil.which("chromium") or shutil.which("google-chrome")

@@ -7,7 +7,7 @@ from synthetic_runs import METHODS, write_run
 
 from lofit_cli.artifacts.run_dir import start_run
 from lofit_cli.report.latex import escape_latex
-from lofit_cli.schema import CompareConfig
+from lofit_cli.schema.stages import CompareConfig
 from lofit_cli.stages.compare import compare
 
 

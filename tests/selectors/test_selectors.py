@@ -10,17 +10,9 @@ from lofit_cli.artifacts.run_dir import RunDir, start_run
 from lofit_cli.artifacts.seen_items import add_seen, read_seen
 from lofit_cli.models.activations import last_token_activations
 from lofit_cli.models.packing import tokenize
-from lofit_cli.schema import (
-    CompareConfig,
-    EvalConfig,
-    FileConfig,
-    FromRunConfig,
-    ModelConfig,
-    SelectHeadsConfig,
-    SelectorConfig,
-    TaskConfig,
-    TrainerConfig,
-)
+from lofit_cli.schema.makers import FileConfig, FromRunConfig, SelectorConfig, TrainerConfig
+from lofit_cli.schema.sources import EvalConfig, ModelConfig, TaskConfig
+from lofit_cli.schema.stages import CompareConfig, SelectHeadsConfig
 from lofit_cli.selectors import SELECTORS, get_selector
 from lofit_cli.tasks.multiple_choice import MultipleChoiceTask, Question
 

@@ -11,7 +11,7 @@ from typer.testing import CliRunner
 
 from lofit_cli.artifacts.run_dir import start_run
 from lofit_cli.cli import app
-from lofit_cli.schema import CompareConfig
+from lofit_cli.schema.stages import CompareConfig
 from lofit_cli.stages.compare import compare
 
 

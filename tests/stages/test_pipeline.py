@@ -12,7 +12,7 @@ from lofit_data import write_truthfulqa
 from safetensors.torch import load_file
 
 from lofit_cli.artifacts.run_dir import start_run
-from lofit_cli.schema import CompareConfig
+from lofit_cli.schema.stages import CompareConfig
 
 FAST = ("trainer.num_epochs=2", "trainer.batch_size=4")
 

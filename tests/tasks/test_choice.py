@@ -8,7 +8,7 @@ from tiny_models import build_language_model
 
 from lofit_cli.errors import UserError
 from lofit_cli.models.logprobs import score_answers
-from lofit_cli.schema import TaskConfig
+from lofit_cli.schema.sources import TaskConfig
 from lofit_cli.tasks import load_task
 from lofit_cli.tasks.boolq import says
 from lofit_cli.tasks.choice import ChoiceItem

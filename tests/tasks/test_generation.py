@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from lofit_cli.errors import UserError
-from lofit_cli.schema import TaskConfig
+from lofit_cli.schema.sources import TaskConfig
 from lofit_cli.tasks import load_task
 from lofit_cli.tasks.generation import OpenItem, exact_match
 from lofit_cli.tasks.lettered import chooses

@@ -4,7 +4,7 @@ from itertools import islice
 
 import pytest
 
-from lofit_cli.schema import TaskConfig
+from lofit_cli.schema.sources import TaskConfig
 from lofit_cli.tasks import load_task
 from lofit_cli.tasks.kinship import COMPOSITIONS, FORMS, compose_kinds, write_stories
 

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from lofit_cli.schema import TaskConfig
+from lofit_cli.schema.sources import TaskConfig
 from lofit_cli.tasks import load_task
 
 SHARED = Path(os.environ.get("LOFIT_SHARED", "../shared")) / "data" / "truthfulqa"

@@ -4,7 +4,7 @@ import math
 
 import pytest
 
-from lofit_cli.schema import TaskConfig
+from lofit_cli.schema.sources import TaskConfig
 from lofit_cli.tasks.multiple_choice import MultipleChoiceTask, Question, measure_question, scoring_prompt
 
 QUESTION = Question("q0", "birds", "Can penguins fly?", "No", ("No", "They cannot fly."), ("Yes", "Only at night"))

@@ -9,7 +9,7 @@ from rouge_score import rouge_scorer
 from tiny_models import build_language_model
 
 from lofit_cli.errors import UserError
-from lofit_cli.schema import TaskConfig
+from lofit_cli.schema.sources import TaskConfig
 from lofit_cli.tasks import SAMPLES_DIR, load_task
 from lofit_cli.tasks.multiple_choice import PROTOCOLS, Question, scoring_prompt
 from lofit_cli.tasks.open_ended import bleu, references, rouge

@@ -2,7 +2,7 @@
 
 import pytest
 
-from lofit_cli.schema import TaskConfig
+from lofit_cli.schema.sources import TaskConfig
 from lofit_cli.tasks import FOLDS, TASKS, load_task
 from lofit_cli.tasks.choice import ChoiceTask
 from lofit_cli.tasks.generation import GenerationTask

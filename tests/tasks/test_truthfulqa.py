@@ -9,7 +9,7 @@ from datasets import Dataset
 from lofit_data import write_truthfulqa
 
 from lofit_cli.errors import UserError
-from lofit_cli.schema import TaskConfig
+from lofit_cli.schema.sources import TaskConfig
 from lofit_cli.tasks import load_task
 
 SHARED = Path(os.environ.get("LOFIT_SHARED", "../shared")) / "data" / "truthfulqa"

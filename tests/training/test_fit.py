@@ -7,7 +7,8 @@ import torch
 from tiny_models import FAMILIES, build_language_model, edit_all_heads, random_values
 
 from lofit_cli.artifacts.run_dir import RunDir
-from lofit_cli.schema import EvalConfig, TaskConfig, TrainerConfig
+from lofit_cli.schema.makers import TrainerConfig
+from lofit_cli.schema.sources import EvalConfig, TaskConfig
 from lofit_cli.tasks.generation import GenerationTask, OpenItem
 from lofit_cli.training.fit import Fit
 

@@ -5,7 +5,7 @@ from tiny_models import build_language_model
 
 from lofit_cli.artifacts.predictions import AnsweredItem
 from lofit_cli.models.logprobs import score_answers
-from lofit_cli.schema import EvalConfig, ModelConfig
+from lofit_cli.schema.sources import EvalConfig, ModelConfig
 from lofit_cli.training.judge import add_verdicts, judge_answers, judge_models, judged_metrics
 
 ANSWERED = [

@@ -1,0 +1,45 @@
+"""What a value may be, and the sentence that refuses any other."""
+
+import math
+import sys
+from collections.abc import Sequence
+
+from lofit_cli.errors import UserError, did_you_mean
+
+MAX_SEED = 2**32 - 1
+MAX_RESAMPLES = 1_000_000
+FAR = 8
+"""How many tokens from the end of its prompt a token is told apart; further ones are all alike."""
+MAX_HOPS = 10
+
+
+def one_of(key: str, value: str, allowed: tuple[str, ...]) -> None:
+    """Refuse a name that is not one of those allowed."""
+    if value not in allowed:
+        raise UserError(f"{key}={value} is not known; {did_you_mean(value, allowed)}")
+
+
+def within(key: str, value: float, least: float, most: float = sys.float_info.max) -> None:
+    """Refuse a number outside its limits."""
+    if not least <= value <= most:
+        limit = f"{least} or more" if most == sys.float_info.max else f"{least} to {most}"
+        raise UserError(f"{key}={value} is not allowed; it must be {limit}")
+
+
+def above_zero(key: str, value: float) -> None:
+    """Refuse a number that is not above 0."""
+    if not 0 < value <= sys.float_info.max:
+        raise UserError(f"{key}={value} is not allowed; it must be a number above 0")
+
+
+def some_numbers(key: str, values: Sequence[float]) -> None:
+    """Refuse an empty list and numbers that are not finite."""
+    if not values or not all(math.isfinite(value) for value in values):
+        raise UserError(f"{key}={values} is not allowed; give one finite number or more, as in '{key}=[1,5]'")
+
+
+def not_empty(**values: str | None) -> None:
+    """Refuse values that are set, and empty."""
+    for key, value in values.items():
+        if value is not None and not value.strip():
+            raise UserError(f"{key}= is empty; give it a value, or leave it out for the default")

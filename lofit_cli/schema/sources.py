@@ -1,0 +1,73 @@
+"""The model, the task and what is measured of it."""
+
+from dataclasses import dataclass
+
+from omegaconf import MISSING
+
+from lofit_cli.errors import UserError
+from lofit_cli.schema.checks import MAX_HOPS, not_empty, one_of, within
+
+
+@dataclass
+class ModelConfig:
+    """A decoder: `smollm2`, a Hub id, or a folder with a config and safetensors."""
+
+    id: str = MISSING
+    revision: str | None = None
+    dtype: str = "float32"
+    device: str = "auto"
+    max_row_tokens: int | None = None
+
+    def __post_init__(self) -> None:
+        one_of("model.dtype", self.dtype, ("float32", "bfloat16", "float16"))
+        if self.max_row_tokens is not None:
+            within("model.max_row_tokens", self.max_row_tokens, 1)
+
+
+@dataclass
+class TaskConfig:
+    """A benchmark: where its questions come from and how they are shown in training.
+
+    `data_dir` is a folder, or `sample` for the task's bundled sample; `num_hops` and `story_seed` are kinship's.
+    """
+
+    name: str = MISSING
+    fold: int = 0
+    data_dir: str | None = None
+    hub_id: str | None = None
+    train_prompt: str = "Q: {question}\nA:"
+    answer_prefix: str = " "
+    close_answers: bool = True
+    append_eos: bool = False
+    train_answers: str = "first"
+    num_train: int | None = None
+    max_new_tokens: int = 32
+    num_hops: int = 2
+    story_seed: int = 42
+
+    def __post_init__(self) -> None:
+        one_of("task.train_answers", self.train_answers, ("first", "all"))
+        within("task.num_train", 1 if self.num_train is None else self.num_train, 1)
+        within("task.max_new_tokens", self.max_new_tokens, 1)
+        within("task.num_hops", self.num_hops, 2, MAX_HOPS)
+        if "{question}" not in self.train_prompt:
+            raise UserError(f"task.train_prompt={self.train_prompt!r} has no place for {{question}}; add it")
+
+
+@dataclass
+class EvalConfig:
+    """What is scored: a split, under a named prompt protocol.
+
+    `judge_true` and `judge_info` are models, by Hub id or folder, that judge what is generated for
+    `task=truthfulqa_generation`; off by default. They use the dtype and the device of the model they judge.
+    """
+
+    protocol: str = "iti"
+    split: str = "test"
+    judge_true: str | None = None
+    judge_info: str | None = None
+
+    def __post_init__(self) -> None:
+        not_empty(**{"eval.judge_true": self.judge_true, "eval.judge_info": self.judge_info})
+        one_of("eval.protocol", self.protocol, ("iti", "lm_eval"))
+        one_of("eval.split", self.split, ("train", "validation", "test"))

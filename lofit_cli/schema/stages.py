@@ -1,0 +1,104 @@
+"""The four stages."""
+
+from dataclasses import dataclass, field
+from typing import Any
+
+from omegaconf import MISSING
+
+from lofit_cli.errors import UserError
+from lofit_cli.schema.checks import (
+    MAX_RESAMPLES,
+    MAX_SEED,
+    not_empty,
+    within,
+)
+from lofit_cli.schema.makers import MethodConfig, SelectorConfig, TrainerConfig
+from lofit_cli.schema.sources import EvalConfig, ModelConfig, TaskConfig
+
+
+@dataclass
+class SelectHeadsConfig:
+    """`lofit select-heads`. `num_heads` is a count (27) or a share of all heads (3%)."""
+
+    model: ModelConfig = MISSING
+    task: TaskConfig = MISSING
+    selector: SelectorConfig = MISSING
+    trainer: TrainerConfig = MISSING
+    eval: EvalConfig = field(default_factory=EvalConfig)
+    num_heads: str = "3%"
+    seed: int = 42
+    runs_dir: str = "runs"
+
+    def __post_init__(self) -> None:
+        within("seed", self.seed, 0, MAX_SEED)
+        not_empty(runs_dir=self.runs_dir)
+
+
+@dataclass
+class TrainOffsetsConfig:
+    """`lofit train-offsets`. With `num_heads` the best heads of the selection are taken anew from its scores."""
+
+    model: ModelConfig = MISSING
+    task: TaskConfig = MISSING
+    method: MethodConfig = MISSING
+    trainer: TrainerConfig = MISSING
+    eval: EvalConfig = field(default_factory=EvalConfig)
+    head_mask: str = "latest"
+    num_heads: str | None = None
+    seed: int = 42
+    runs_dir: str = "runs"
+
+    def __post_init__(self) -> None:
+        within("seed", self.seed, 0, MAX_SEED)
+        not_empty(head_mask=self.head_mask, num_heads=self.num_heads, runs_dir=self.runs_dir)
+
+
+@dataclass
+class EvaluateConfig:
+    """`lofit evaluate`."""
+
+    model: ModelConfig = MISSING
+    task: TaskConfig = MISSING
+    eval: EvalConfig = field(default_factory=EvalConfig)
+    intervention: str = "latest"
+    seed: int = 42
+    runs_dir: str = "runs"
+
+    def __post_init__(self) -> None:
+        within("seed", self.seed, 0, MAX_SEED)
+        not_empty(intervention=self.intervention, runs_dir=self.runs_dir)
+
+
+@dataclass
+class CompareConfig:
+    """`lofit compare`. `baseline` is one of the runs, whose row the others of its table are set against.
+
+    By default the row without an intervention. `group_by` names what the runs of a row have in common; by default
+    everything but seed and fold.
+    """
+
+    runs: list[str] = field(default_factory=list)
+    baseline: str | None = None
+    group_by: list[str] | None = None
+    num_resamples: int = 10_000
+    seed: int = 42
+    runs_dir: str = "runs"
+
+    def __post_init__(self) -> None:
+        within("seed", self.seed, 0, MAX_SEED)
+        not_empty(baseline=self.baseline, runs_dir=self.runs_dir)
+        within("num_resamples", self.num_resamples, 100, MAX_RESAMPLES)
+        for run in self.runs:
+            not_empty(runs=run)
+        if self.group_by == []:
+            raise UserError("group_by=[] is empty; name settings, or leave it out to pool runs over seed and fold")
+
+
+StageConfig = SelectHeadsConfig | TrainOffsetsConfig | EvaluateConfig | CompareConfig
+
+STAGE_CONFIGS: dict[str, type[Any]] = {
+    "select_heads": SelectHeadsConfig,
+    "train_offsets": TrainOffsetsConfig,
+    "evaluate": EvaluateConfig,
+    "compare": CompareConfig,
+}
