@@ -42,3 +42,9 @@ def test_help_imports_nothing_heavy():
     code = "import sys, lofit_cli.cli; print([m for m in ('torch', 'transformers', 'hydra') if m in sys.modules])"
     result = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert result.stdout == "[]\n"
+
+
+def test_comparing_needs_no_torch():
+    code = "import sys, lofit_cli.hydra_app, lofit_cli.stages.compare; print('torch' in sys.modules)"
+    result = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert result.stdout == "False\n"

@@ -5,14 +5,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-import safetensors.torch
-from safetensors import SafetensorError, safe_open
-from torch import Tensor
-
 from lofit_cli.errors import RunError, UserError
-
-METADATA = "lofit"
-"""The entry of a safetensors file's metadata that holds ours, as JSON."""
 
 
 def write_file(file: Path, write: Callable[[Path], Any]) -> None:
@@ -38,36 +31,3 @@ def read_json(file: Path) -> Any:
         return json.loads(file.read_text())
     except (OSError, UnicodeDecodeError, json.JSONDecodeError) as error:
         raise UserError(f"{file} could not be read ({error}); it is missing, cut off or not JSON")
-
-
-def write_tensors(file: Path, kind: str, tensors: dict[str, Tensor], metadata: dict[str, str]) -> None:
-    """Write tensors with metadata that says what they are; the same content gives the same bytes."""
-    held = {name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()}
-    # In one entry, because safetensors writes several in no fixed order.
-    about = {METADATA: json.dumps({"kind": kind, **metadata}, sort_keys=True)}
-    write_file(file, lambda path: safetensors.torch.save_file(held, path, about))
-
-
-def read_tensors(file: Path, kind: str, names: tuple[str, ...]) -> tuple[dict[str, Tensor], dict[str, str]]:
-    """Read the named tensors and the metadata of a file of this kind.
-
-    Raises:
-        UserError: the file is missing, cut off, or holds something else.
-    """
-    found, metadata = read_all_tensors(file, kind)
-    if missing := [name for name in names if name not in found]:
-        raise UserError(f"{file} holds no {missing[0]}; name a {kind} file that a lofit run wrote")
-    return {name: found[name] for name in names}, metadata
-
-
-def read_all_tensors(file: Path, kind: str) -> tuple[dict[str, Tensor], dict[str, str]]:
-    """Read all tensors and the metadata of a file of this kind; errors as for `read_tensors`."""
-    try:
-        with safe_open(file, framework="pt") as content:
-            metadata = json.loads((content.metadata() or {}).get(METADATA, "{}"))
-            found = {name: content.get_tensor(name) for name in content.keys()}  # noqa: SIM118 (not a dict)
-    except (OSError, SafetensorError, json.JSONDecodeError) as error:
-        raise UserError(f"{file} could not be read ({error}); it is missing, cut off or not a safetensors file")
-    if metadata.get("kind") != kind:
-        raise UserError(f"{file} is not a {kind} file of lofit; name one that a lofit run wrote")
-    return found, metadata

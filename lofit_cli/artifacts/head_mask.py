@@ -7,8 +7,9 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from lofit_cli.artifacts.files import read_json, read_tensors, write_json, write_tensors
+from lofit_cli.artifacts.files import read_json, write_json
 from lofit_cli.artifacts.geometry import Geometry
+from lofit_cli.artifacts.tensors import read_tensors, write_tensors
 from lofit_cli.errors import UserError
 
 KIND = "head_mask"

@@ -4,9 +4,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from lofit_cli.artifacts.files import read_json, read_tensors
+from lofit_cli.artifacts.files import read_json
 from lofit_cli.artifacts.head_mask import FILE_NAME, KIND
 from lofit_cli.artifacts.run_dir import read_manifest
+from lofit_cli.artifacts.tensors import read_tensors
 from lofit_cli.errors import UserError, did_you_mean
 
 Head = tuple[int, int]

@@ -4,8 +4,8 @@ import json
 from pathlib import Path
 from typing import Any
 
-from lofit_cli.artifacts.files import read_all_tensors, write_tensors
 from lofit_cli.artifacts.geometry import Geometry
+from lofit_cli.artifacts.tensors import read_all_tensors, write_tensors
 from lofit_cli.errors import UserError
 from lofit_cli.interventions import INTERVENTIONS
 from lofit_cli.interventions.intervention import Intervention

@@ -1,15 +1,21 @@
 """Figures, as PNG files at print quality."""
 
+from __future__ import annotations
+
 import json
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.patches import Rectangle
 from matplotlib.ticker import MaxNLocator
-from torch import Tensor
 
 from lofit_cli.artifacts.files import write_file
+
+if TYPE_CHECKING:
+    # Comparisons draw as well, and have no need of torch, which takes seconds to import.
+    from torch import Tensor
 
 DPI = 200
 

@@ -5,8 +5,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from lofit_cli.artifacts.files import write_tensors
 from lofit_cli.artifacts.run_dir import RunDir
+from lofit_cli.artifacts.tensors import write_tensors
 from lofit_cli.interventions.head_edit import HeadEdit
 from lofit_cli.models.logprobs import LanguageModel
 from lofit_cli.schema.stages import SelectHeadsConfig

@@ -10,9 +10,9 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from lofit_cli.artifacts.files import write_tensors
 from lofit_cli.artifacts.run_dir import RunDir
 from lofit_cli.artifacts.seen_items import add_seen
+from lofit_cli.artifacts.tensors import write_tensors
 from lofit_cli.errors import RunError
 from lofit_cli.interventions.intervention import Intervention
 from lofit_cli.models.logprobs import LanguageModel, answer_logprobs, tokenize_items
