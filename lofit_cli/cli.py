@@ -96,6 +96,8 @@ def _run_stage(stage: str, overrides: list[str], multirun: bool, print_config: b
     from lofit_cli.hydra_app import compose_yaml, run_stage
 
     try:
+        if print_config and multirun:
+            raise UserError("--cfg shows one point of a sweep: leave -m out and give each key one value")
         if print_config:
             typer.echo(compose_yaml(stage, overrides, config_dir), nl=False)
         else:

@@ -153,6 +153,8 @@ def _compose(stage: str, overrides: list[str], config_dir: str | None) -> DictCo
                 base = hydra.compose(stage, [*search, *groups])
         with _explained(base, overrides):
             for override in parsed:
+                if override.is_delete():
+                    raise UserError(f"{override.input_line}: a key can't be taken away; set it to another value")
                 if override.is_add() and not override.key_or_group.startswith(OPEN_KEY):
                     raise UserError(f"unknown key '{override.key_or_group}'; {_allowed(base, override.key_or_group)}")
             config = hydra.compose(stage, [*search, *overrides], return_hydra_config=True)

@@ -124,8 +124,31 @@ USAGE_ERRORS = {
     ),
     "adapter that changes prompts": (
         ("train-offsets", "method=peft", "method.config={peft_type: PREFIX_TUNING}"),
-        "PREFIX_TUNING changes prompts, not modules",
+        "PREFIX_TUNING can't be used: it changes prompts, not modules; allowed: ",
     ),
+    "adapter that changes the weights it starts from": (
+        ("train-offsets", "method=lora", "+method.config.init_lora_weights=pissa"),
+        "changes the model's own weights",
+    ),
+    "adapter that trains biases": (("train-offsets", "method=lora", "+method.config.bias=all"), "use method=bitfit"),
+    "adapter that saves modules": (
+        ("train-offsets", "method=lora", "+method.config.modules_to_save=[lm_head]"),
+        "use method=full",
+    ),
+    "adapter that trains nothing": (
+        ("train-offsets", "method=lora", "+method.config.inference_mode=true"),
+        "trains nothing",
+    ),
+    "adapter with its own training": (
+        ("train-offsets", "method=peft", "method.config={peft_type: ADALORA}"),
+        "its rank is adapted by a training loop of its own",
+    ),
+    "adapter without what it needs": (
+        ("train-offsets", "method=peft", "method.config={peft_type: LORA, rank_pattern: 3}"),
+        "method.config={",
+    ),
+    "a key taken away": (("select-heads", "~trainer.learning_rate"), "can't be taken away"),
+    "the config of a sweep": (("select-heads", "--cfg", "-m", "seed=1,2"), "--cfg shows one point"),
     "unknown setting of an adapter": (
         ("train-offsets", "method=peft", "method.config={peft_type: LORA, rnk: 3}"),
         "is not a LORA configuration",
@@ -445,9 +468,18 @@ def test_a_run_in_an_interrupted_runs_directory_starts_anew_and_keeps_the_old_on
     assert (old / "history.jsonl").exists()
 
 
+def _wait_for_library(pid, name):
+    """Wait until a process has begun to load a library; where that can't be seen, long enough for most machines."""
+    maps = Path(f"/proc/{pid}/maps")
+    if not maps.exists():
+        time.sleep(2)
+    while maps.exists() and name not in maps.read_text():
+        time.sleep(0.05)
+
+
 def test_an_interrupt_while_libraries_load(workplace, model_dir):
     process = _start(model_dir, "trainer.num_epochs=100000")
-    time.sleep(0.7)
+    _wait_for_library(process.pid, "libtorch")
     # A library that loads may swallow the first one.
     while process.poll() is None:
         process.send_signal(signal.SIGINT)

@@ -7,7 +7,7 @@ from typing import Any
 from lofit_cli.analysis.bootstrap import Folds, Interval, Resampled, bootstrap_columns
 from lofit_cli.analysis.categories import CategoryMean, category_means
 from lofit_cli.analysis.grouping import SECTION_FACTS, Group
-from lofit_cli.analysis.pooling import pool_seeds, seed_spread
+from lofit_cli.analysis.pooling import pool_seeds, seed_spread, sorted_seeds
 from lofit_cli.analysis.statistics import PairedDifference, compare_paired, holm, mean_interval, stack, subtract
 from lofit_cli.artifacts.evaluations import Evaluation
 from lofit_cli.errors import UserError
@@ -56,9 +56,9 @@ class ComparedRow:
         return tuple(sorted({run.fold for run in self.runs}))
 
     @property
-    def seeds(self) -> tuple[int, ...]:
+    def seeds(self) -> list[str]:
         """Return the seeds of the runs."""
-        return tuple(sorted({run.seed for run in self.runs}))
+        return sorted_seeds(self.runs)
 
 
 @dataclass(frozen=True)

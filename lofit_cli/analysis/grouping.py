@@ -141,7 +141,7 @@ def _text(value: Any) -> str:
 
 def _without_reruns(label: str, group: Sequence[Evaluation]) -> Group:
     """Keep the newest run of each fold and seed."""
-    newest: dict[tuple[int, int], Evaluation] = {}
+    newest: dict[tuple[int, str], Evaluation] = {}
     reruns = []
     for run in sorted(group, key=lambda run: str(run.manifest["ended_at"])):
         place = (run.fold, run.seed)

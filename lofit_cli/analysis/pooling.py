@@ -27,20 +27,27 @@ def seed_spread(runs: Sequence[Evaluation], metric: str) -> float | None:
     """
     folds = {run.fold for run in runs}
     means = []
-    for seed in sorted({run.seed for run in runs}):
+    for seed in sorted_seeds(runs):
         mine = [run for run in runs if run.seed == seed]
         if len(mine) == len(folds):
             means.append(np.mean(np.concatenate([run.values[metric] for run in mine])))
     return float(np.std(means, ddof=1)) if len(means) > 1 else None
 
 
+def sorted_seeds(runs: Sequence[Evaluation]) -> list[str]:
+    """Return the seeds of the runs, small ones first."""
+    return sorted({run.seed for run in runs}, key=lambda seed: (len(seed), seed))
+
+
 def describe_coverage(runs: Sequence[Evaluation]) -> str:
     """Return which folds and seeds a row covers: `folds 0,1 · seeds 1,42`."""
-    seeds = {fold: sorted({run.seed for run in runs if run.fold == fold}) for fold in sorted({r.fold for r in runs})}
+    seeds = {
+        fold: sorted_seeds([run for run in runs if run.fold == fold]) for fold in sorted({run.fold for run in runs})
+    }
     if len({tuple(found) for found in seeds.values()}) == 1:
         return f"{_count('fold', seeds)} · {_count('seed', next(iter(seeds.values())))}"
     return "; ".join(f"fold {fold} · {_count('seed', found)}" for fold, found in seeds.items())
 
 
-def _count(noun: str, numbers: Sequence[int] | dict[int, list[int]]) -> str:
+def _count(noun: str, numbers: Sequence[str] | dict[int, list[str]]) -> str:
     return f"{noun}{'s' if len(numbers) > 1 else ''} {','.join(map(str, numbers))}"

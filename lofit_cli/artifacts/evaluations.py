@@ -38,9 +38,10 @@ class Evaluation:
         return int(self.manifest["fold"])
 
     @property
-    def seed(self) -> int:
-        """Return the seed that the run was told."""
-        return int(self.manifest["seed"])
+    def seed(self) -> str:
+        """Return the seed behind the intervention, with that of its heads where this is another one."""
+        seed, of_heads = self.manifest["seed"], self.manifest.get("selection_seed")
+        return str(seed) if of_heads in (None, seed) else f"{seed} (heads {of_heads})"
 
     @property
     def made_by(self) -> dict[str, Any]:

@@ -19,6 +19,12 @@ from lofit_cli.artifacts.files import read_json, write_json
 from lofit_cli.errors import RunError, UserError
 
 MANIFEST = "manifest.json"
+STATED_OF_MODEL = ("method", "model", "dtype", "model_hash")
+STATED = {
+    "train_offsets": (*STATED_OF_MODEL, "num_trained_parameters"),
+    "evaluate": (*STATED_OF_MODEL, "task", "fold", "split", "protocol", "dataset_hash", "metrics"),
+}
+"""What the manifest of a finished run of a stage is read for."""
 RECORDED_PACKAGES = ("lofit", "torch", "transformers", "safetensors", "datasets", "hydra-core", "scipy", "numpy")
 
 
@@ -121,6 +127,8 @@ def read_manifest(path: Path, stage: str, key: str) -> dict[str, Any]:
         raise UserError(
             f"{key}: the run in {path} ended as '{manifest.get('status')}'; name a finished one or run it again"
         )
+    if missing := [fact for fact in STATED.get(stage, ()) if fact not in manifest]:
+        raise UserError(f"{key}: the manifest of {path} does not state its {missing[0]}; run it again")
     return manifest
 
 

@@ -9,6 +9,7 @@ import torch
 from torch import Tensor, nn
 from transformers import DynamicCache
 
+from lofit_cli.errors import UserError
 from lofit_cli.interventions.intervention import Intervention
 from lofit_cli.models.logprobs import LanguageModel
 
@@ -89,6 +90,10 @@ class _Twin:
         """Repeat a forward pass, told by its keyword arguments, behind the instruction."""
         owner, batch_size = inputs.get("past_key_values"), len(inputs["input_ids"])
         past_length = 0 if owner is None else owner.get_seq_length()
+        positions = inputs.get("position_ids")
+        self._refuse_window(
+            past_length + inputs["input_ids"].shape[1] if positions is None else int(positions.max()) + 1
+        )
         if not past_length:
             self._cache = self._shared = self._instruction(batch_size)
         elif owner is not self._owner:
@@ -108,6 +113,15 @@ class _Twin:
             behind["position_ids"] = inputs["position_ids"] + self.length
         with torch.no_grad():
             self.lm.model(**behind)
+
+    def _refuse_window(self, num_tokens: int) -> None:
+        """Refuse to show the instruction to a token that the model's own attention window keeps from it."""
+        window = getattr(self.lm.model.config.get_text_config(decoder=True), "sliding_window", None)
+        if window and num_tokens + self.length >= window:
+            raise UserError(
+                f"method.vector=contrast has to look back {num_tokens + self.length} tokens and model '{self.lm.id}' "
+                f"has an attention window of {window}; use method.vector=reading"
+            )
 
     def _instruction(self, batch_size: int) -> DynamicCache:
         cache = DynamicCache()

@@ -1,16 +1,25 @@
-"""Adapters of the peft library: LoRA, IA3 and every other one that changes modules."""
+"""Adapters of the peft library: LoRA, IA3 and every other one that changes modules and leaves the weights alone."""
 
+import re
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any
 
 import peft
+import torch
 from peft.mapping import PEFT_TYPE_TO_CONFIG_MAPPING
+from peft.tuners.tuners_utils import BaseTunerLayer
 from torch import Tensor, nn
 
 from lofit_cli.errors import UserError, did_you_mean
 from lofit_cli.interventions.intervention import Intervention
+from lofit_cli.models.load import weights_hash
 from lofit_cli.models.logprobs import LanguageModel
+
+REFUSED_TYPES = {"ADALORA": "its rank is adapted by a training loop of its own"}
+REFUSED_SETTINGS = ("modules_to_save", "layer_replication")
+LIBRARY_ERRORS = (AttributeError, IndexError, KeyError, RuntimeError, TypeError, ValueError, re.error)
+"""What the library raises for a configuration that does not fit a model."""
 
 
 class PeftEdit(Intervention):
@@ -26,15 +35,36 @@ class PeftEdit(Intervention):
         super().__init__()
         self.config, self.names = config, names
         self.weights = nn.ParameterList(weights)
-        self._dropouts: list[nn.Module] = []
+        self._adapter_modules: list[nn.Module] = []
 
     @classmethod
     def initial(cls, lm: LanguageModel, config: dict[str, Any]) -> "PeftEdit":
-        """Return the adapter as the peft library initialises it, its weights in float32."""
+        """Return the adapter as the peft library initialises it, its weights in float32.
+
+        Raises:
+            UserError: the configuration does not fit the model, or the adapter changes the model's own weights.
+        """
+        before = weights_hash(lm.model)
         with _injected(lm, config) as adapted:
             trained = {name: weight for name, weight in adapted.named_parameters() if weight.requires_grad}
             weights = [nn.Parameter(weight.detach().float().clone()) for weight in trained.values()]
-            return cls(config, list(trained), weights)
+        edit = cls(config, list(trained), weights)
+        edit._try_out(lm)
+        if weights_hash(lm.model) != before:
+            raise UserError(
+                f"method.config={config} changes the model's own weights; start from another init_lora_weights"
+            )
+        return edit
+
+    def _try_out(self, lm: LanguageModel) -> None:
+        """Refuse an adapter that trains nothing, or that the model can't run."""
+        if not self.names:
+            raise UserError(f"method.config={self.config} trains nothing; leave inference_mode out")
+        try:
+            with self.attach(lm), torch.no_grad():
+                lm.model(input_ids=torch.zeros((1, 2), dtype=torch.long, device=lm.model.device))
+        except LIBRARY_ERRORS as error:
+            raise _misfit(self.config, lm, error)
 
     @contextmanager
     def attach(self, lm: LanguageModel) -> Iterator[None]:
@@ -43,16 +73,21 @@ class PeftEdit(Intervention):
             for name, weight in zip(self.names, self.weights, strict=True):
                 owner, _, leaf = name.rpartition(".")
                 setattr(adapted.get_submodule(owner), leaf, weight)
-            self._dropouts = [m for name, m in adapted.named_modules() if "dropout" in name and "lora" in name]
+            layers = [module for module in adapted.modules() if isinstance(module, BaseTunerLayer)]
+            self._adapter_modules = [
+                m for layer in layers for name, m in layer.named_children() if name != "base_layer"
+            ]
             self.train(self.training)
-            yield
-        self._dropouts = []
+            try:
+                yield
+            finally:
+                self._adapter_modules = []
 
     def train(self, mode: bool = True) -> "PeftEdit":
         """Turn the adapter's own dropout on or off; the model's stays off."""
         super().train(mode)
-        for dropout in self._dropouts:
-            dropout.train(mode)
+        for module in self._adapter_modules:
+            module.train(mode)
         return self
 
     def settings(self) -> dict[str, Any]:
@@ -75,8 +110,8 @@ def _injected(lm: LanguageModel, config: dict[str, Any]) -> Iterator[nn.Module]:
     settings = _adapter_config(config)
     try:
         adapted = peft.get_peft_model(lm.model, settings, autocast_adapter_dtype=True)
-    except (ValueError, TypeError) as error:
-        raise UserError(f"method.config={config} does not fit model '{lm.id}' ({str(error).splitlines()[0]})")
+    except LIBRARY_ERRORS as error:
+        raise _misfit(config, lm, error)
     adapted.eval()
     try:
         yield adapted
@@ -85,27 +120,42 @@ def _injected(lm: LanguageModel, config: dict[str, Any]) -> Iterator[nn.Module]:
         lm.model.requires_grad_(False)
 
 
+def _misfit(config: dict[str, Any], lm: LanguageModel, error: Exception) -> UserError:
+    reason = next(iter(str(error).strip().splitlines()), type(error).__name__)
+    return UserError(f"method.config={config} does not fit model '{lm.id}' ({reason}); choose other settings")
+
+
 def _adapter_config(config: dict[str, Any]) -> peft.PeftConfig:
     """Return the peft library's configuration.
 
     Raises:
-        UserError: the type or a setting is unknown, or the adapter changes prompts rather than modules.
+        UserError: the type or a setting is unknown, or the adapter changes prompts or weights rather than modules.
     """
     settings = dict(config)
     name = str(settings.pop("peft_type")).upper()
-    if name not in [str(kind.value) for kind in PEFT_TYPE_TO_CONFIG_MAPPING]:
+    known = [str(kind.value) for kind in PEFT_TYPE_TO_CONFIG_MAPPING]
+    if name not in known:
         raise UserError(f"method.config.peft_type={name} is not known; {did_you_mean(name, _module_types())}")
     if name not in _module_types():
-        raise UserError(f"method.config.peft_type={name} changes prompts, not modules; allowed: {_module_types()}")
+        why = REFUSED_TYPES.get(name, "it changes prompts, not modules")
+        raise UserError(f"method.config.peft_type={name} can't be used: {why}; allowed: {', '.join(_module_types())}")
+    for key in REFUSED_SETTINGS:
+        if settings.get(key):
+            raise UserError(f"method.config.{key} trains the model's own modules; use method=full for that")
+    if settings.get("bias", "none") != "none":
+        raise UserError(
+            f"method.config.bias={settings['bias']} trains the model's own biases; use method=bitfit for that"
+        )
     try:
         return PEFT_TYPE_TO_CONFIG_MAPPING[peft.PeftType(name)](task_type="CAUSAL_LM", **settings)
-    except (ValueError, TypeError) as error:
+    except LIBRARY_ERRORS as error:
         raise UserError(f"method.config={config} is not a {name} configuration ({error})")
 
 
 def _module_types() -> list[str]:
-    return [
+    """Return the types of adapters that change modules and train in any loop."""
+    return sorted(
         str(name.value)
         for name, kind in PEFT_TYPE_TO_CONFIG_MAPPING.items()
-        if not issubclass(kind, peft.PromptLearningConfig)
-    ]
+        if not issubclass(kind, peft.PromptLearningConfig) and name.value not in REFUSED_TYPES
+    )

@@ -6,6 +6,7 @@ from typing import Any, NamedTuple
 
 from lofit_cli.artifacts.run_dir import RunDir
 from lofit_cli.artifacts.seen_items import add_seen
+from lofit_cli.errors import RunError
 from lofit_cli.interventions.intervention import Intervention
 from lofit_cli.models.logprobs import LanguageModel
 from lofit_cli.report.progress import progress_bar
@@ -50,5 +51,9 @@ def keep_best(
 
 
 def _measure(lm: LanguageModel, task: Task[Any], config: TrainOffsetsConfig, edit: Intervention) -> dict[str, float]:
+    """Return the validation metrics, none where the edit is so strong that a log-probability is not finite."""
     with edit.to(lm.model.device).attach(lm):
-        return mean_metrics(measure_split(lm, task, "validation", config.eval.protocol))
+        try:
+            return mean_metrics(measure_split(lm, task, "validation", config.eval.protocol))
+        except RunError:
+            return {}

@@ -30,6 +30,7 @@ def steer_by_mean(
     Source: CAA (arXiv 2312.06681), section 3.
     """
     settings = cast(ResidualConfig, config.method)
+    grid = _grid(settings, lm)
     differences = answer_differences(lm, task, "train", run)
     return keep_best(
         lm,
@@ -37,7 +38,7 @@ def steer_by_mean(
         config,
         {
             Candidate(alpha, layer): DirectionEdit(alpha * differences[:, layer].mean(dim=0), layer, "answer")
-            for layer, alpha in _grid(settings, lm)
+            for layer, alpha in grid
         },
         run,
     )
@@ -51,17 +52,16 @@ def steer_by_reading(
     Source: RepE (arXiv 2310.01405), section 3.2; which vector for which task: LoFiT (arXiv 2406.01563), section 4.
     """
     settings = cast(RepeConfig, config.method)
+    grid = _grid(settings, lm)
     candidates: dict[Candidate, Intervention]
     if settings.vector == "contrast":
         texts = settings.positive, settings.negative
-        candidates = {
-            Candidate(alpha, layer): ContrastEdit(*texts, alpha, layer) for layer, alpha in _grid(settings, lm)
-        }
+        candidates = {Candidate(alpha, layer): ContrastEdit(*texts, alpha, layer) for layer, alpha in grid}
     else:
         differences = answer_differences(lm, task, "train", run)
         candidates = {
             Candidate(alpha, layer): DirectionEdit(alpha * principal_direction(differences[:, layer]), layer, "all")
-            for layer, alpha in _grid(settings, lm)
+            for layer, alpha in grid
         }
     return keep_best(lm, task, config, candidates, run)
 

@@ -28,12 +28,14 @@ def turn_at_random(
     source = Path(cast(RandomOffsetConfig, config.method).source)
     manifest = read_manifest(source, "train_offsets", "method.source")
     learnt = load_intervention_file(source, lm)
-    if not isinstance(learnt, HeadEdit) or learnt.offset is None:
-        raise UserError(f"method.source={source} is a run of {manifest['method']}, which has no offsets; name another")
+    if not isinstance(learnt, HeadEdit) or learnt.offset is None or learnt.scale is not None:
+        raise UserError(
+            f"method.source={source} is a run of {manifest['method']}, which has no offsets alone; name another"
+        )
     generator = torch.Generator().manual_seed(config.seed)
     directions = torch.randn(learnt.offset.shape, generator=generator)
     norms = learnt.offset.detach().cpu().norm(dim=-1, keepdim=True)
-    run.record(selector=manifest["selector"], num_heads=manifest["num_heads"])
+    run.record(**{key: manifest.get(key) for key in ("selector", "num_heads", "selection_seed")})
     run.record_settings(source=manifest.get("made_by", {}))
     add_seen(run.path, read_seen(source))
     return HeadEdit(

@@ -14,7 +14,7 @@ from transformers import (
     StoppingCriteriaList,
 )
 
-from lofit_cli.models.logprobs import MIN_CACHED_PREFIX, LanguageModel
+from lofit_cli.models.logprobs import MIN_CACHED_PREFIX, LanguageModel, require_positions
 from lofit_cli.schema.checks import FAR
 
 MIN_SHARING = 2
@@ -39,6 +39,7 @@ def generate_lines(
         report: called with the number of prompts done after each batch.
     """
     sequences: list[list[int]] = [lm.tokenizer(prompt)["input_ids"] for prompt in prompts]
+    require_positions(lm, max(map(len, sequences), default=0) + max_new_tokens, "a prompt with its answer")
     prefix = _shared_prefix(lm, sequences, max_new_tokens)
     order = sorted(range(len(prompts)), key=lambda i: -len(sequences[i]))
     lines = [""] * len(prompts)

@@ -98,12 +98,17 @@ def tokenize_items(lm: LanguageModel, items: Sequence[Prompted], append_eos: boo
     """
     tokenized = tokenize(lm.tokenizer, items, append_eos)
     longest = max((len(sequence.tokens) for item in tokenized for sequence in item), default=0)
-    if longest > (most := _max_positions(lm)):
+    require_positions(lm, longest, "a prompt with its answer")
+    return tokenized
+
+
+def require_positions(lm: LanguageModel, num_tokens: int, what: str) -> None:
+    """Refuse a text that is longer than the model has positions for."""
+    if num_tokens > (most := _max_positions(lm)):
         raise UserError(
-            f"model '{lm.id}' has positions for {most} tokens and a prompt with its answer has {longest}; "
+            f"model '{lm.id}' has positions for {most} tokens and {what} has {num_tokens}; "
             "choose another model or shorten the task's texts"
         )
-    return tokenized
 
 
 def score_answers(

@@ -41,6 +41,10 @@ def tokenize(
     """
     texts = [(prompt, prompt + answer) for prompt, answers in items for answer in answers]
     encoded = tokenizer([full for _, full in texts], return_offsets_mapping=True)
+    if append_eos and tokenizer.eos_token_id is None:
+        raise UserError(
+            "task.append_eos=true needs a tokenizer with an end-of-sequence token; set task.append_eos=false"
+        )
     end = (tokenizer.eos_token_id,) if append_eos else ()
     sequences = (
         TokenSequence((*ids, *end), _answer_start(prompt, full, spans))

@@ -67,7 +67,7 @@ def _record(row: ComparedRow) -> dict[str, Any]:
         "num_train": _shared(row, "num_train"),
         "made_by": json.dumps(row.runs[0].made_by, sort_keys=True),
         "folds": " ".join(map(str, row.folds)),
-        "seeds": " ".join(map(str, row.seeds)),
+        "seeds": "; ".join(row.seeds),
         "runs": ";".join(str(run.path) for run in row.runs),
         "training_seconds": mean_seconds(row, "training_seconds"),
         "evaluation_seconds": mean_seconds(row, "wall_seconds"),

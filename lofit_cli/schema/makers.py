@@ -164,7 +164,7 @@ class TrainerConfig:
     The validation split is looked at every `validate_every` epochs and after the last one.
     """
 
-    learning_rate: float = MISSING
+    learning_rate: float = 1e-2
     l1: float = 0.0
     beta: float = 0.5
     init_std: float = 1e-3

@@ -23,7 +23,7 @@ class SelectHeadsConfig:
     model: ModelConfig = MISSING
     task: TaskConfig = MISSING
     selector: SelectorConfig = MISSING
-    trainer: TrainerConfig = MISSING
+    trainer: TrainerConfig = field(default_factory=TrainerConfig)
     eval: EvalConfig = field(default_factory=EvalConfig)
     num_heads: str = "3%"
     seed: int = 42
@@ -41,7 +41,7 @@ class TrainOffsetsConfig:
     model: ModelConfig = MISSING
     task: TaskConfig = MISSING
     method: MethodConfig = MISSING
-    trainer: TrainerConfig = MISSING
+    trainer: TrainerConfig = field(default_factory=TrainerConfig)
     eval: EvalConfig = field(default_factory=EvalConfig)
     head_mask: str = "latest"
     num_heads: str | None = None

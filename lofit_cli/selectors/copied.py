@@ -6,7 +6,7 @@ from typing import Any, cast
 from torch import Tensor
 
 from lofit_cli.artifacts.head_mask import FILE_NAME, HeadMask
-from lofit_cli.artifacts.run_dir import RunDir, read_manifest
+from lofit_cli.artifacts.run_dir import RunDir, content_hash, read_manifest
 from lofit_cli.artifacts.seen_items import add_seen, read_seen
 from lofit_cli.models.logprobs import LanguageModel
 from lofit_cli.schema.makers import FileConfig, FromRunConfig
@@ -18,7 +18,8 @@ def copy_from_run(lm: LanguageModel, task: Task[Any], config: SelectHeadsConfig,
     """Return the scores of the run that `selector.source` names: another task's, seed's or model's."""
     source = Path(cast(FromRunConfig, config.selector).source)
     manifest = read_manifest(source, "select_heads", "selector.source")
-    run.record_settings(source=manifest.get("made_by", {}))
+    run.record(seed=manifest.get("seed", config.seed))
+    run.record_settings(source={**manifest.get("made_by", {}), "model": manifest.get("model")})
     add_seen(run.path, read_seen(source))
     return HeadMask.load(source / FILE_NAME, lm.id, lm.geometry).scores
 
@@ -26,5 +27,7 @@ def copy_from_run(lm: LanguageModel, task: Task[Any], config: SelectHeadsConfig,
 def copy_from_file(lm: LanguageModel, task: Task[Any], config: SelectHeadsConfig, run: RunDir) -> Tensor:
     """Return the scores of a head mask file; heads that a JSON list leaves out score minus infinity."""
     source = Path(cast(FileConfig, config.selector).source)
-    run.record_settings(source={"file": source.name})
-    return HeadMask.load(source, lm.id, lm.geometry).scores
+    heads = HeadMask.load(source, lm.id, lm.geometry)
+    run.record_settings(source={"heads": content_hash(heads.ranked_heads())[:12]})
+    add_seen(run.path, read_seen(source.parent))
+    return heads.scores

@@ -20,7 +20,7 @@ def select_heads(config: SelectHeadsConfig, run: RunDir) -> HeadMask:
     lm = load_model(config.model)
     count = parse_num_heads(config.num_heads, lm.geometry)
     run.record(**describe_model(lm), **task.facts(), seed=config.seed, selector=config.selector.name, num_heads=count)
-    run.record_settings(selector={"name": config.selector.name}, task=task.settings())
+    run.record_settings(selector={"name": config.selector.name}, task={**task.settings(), "items": task.items_hash()})
     torch.manual_seed(config.seed)
     scores = selector(lm, task, config, run)
     if not scores[keep_top(scores, count)].isfinite().all():

@@ -8,7 +8,7 @@ import torch
 
 from lofit_cli.artifacts.files import read_json
 from lofit_cli.artifacts.head_mask import FILE_NAME, HeadMask, keep_top, parse_num_heads
-from lofit_cli.artifacts.run_dir import MANIFEST, RunDir, find_latest, read_manifest
+from lofit_cli.artifacts.run_dir import MANIFEST, RunDir, content_hash, find_latest, read_manifest
 from lofit_cli.artifacts.seen_items import add_seen, read_seen
 from lofit_cli.errors import UserError
 from lofit_cli.interventions.files import save_intervention
@@ -30,7 +30,7 @@ def train_offsets(config: TrainOffsetsConfig, run: RunDir) -> Intervention:
     lm = load_model(config.model)
     run.record(**describe_model(lm), **task.facts(), seed=config.seed, method=config.method.name)
     settings = {key: value for key, value in asdict(config.method).items() if key not in ("name", "source")}
-    run.record_settings(method=settings, task=task.settings())
+    run.record_settings(method=settings, task={**task.settings(), "items": task.items_hash()})
     every_head = torch.ones(lm.geometry.num_layers, lm.geometry.num_heads, dtype=torch.bool)
     head_mask = _take_heads(config, file, lm, run) if file else every_head
     torch.manual_seed(config.seed)
@@ -48,8 +48,8 @@ def _take_heads(config: TrainOffsetsConfig, file: Path, lm: LanguageModel, run: 
     heads = _load_heads(file, config.num_heads, lm)
     selection = read_json(file.parent / MANIFEST) if (file.parent / MANIFEST).exists() else {}
     run.record(selector=heads.selector, num_heads=int(heads.mask.sum()), head_mask=str(file))
-    run.record(selection_seconds=float(selection.get("wall_seconds", 0)))
-    run.record_settings(selection=selection.get("made_by", {"file": file.name}))
+    run.record(selection_seconds=float(selection.get("wall_seconds", 0)), selection_seed=selection.get("seed"))
+    run.record_settings(selection=selection.get("made_by", {"heads": content_hash(heads.ranked_heads())[:12]}))
     heads.save(run.path)
     add_seen(run.path, read_seen(file.parent))
     plot_heads_per_layer(heads.mask, run.path)

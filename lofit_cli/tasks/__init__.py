@@ -59,9 +59,14 @@ def load_task(config: TaskConfig) -> Task[Any]:
     if not 0 <= config.fold < folds:
         counted = "1 fold" if folds == 1 else f"{folds} folds"
         raise UserError(f"task.fold={config.fold} is not allowed: task '{config.name}' has {counted}, counted from 0")
-    if config.data_dir == SAMPLE:
-        return _load_sample(config)
-    return TASKS[config.name](config)
+    try:
+        return _load_sample(config) if config.data_dir == SAMPLE else TASKS[config.name](config)
+    except (AttributeError, IndexError, KeyError, TypeError, ValueError) as error:
+        # A field that is there and holds something else, a number for a text for example.
+        raise UserError(
+            f"the files of task '{config.name}' are not in its form ({type(error).__name__}: {error}); "
+            "compare them with those of task.data_dir=sample"
+        )
 
 
 def _load_sample(config: TaskConfig) -> Task[Any]:

@@ -21,6 +21,7 @@ PROMPT = (
 
 TWO_HOPS = "task_1.2"
 SAMPLING_SEED = 42
+MIN_RELATIONS = 2
 
 
 def load_clutrr(config: TaskConfig) -> GenerationTask:
@@ -48,5 +49,7 @@ def _item(record: Record, split: str, relations: Sequence[str], draw: random.Ran
     except (ValueError, SyntaxError):
         raise UserError(f"story {story_id}: query {query} is not a pair of names; check the {split} file")
     prompt = PROMPT.format(story=str(story).replace("[", "").replace("]", ""), first=first, second=second)
+    if len(relations) < MIN_RELATIONS:
+        raise UserError(f"the stories have the one relation '{relation}'; there must be two or more to tell apart")
     wrong = draw.choice([other for other in relations if other != relation])
     return OpenItem(str(story_id), relation, prompt, f"\n{relation}", (relation,), f"\n{wrong}")

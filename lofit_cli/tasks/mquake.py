@@ -33,4 +33,5 @@ def _item(record: Record, source: str) -> OpenItem:
     prompt, subject, target = fields(rewrites[0], ("prompt", "subject", "target_new"), source)
     edit = f"{prompt.replace('{}', subject)} {target['str']}"
     text = PROMPT.format(edit=edit, question=questions[0])
-    return OpenItem(str(case_id), f"{len(hops)} hops", text, f" {after}", (after, *aliases), f" {before}")
+    accepted = (str(after), *map(str, aliases))
+    return OpenItem(str(case_id), f"{len(hops)} hops", text, f" {after}", accepted, f" {before}")

@@ -21,7 +21,9 @@ def read_records(file: Path) -> list[Record]:
         raise UserError(f"task.data_dir={file.parent} has no file {file.name}; name the folder with the task's files")
     try:
         text = file.read_text(encoding="utf-8-sig")
-        records = [json.loads(line) for line in text.splitlines()] if file.suffix == ".jsonl" else json.loads(text)
+        # Not splitlines, which ends a line at characters that may stand inside a text.
+        lines = [line for line in text.split("\n") if line.strip()]
+        records = list(map(json.loads, lines)) if file.suffix == ".jsonl" else json.loads(text)
     except (OSError, UnicodeDecodeError, json.JSONDecodeError) as error:
         raise UserError(f"{file} could not be read ({error}); it must be JSON in UTF-8")
     if not isinstance(records, list) or not all(isinstance(record, dict) for record in records):

@@ -55,7 +55,7 @@ def _item(record: Record, source: str) -> OpenItem:
     problem, body, question, equation, answer, kind = fields(record, names, source)
     text = PROMPT.format(body=str(body).strip(), question=question)
     return OpenItem(
-        str(problem), str(kind), text, f" {equation}", (str(answer),), f" {str(equation).translate(OPPOSITES)}"
+        str(problem), str(kind), text, f" {equation}", (str(float(answer)),), f" {str(equation).translate(OPPOSITES)}"
     )
 
 

@@ -82,6 +82,10 @@ class Task(ABC, Generic[AnyItem]):
         """Return the settings that shape what is trained on, whatever the fold and wherever the files lie."""
         return {key: value for key, value in asdict(self.config).items() if key not in PLACES}
 
+    def items_hash(self) -> str:
+        """Return a hash of all items, whichever split holds them, so that the folds of one benchmark agree in it."""
+        return content_hash(sorted(self.fingerprints(*self.splits)))[:12]
+
     def facts(self) -> dict[str, Any]:
         """Return what the manifest states of a task, with a hash of every item of every split."""
         content = {name: [asdict(item) for item in items] for name, items in self.splits.items()}

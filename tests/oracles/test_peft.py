@@ -94,3 +94,28 @@ def test_dropout_is_on_in_training_and_off_otherwise():
         edit.eval()
         first, second = (lm.model(input_ids=TOKENS).logits for _ in range(2))
         assert first.equal(second)
+
+
+def log_probs(lm):
+    with torch.no_grad():
+        return lm.model(input_ids=TOKENS).logits.log_softmax(dim=-1)
+
+
+@pytest.mark.parametrize("peft_type", ["LORA", "IA3", "VERA", "LOHA", "LOKR", "OFT", "BOFT", "LN_TUNING", "FOURIERFT"])
+def test_adapters_leave_the_model_as_it_was(peft_type):
+    lm = build_language_model("llama")
+    before = log_probs(lm)
+    sizes = {"FOURIERFT": {"n_frequency": 8}, "BOFT": {"boft_block_size": 4}, "OFT": {"oft_block_size": 4}}
+    targets = {} if peft_type in ("IA3", "LN_TUNING") else {"target_modules": ["q_proj", "o_proj"]}
+    edit = PeftEdit.initial(lm, {"peft_type": peft_type, **targets, **sizes.get(peft_type, {})})
+    assert edit.num_parameters > 0
+    with torch.no_grad():
+        for weight in edit.weights:
+            weight.add_(0.3 * torch.randn(weight.shape))
+    for _ in range(2):
+        with edit.attach(lm):
+            edited = lm.model(input_ids=TOKENS).logits.log_softmax(dim=-1)
+            assert (edited.detach() - before).abs().max() > 1e-3
+            (gradient, *_) = torch.autograd.grad(edited.square().mean(), list(edit.weights), allow_unused=True)
+            assert gradient is not None
+        assert log_probs(lm).equal(before)

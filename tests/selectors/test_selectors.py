@@ -106,13 +106,15 @@ def test_another_runs_scores_are_taken_with_what_it_has_seen(tmp_path):
     run, found = _copy(FromRunConfig("from_run", str(tmp_path / "a")), lm, tmp_path / "b")
     assert found.equal(scores)
     assert read_seen(run.path) == {"item"}
-    assert run.facts["made_by"] == {"source.task.name": "clutrr"}
+    assert run.facts["made_by"] == {"source.task.name": "clutrr", "source.model": None}
 
 
 def test_a_list_of_heads_ranks_those_it_names(tmp_path):
     lm = build_language_model("llama")
     file = tmp_path / "heads.json"
     file.write_text("[[2, 1], [0, 3]]")
-    _, scores = _copy(FileConfig("file", str(file)), lm, tmp_path / "b")
+    add_seen(tmp_path, ["item"])
+    run, scores = _copy(FileConfig("file", str(file)), lm, tmp_path / "b")
+    assert read_seen(run.path) == {"item"}
     assert keep_top(scores, 1).nonzero().tolist() == [[2, 1]]
     assert scores.isfinite().sum() == 2
