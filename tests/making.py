@@ -3,7 +3,7 @@
 import torch
 
 from lofit_cli.artifacts.head_mask import keep_top
-from lofit_cli.artifacts.run_dir import start_run
+from lofit_cli.artifacts.run_dir import STATED, start_run
 from lofit_cli.interventions.files import save_intervention
 from lofit_cli.methods import get_method
 from lofit_cli.schema.makers import METHOD_CONFIGS, MethodConfig, TrainerConfig
@@ -48,6 +48,6 @@ def make(name, lm, folder, **settings):
     torch.manual_seed(0)
     with start_run(folder / name, "train_offsets", config) as run:
         edit = method.make(lm, make_task(), config, mask, run)
-        run.record(method=name, selector="t", num_heads=2)
+        run.record(**dict.fromkeys(STATED["train_offsets"], "x") | {"method": name, "selector": "t", "num_heads": 2})
         save_intervention(edit, run.path, lm)
     return edit

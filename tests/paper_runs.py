@@ -7,6 +7,7 @@ import torch
 from lofit_cli.artifacts.geometry import Geometry
 from lofit_cli.artifacts.head_mask import HeadMask
 from lofit_cli.artifacts.predictions import AnsweredItem, write_predictions
+from lofit_cli.artifacts.run_dir import STATED
 
 GEOMETRY = Geometry(num_layers=3, num_heads=4, head_dim=8)
 
@@ -26,7 +27,8 @@ def write_selection(folder, heads, fold, seed):
 
 def write_evaluation(folder, scores, fold):
     """Write an evaluate run that gave these scores, a question each."""
-    write_manifest(folder, "evaluate", fold=fold, metrics=["em"])
+    about = dict.fromkeys(STATED["evaluate"], "x")
+    write_manifest(folder, "evaluate", **about | {"fold": fold, "metrics": ["em"]})
     write_predictions(
         folder, [AnsweredItem(str(i), "", "?", {"em": float(score)}, ["a"], "a") for i, score in enumerate(scores)]
     )

@@ -57,19 +57,19 @@ def test_head_mask_round_trip(tmp_path):
 
 
 def _finish(path, **facts):
-    with start_run(path, "evaluate", CompareConfig()) as run:
+    with start_run(path, "select_heads", CompareConfig()) as run:
         run.record(**facts)
 
 
 def test_latest_is_the_newest_finished_run_with_the_same_facts(tmp_path):
     for name, seed in (("c", 1), ("a", 1), ("b", 2)):
-        _finish(tmp_path / "evaluate" / name, seed=seed)
-    unfinished = tmp_path / "evaluate" / "d"
+        _finish(tmp_path / "select_heads" / name, seed=seed)
+    unfinished = tmp_path / "select_heads" / "d"
     unfinished.mkdir()
     write_json(unfinished / "manifest.json", {"status": "interrupted", "seed": 1, "ended_at": "9999"})
-    assert find_latest(tmp_path, "evaluate", {"seed": 1}).name == "a"
-    with pytest.raises(UserError, match="no finished evaluate run with seed 3"):
-        find_latest(tmp_path, "evaluate", {"seed": 3})
+    assert find_latest(tmp_path, "select_heads", {"seed": 1}).name == "a"
+    with pytest.raises(UserError, match="no finished select_heads run with seed 3"):
+        find_latest(tmp_path, "select_heads", {"seed": 3})
 
 
 def test_a_failed_run_is_marked_and_not_taken(tmp_path):
