@@ -46,7 +46,7 @@ def test_several_tasks_leave_a_section_each_and_a_summary():
         ("none", "True"),
         ("lofit (27 scale heads), trainer.learning_rate=0.01", "False"),
     ]
-    assert {(row["folds"], row["seeds"]) for row in records()} == {("0 1", "1 2 42")}
+    assert {(row["folds"], row["seeds"]) for row in records()} == {("0 1", "1; 2; 42")}
     assert "SD over seeds" in Path("out/comparison.md").read_text()
     assert "truthfulqa MC2" in Path("out/summary.md").read_text()
     assert max(map(len, result.stdout.splitlines())) <= 80

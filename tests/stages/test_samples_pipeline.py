@@ -56,6 +56,11 @@ def test_judged_answers_are_compared(sample, lofit, model_dir):
             rows = pq.read_table(folder / "predictions.parquet").to_pylist()
             assert all(row["true_info"] == row["true"] * row["info"] for row in rows)
     sample("evaluate", name, "intervention=none", "hydra.run.dir=runs/evaluate/unjudged")
+    shared = lofit("compare")
+    assert shared.exit_code == 0
+    assert "TRUE_INFO" not in shared.output
+    Path("judge").symlink_to(model_dir)
+    sample("evaluate", name, "intervention=none", "hydra.run.dir=runs/evaluate/other", "eval.judge_info=./judge")
     refused = lofit("compare")
     assert refused.exit_code == 2
     assert "evaluate both with the same eval.judge_true" in refused.stderr.replace("\n", " ")
