@@ -8,6 +8,8 @@ from pathlib import Path
 import typer
 from typer.testing import CliRunner
 
+from lofit_cli.artifacts.run_dir import STATED
+
 FILE = Path(__file__).parents[1] / "scripts" / "reproduce" / "tune.py"
 spec = importlib.util.spec_from_file_location("tune", FILE)
 tune = importlib.util.module_from_spec(spec)
@@ -17,7 +19,8 @@ spec.loader.exec_module(tune)
 def finish(folder, method, rate, *mc2, status="finished"):
     folder.mkdir(parents=True)
     trainer = {"trainer": {"learning_rate": rate}}
-    manifest = {"stage": "train_offsets", "status": status, "method": method, "config": trainer}
+    about = dict.fromkeys(STATED["train_offsets"], "x")
+    manifest = about | {"stage": "train_offsets", "status": status, "method": method, "config": trainer}
     (folder / "manifest.json").write_text(json.dumps(manifest))
     lines = [json.dumps({"epoch": i, "loss": 1 - value, "mc2": value}) for i, value in enumerate(mc2)]
     (folder / "validation.jsonl").write_text("\n".join(lines))
