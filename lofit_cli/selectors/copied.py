@@ -18,7 +18,7 @@ def copy_from_run(lm: LanguageModel, task: Task[Any], config: SelectHeadsConfig,
     """Return the scores of the run that `selector.source` names: another task's, seed's or model's."""
     source = Path(cast(FromRunConfig, config.selector).source)
     manifest = read_manifest(source, "select_heads", "selector.source")
-    run.record(seed=manifest.get("seed", config.seed))
+    run.record(selection_seed=manifest.get("seed"))
     run.record_settings(source={**manifest.get("made_by", {}), "model": manifest.get("model")})
     add_seen(run.path, read_seen(source))
     return HeadMask.load(source / FILE_NAME, lm.id, lm.geometry).scores

@@ -48,7 +48,9 @@ def _take_heads(config: TrainOffsetsConfig, file: Path, lm: LanguageModel, run: 
     heads = _load_heads(file, config.num_heads, lm)
     selection = read_json(file.parent / MANIFEST) if (file.parent / MANIFEST).exists() else {}
     run.record(selector=heads.selector, num_heads=int(heads.mask.sum()), head_mask=str(file))
-    run.record(selection_seconds=float(selection.get("wall_seconds", 0)), selection_seed=selection.get("seed"))
+    run.record(selection_seconds=float(selection.get("wall_seconds", 0)))
+    # Heads that were copied from another run are that one's draw.
+    run.record(selection_seed=selection.get("selection_seed", selection.get("seed")))
     run.record_settings(selection=selection.get("made_by", {"heads": content_hash(heads.ranked_heads())[:12]}))
     heads.save(run.path)
     add_seen(run.path, read_seen(file.parent))

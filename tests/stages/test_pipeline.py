@@ -280,3 +280,11 @@ def test_heads_from_different_lists_are_different_rows(lofit):
     ok(lofit("compare"))
     with (only_run("compare") / "comparison.csv").open() as file:
         assert len(list(csv.DictReader(file))) == 2
+
+
+def test_copied_heads_are_the_latest_selection_and_keep_their_own_seed(lofit):
+    ok(lofit("select-heads", "selector=random", "seed=1", "hydra.run.dir=runs/heads"))
+    ok(lofit("select-heads", "selector=from_run", "selector.source=runs/heads"))
+    ok(lofit("train-offsets", *FAST))
+    facts = manifest(only_run("train_offsets"))
+    assert (facts["seed"], facts["selection_seed"]) == (42, 1)
