@@ -19,5 +19,5 @@ rows() {
   with_each_seed column
 }
 in_each_fold rows
-draw figure2.py "$OUT/$MODEL" $TASKS
+draw figure2.py "$model_dir" $TASKS
 finish

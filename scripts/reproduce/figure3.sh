@@ -6,5 +6,5 @@ use_tasks truthfulqa mquake clutrr
 
 heads() { select_heads scale || :; }
 in_each_fold with_each_seed heads
-draw figure3.py --folder "$OUT/$MODEL" $TASKS
+draw figure3.py --folder "$model_dir" $TASKS
 finish

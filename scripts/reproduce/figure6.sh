@@ -9,5 +9,5 @@ heads() {
   select_heads random || :
 }
 in_each_fold with_each_seed heads
-draw figure6.py --folder "$OUT/$MODEL" $TASKS
+draw figure6.py --folder "$model_dir" $TASKS
 finish

@@ -8,7 +8,7 @@
 #   DRY=1             print the commands, and how many are still to do, and run none
 #   arguments         KEY=VALUE overrides that all three stages take, such as model.device=cpu
 #
-# In OUT/MODEL/TASK-FOLD: eval-none, heads-probe, heads-probe_layers, and seed-SEED with heads-SELECTOR, offsets-NAME
+# In OUT/MODEL[-DTYPE]/TASK-FOLD: eval-none, heads-probe, heads-probe_layers, and seed-SEED with heads-SELECTOR, offsets-NAME
 # and eval-NAME. What finished there is not run again. A run that fails stops only those that are built on it.
 set -euo pipefail
 this_folder=$(dirname "${BASH_SOURCE[0]}")
@@ -17,6 +17,7 @@ source "$this_folder/../once.sh"
 experiments=$this_folder/../../conf/experiment
 MODEL=${MODEL:-smollm2} SEEDS=${SEEDS:-42 1} OUT=${OUT:-runs/paper}
 [ -n "${SETTINGS:-}" ] || { [ -d "$experiments/$MODEL" ] && SETTINGS=$MODEL || SETTINGS=default; }
+model_dir=$OUT/$MODEL${DTYPE:+-$DTYPE}
 common=(model="$MODEL" ${DTYPE:+model.dtype="$DTYPE"} "$@")
 nl=$'\n' planned=$'\n' failed=$'\n' evaluated=() num_runs=0 num_finished=0
 
@@ -36,7 +37,7 @@ folds_of() { case $1 in truthfulqa*) echo "${FOLDS:-0 1}" ;; *) echo 0 ;; esac; 
 # of_task TASK FOLD COMMAND: run it as if it were that task's turn.
 of_task() { local task=$1 fold=$2; shift 2; "$@"; }
 
-fold_dir() { echo "$OUT/$MODEL/$task-$fold"; }
+fold_dir() { echo "$model_dir/$task-$fold"; }
 seed_dir() { echo "$(fold_dir)/seed-$seed"; }
 heads_dir() { case $1 in probe*) echo "$(fold_dir)/heads-$1" ;; *) echo "$(seed_dir)/heads-$1" ;; esac; }
 
@@ -112,7 +113,7 @@ finish() {
   local runs
   runs=$(for run_dir in ${evaluated[@]+"${evaluated[@]}"}; do echo "$run_dir"; done | paste -sd, -)
   if [ -n "$runs" ]; then
-    finally compare lofit compare "runs=[$runs]" hydra.run.dir="$OUT/$MODEL/$(basename "$0" .sh)/$(date +%F_%H-%M-%S)"
+    finally compare lofit compare "runs=[$runs]" hydra.run.dir="$model_dir/$(basename "$0" .sh)/$(date +%F_%H-%M-%S)"
   fi
   [ -z "${DRY:-}" ] || echo "# $num_runs runs: $num_finished finished, $((num_runs - num_finished)) to do"
   [ "$failed" != "$nl" ] || exit 0

@@ -6,7 +6,7 @@ use_tasks truthfulqa clutrr
 
 look() {
   select_heads scale && train lofit-scale lofit_3 head_mask="$(heads_dir scale)" &&
-    draw logit_lens.py "$(seed_dir)/offsets-lofit-scale" --out "$OUT/$MODEL/logit_lens/$task-$fold" || :
+    draw logit_lens.py "$(seed_dir)/offsets-lofit-scale" --out "$model_dir/logit_lens/$task-$fold" || :
 }
 in_each_fold with_first_seed look
 finish

@@ -18,5 +18,5 @@ rows() {
   for rate in ${LOFIT_RATES:-2e-3 5e-3 1e-2 2e-2}; do try lofit-10 lofit_10 "$rate" head_mask="$(heads_dir scale)"; done
 }
 in_each_fold with_first_seed rows
-draw tune.py "$OUT/$MODEL/tune" "${points[@]}"
+draw tune.py "$model_dir/tune" "${points[@]}"
 finish
