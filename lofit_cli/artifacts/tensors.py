@@ -39,7 +39,8 @@ def read_all_tensors(file: Path, kind: str) -> tuple[dict[str, Tensor], dict[str
     try:
         with safe_open(file, framework="pt") as content:
             metadata = json.loads((content.metadata() or {}).get(METADATA, "{}"))
-            found = {name: content.get_tensor(name) for name in content.keys()}  # noqa: SIM118 (not a dict)
+            names = content.keys()
+            found = {name: content.get_tensor(name) for name in names}
     except (OSError, SafetensorError, json.JSONDecodeError) as error:
         raise UserError(f"{file} could not be read ({error}); it is missing, cut off or not a safetensors file")
     if metadata.get("kind") != kind:

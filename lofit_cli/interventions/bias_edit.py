@@ -2,7 +2,7 @@
 
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
-from typing import Any
+from typing import Any, cast
 
 import torch
 from torch import Tensor, nn
@@ -75,4 +75,4 @@ def _width(module: nn.Module) -> int:
     """Return how many numbers a module puts out for a token."""
     if isinstance(module, nn.Linear):
         return module.out_features
-    return int(module.nf) if isinstance(module, Conv1D) else len(module.weight)  # type: ignore[arg-type]
+    return int(module.nf) if isinstance(module, Conv1D) else len(cast(Tensor, module.weight))
