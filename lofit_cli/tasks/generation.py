@@ -22,8 +22,15 @@ class OpenItem(Item):
 
 
 def exact_match(generated: str, item: OpenItem) -> bool:
-    """Return whether the text is one of the accepted ones, letter case and outer white space aside."""
-    return generated.strip().casefold() in {text.strip().casefold() for text in item.accepted}
+    """Return whether the text is one of the accepted ones, letter case, outer white space and a last period aside.
+
+    A model that was not trained ends its answers in a period; to count that as wrong would flatter those that were.
+    """
+    return _plain(generated) in {_plain(text) for text in item.accepted}
+
+
+def _plain(text: str) -> str:
+    return text.strip().removesuffix(".").strip().casefold()
 
 
 @dataclass(frozen=True)

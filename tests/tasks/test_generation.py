@@ -76,6 +76,7 @@ def test_mquake(tmp_path):
     assert item.text == "Q: Imagine that Ann is a citizen of Peru. Where is Bob's mother a citizen? A:"
     assert (item.category, item.answer, item.wrong) == ("2 hops", " Peru", " France")
     assert exact_match("republic of peru ", item)
+    assert exact_match("Republic of Peru.\n", item)
     assert not exact_match("Peru, I think", item)
 
 
