@@ -14,7 +14,8 @@ from transformers import (
     StoppingCriteriaList,
 )
 
-from lofit_cli.models.logprobs import MIN_CACHED_PREFIX, LanguageModel, require_positions
+from lofit_cli.models.logprobs import MIN_CACHED_PREFIX, LanguageModel, cache_prefix, require_positions
+from lofit_cli.models.packing import common_length
 from lofit_cli.schema.checks import FAR
 
 MIN_SHARING = 2
@@ -39,7 +40,7 @@ def generate_lines(
         report: called with the number of prompts done after each batch.
     """
     sequences: list[list[int]] = [lm.tokenizer(prompt)["input_ids"] for prompt in prompts]
-    require_positions(lm, max(map(len, sequences), default=0) + max_new_tokens, "a prompt with its answer")
+    require_positions(lm, max(map(len, sequences), default=0) + max_new_tokens)
     prefix = _shared_prefix(lm, sequences, max_new_tokens)
     order = sorted(range(len(prompts)), key=lambda i: -len(sequences[i]))
     lines = [""] * len(prompts)
@@ -65,22 +66,12 @@ def _shared_prefix(lm: LanguageModel, sequences: Sequence[list[int]], max_new_to
     """
     if not lm.can_pack or len(sequences) < MIN_SHARING:
         return None
-    length = min(_common_length(sequences), min(len(sequence) for sequence in sequences) - FAR)
+    length = min(common_length(sequences), min(len(sequence) for sequence in sequences) - FAR)
     window = getattr(lm.model.config.get_text_config(decoder=True), "sliding_window", None)
     if length < MIN_CACHED_PREFIX or (window and max(map(len, sequences)) + max_new_tokens >= window):
         return None
-    # Without the model's config every layer keeps all positions.
-    cache = DynamicCache()
-    tokens = torch.tensor([sequences[0][:length]], device=lm.model.device)
-    lm.places.write(torch.arange(length, device=tokens.device)[None], torch.full_like(tokens, FAR))
     with torch.inference_mode():
-        lm.model(input_ids=tokens, past_key_values=cache, use_cache=True)
-    return cache
-
-
-def _common_length(sequences: Sequence[list[int]]) -> int:
-    first, last = min(sequences), max(sequences)
-    return next((i for i, (a, b) in enumerate(zip(first, last, strict=False)) if a != b), min(len(first), len(last)))
+        return cache_prefix(lm, sequences[0][:length])
 
 
 def _batch_size(lm: LanguageModel, num_tokens: int, prefix: DynamicCache | None) -> int:

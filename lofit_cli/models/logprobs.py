@@ -98,15 +98,15 @@ def tokenize_items(lm: LanguageModel, items: Sequence[Prompted], append_eos: boo
     """
     tokenized = tokenize(lm.tokenizer, items, append_eos)
     longest = max((len(sequence.tokens) for item in tokenized for sequence in item), default=0)
-    require_positions(lm, longest, "a prompt with its answer")
+    require_positions(lm, longest)
     return tokenized
 
 
-def require_positions(lm: LanguageModel, num_tokens: int, what: str) -> None:
-    """Refuse a text that is longer than the model has positions for."""
+def require_positions(lm: LanguageModel, num_tokens: int) -> None:
+    """Refuse a prompt that, with its answer, is longer than the model has positions for."""
     if num_tokens > (most := _max_positions(lm)):
         raise UserError(
-            f"model '{lm.id}' has positions for {most} tokens and {what} has {num_tokens}; "
+            f"model '{lm.id}' has positions for {most} tokens and a prompt with its answer has {num_tokens}; "
             "choose another model or shorten the task's texts"
         )
 
@@ -171,11 +171,16 @@ def _shared_prefix(lm: LanguageModel, items: Sequence[Sequence[TokenSequence]]) 
     sequences = [sequence for item in items for sequence in item]
     if not lm.can_pack or not sequences or (length := shared_prefix_length(sequences)) < MIN_CACHED_PREFIX:
         return None
+    return cache_prefix(lm, sequences[0].tokens[:length])
+
+
+def cache_prefix(lm: LanguageModel, tokens: Sequence[int]) -> DynamicCache:
+    """Return the keys and values of the beginning of some prompts, all of it far from their ends."""
     # Without the model's config every layer keeps all positions, sliding windows being a matter of our mask.
     cache = DynamicCache()
-    tokens = torch.tensor([sequences[0].tokens[:length]], device=lm.model.device)
-    lm.places.write(torch.arange(length, device=tokens.device)[None], torch.full_like(tokens, FAR))
-    lm.model(input_ids=tokens, past_key_values=cache, use_cache=True, **_keep_logits(lm.model, torch.tensor([0])))
+    row = torch.tensor([list(tokens)], device=lm.model.device)
+    lm.places.write(torch.arange(len(tokens), device=row.device)[None], torch.full_like(row, FAR))
+    lm.model(input_ids=row, past_key_values=cache, use_cache=True, **_keep_logits(lm.model, torch.tensor([0])))
     return cache
 
 

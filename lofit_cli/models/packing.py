@@ -6,6 +6,7 @@ token, its parent the token before it, and a node sees its ancestors only, so un
 
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
+from typing import TypeVar
 
 import numpy as np
 import torch
@@ -15,6 +16,8 @@ from transformers import PreTrainedTokenizerBase
 from lofit_cli.errors import UserError
 from lofit_cli.models.places import token_places
 from lofit_cli.schema.checks import FAR
+
+Tokens = TypeVar("Tokens", tuple[int, ...], list[int])
 
 Prompted = tuple[str, Sequence[str]]
 """A prompt and the answers that may follow it."""
@@ -62,10 +65,16 @@ def _answer_start(prompt: str, full: str, spans: Sequence[tuple[int, int]]) -> i
     return start
 
 
+def common_length(sequences: Sequence[Tokens]) -> int:
+    """Return how many first tokens all sequences share."""
+    # What the first and the last in order share, all between them share as well.
+    first, last = min(sequences), max(sequences)
+    return next((i for i, (a, b) in enumerate(zip(first, last, strict=False)) if a != b), min(len(first), len(last)))
+
+
 def shared_prefix_length(sequences: Sequence[TokenSequence]) -> int:
     """Return how many first tokens all sequences share, short of those near any prompt's end."""
-    first, last = min(s.tokens for s in sequences), max(s.tokens for s in sequences)
-    shared = next((i for i, (a, b) in enumerate(zip(first, last, strict=False)) if a != b), len(first))
+    shared = common_length([s.tokens for s in sequences])
     return max(0, min(shared, min(s.start for s in sequences) - FAR))
 
 
