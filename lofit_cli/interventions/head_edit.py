@@ -55,16 +55,17 @@ class HeadEdit(Intervention):
             yield
 
     def _hook(self, lm: LanguageModel, layer: int, rows: slice) -> Any:
-        heads = self.head_mask[layer]
+        # Found once, because on a GPU to look for the kept heads waits for all that is under way.
+        kept, num_heads = self.head_mask[layer].nonzero().flatten(), self.head_mask.shape[1]
 
         def edit(module: nn.Module, args: tuple[Tensor, ...]) -> tuple[Tensor, ...]:
             # In float32, because 1 + 0.001 is 1 in bfloat16.
             before = args[0].float()
             after = before
             if self.scale is not None:
-                after = after * (1 + _spread(self.scale[rows], heads))
+                after = after * (1 + _spread(self.scale[rows], kept, num_heads))
             if self.offset is not None:
-                after = after + _spread(self.offset[rows], heads)
+                after = after + _spread(self.offset[rows], kept, num_heads)
             if self.positions != "all":
                 after = torch.where(lm.places.read().where(self.positions)[..., None], after, before)
             return (after.to(args[0].dtype), *args[1:])
@@ -87,7 +88,7 @@ class HeadEdit(Intervention):
         return edit
 
 
-def _spread(values: Tensor, heads: Tensor) -> Tensor:
+def _spread(values: Tensor, kept: Tensor, num_heads: int) -> Tensor:
     """Return (num_heads * head_dim,) with `values` (num_kept_heads, head_dim) at a layer's kept heads, 0 elsewhere."""
-    full = torch.zeros(len(heads), values.shape[-1], dtype=values.dtype, device=values.device)
-    return full.index_put((heads.nonzero().flatten(),), values).flatten()
+    full = torch.zeros(num_heads, values.shape[-1], dtype=values.dtype, device=values.device)
+    return full.index_put((kept,), values).flatten()
