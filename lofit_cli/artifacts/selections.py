@@ -52,24 +52,26 @@ def _read_run(run: Path) -> Selection:
     return Selection(manifest["fold"], manifest["seed"], heads, (mask.shape[0], mask.shape[1]))
 
 
-def read_author_lists(file: Path, model: str, num_heads: int) -> dict[str, list[Selection]]:
+def read_author_lists(file: Path, model: str, num_heads: int, tasks: list[str]) -> dict[str, list[Selection]]:
     """Return task -> selection from a JSON object of `MODEL/TASK` -> `[[layer, head], ...]`, best first.
 
     The shape is that of the smallest model which has all heads listed for this one.
 
     Raises:
-        UserError: the file has no list of this model, or a shorter one than that.
+        UserError: the file has no list of this model and one of the tasks, or a shorter one than that.
     """
     lists: dict[str, Any] = read_json(file)
     mine = {name.partition("/")[2]: heads for name, heads in lists.items() if name.startswith(f"{model}/")}
     if not mine:
         raise UserError(f"{file} has no model {model}; {did_you_mean(model, _models(lists))}")
-    if short := [task for task, heads in mine.items() if len(heads) < num_heads]:
+    if missing := [task for task in tasks if task not in mine]:
+        raise UserError(f"{file} has no {model}/{missing[0]}; {did_you_mean(missing[0], list(mine))}")
+    if short := [task for task in tasks if len(mine[task]) < num_heads]:
         raise UserError(f"{file} lists fewer than {num_heads} heads for {model}/{short[0]}; take fewer")
     shape = tuple(1 + max(head[axis] for heads in mine.values() for head in heads) for axis in (0, 1))
     return {
-        task: [Selection(0, 0, tuple((layer, head) for layer, head in heads[:num_heads]), (shape[0], shape[1]))]
-        for task, heads in mine.items()
+        task: [Selection(0, 0, tuple((layer, head) for layer, head in mine[task][:num_heads]), (shape[0], shape[1]))]
+        for task in tasks
     }
 
 

@@ -35,6 +35,9 @@ def keep_best(
     """Return the candidate with the best validation metrics, the headline first; `candidates.jsonl` lists them all.
 
     A single candidate is not measured.
+
+    Raises:
+        RunError: under each of them a log-probability is not finite.
     """
     found: dict[Candidate, dict[str, float]] = {}
     if len(candidates) > 1:
@@ -45,6 +48,11 @@ def keep_best(
                 found[candidate] = _measure(lm, few, config, edit)
                 run.append_line("candidates.jsonl", {**candidate._asdict(), **found[candidate]})
                 advance(1)
+        if not any(found.values()):
+            alphas = list(dict.fromkeys(candidate.alpha for candidate in candidates))
+            raise RunError(
+                f"method.alphas={alphas}: each gives log-probabilities that are not finite; give smaller ones"
+            )
     best = max(candidates, key=lambda candidate: tuple(found.get(candidate, {}).values()))
     run.record(**best._asdict())
     return candidates[best]

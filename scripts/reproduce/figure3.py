@@ -48,8 +48,10 @@ def main(
     """Show which layers the heads of each task are in."""
     tasks = tasks or ["truthfulqa", "mquake", "clutrr"]
     try:
-        lists = read_author_lists(authors, model, num_heads) if authors else None
-        groups = {task: lists[task] if lists else read_selections(folder, task) for task in tasks}
+        if authors:
+            groups = read_author_lists(authors, model, num_heads, tasks)
+        else:
+            groups = {task: read_selections(folder, task) for task in tasks}
         write_figure(groups, out or folder / "figure3")
     except UserError as error:
         typer.echo(f"figure3: {error}", err=True)

@@ -41,7 +41,7 @@ def read_groups(folder: Path, tasks: list[str]) -> dict[str, list[Selection]]:
 
 def read_lists(file: Path, model: str, num_heads: int, tasks: list[str]) -> dict[str, list[Selection]]:
     """Return the authors' selections, and one drawn at random."""
-    groups = {task: read_author_lists(file, model, num_heads)[task] for task in tasks}
+    groups = read_author_lists(file, model, num_heads, tasks)
     return groups | {"random": draw_selections(groups[tasks[0]])}
 
 

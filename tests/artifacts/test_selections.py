@@ -28,15 +28,17 @@ def test_no_selection_is_refused(tmp_path):
 def test_author_lists(tmp_path):
     file = tmp_path / "heads.json"
     file.write_text(json.dumps({"source": "us", "big/t": [[3, 0], [0, 1], [2, 2]], "big/c": [[0, 0], [1, 5], [0, 2]]}))
-    found = read_author_lists(file, "big", 2)
+    found = read_author_lists(file, "big", 2, ["c", "t"])
     assert found == {
-        "t": [Selection(0, 0, ((3, 0), (0, 1)), (4, 6))],
         "c": [Selection(0, 0, ((0, 0), (1, 5)), (4, 6))],
+        "t": [Selection(0, 0, ((3, 0), (0, 1)), (4, 6))],
     }
     with pytest.raises(UserError, match="no model bug; did you mean 'big'"):
-        read_author_lists(file, "bug", 2)
+        read_author_lists(file, "bug", 2, ["t"])
+    with pytest.raises(UserError, match=r"no big/d; .*allowed: c, t"):
+        read_author_lists(file, "big", 2, ["t", "d"])
     with pytest.raises(UserError, match="fewer than 4 heads for big/t"):
-        read_author_lists(file, "big", 4)
+        read_author_lists(file, "big", 4, ["t"])
 
 
 def test_transfers_average_seeds_and_keep_folds(tmp_path):

@@ -8,6 +8,7 @@ from making import make, make_task
 from tiny_models import FAMILIES, build_language_model
 
 from lofit_cli.artifacts.seen_items import read_seen
+from lofit_cli.errors import RunError
 from lofit_cli.interventions.files import load_intervention_file
 from lofit_cli.methods import METHODS
 from lofit_cli.models.generation import generate_lines
@@ -62,6 +63,11 @@ def test_contrast_vectors_score_alike_packed_or_alone(settings, family, tmp_path
     after = scores_of(lm, edit)
     assert (after - scores_of(lm)).abs().max() > 1e-4
     torch.testing.assert_close(after, alone(lm, edit), atol=1e-4, rtol=0)
+
+
+def test_strengths_that_are_all_too_large_are_refused(tmp_path):
+    with pytest.raises(RunError, match=r"method.alphas=\[1e\+39, 2e\+39\]: each gives log-probabilities"):
+        make("caa", build_language_model("llama"), tmp_path, alphas=[1e39, 2e39], layers=[0, 1])
 
 
 @pytest.mark.parametrize("family", ["llama", "gpt2", "gemma3"])
