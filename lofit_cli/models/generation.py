@@ -1,7 +1,8 @@
 """Greedy answers to prompts, in padded batches behind the beginning that all prompts share."""
 
 import copy
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from typing import Any
 
 import torch
@@ -9,12 +10,15 @@ from torch import Tensor
 from transformers import (
     DynamicCache,
     GenerationConfig,
+    LogitsProcessor,
+    LogitsProcessorList,
+    PreTrainedModel,
     PreTrainedTokenizerBase,
     StoppingCriteria,
     StoppingCriteriaList,
 )
 
-from lofit_cli.models.logprobs import MIN_CACHED_PREFIX, LanguageModel, cache_prefix, require_positions
+from lofit_cli.models.logprobs import MIN_CACHED_PREFIX, LanguageModel, cache_prefix, require_finite, require_positions
 from lofit_cli.models.packing import common_length
 from lofit_cli.schema.checks import FAR
 
@@ -38,6 +42,9 @@ def generate_lines(
 
     Args:
         report: called with the number of prompts done after each batch.
+
+    Raises:
+        RunError: the likeliest token's logit is not finite.
     """
     sequences: list[list[int]] = [lm.tokenizer(prompt)["input_ids"] for prompt in prompts]
     require_positions(lm, max(map(len, sequences), default=0) + max_new_tokens)
@@ -92,16 +99,28 @@ def _generate(
         do_sample=False, max_new_tokens=max_new_tokens, eos_token_id=end, pad_token_id=0 if end is None else end
     )
     generate: Any = lm.model.generate
-    with torch.inference_mode(), lm.places.follow(lm.model, attended):
+    with torch.inference_mode(), _plainly_greedy(lm.model), lm.places.follow(lm.model, attended):
         generated: Tensor = generate(
             input_ids=tokens,
             attention_mask=attended,
             past_key_values=_repeat(prefix, len(sequences)),
             generation_config=settings,
+            logits_processor=LogitsProcessorList([_Finite()]),
             stopping_criteria=StoppingCriteriaList([_LineEnd(lm.tokenizer, tokens.shape[1])]),
         )
     texts: list[str] = lm.tokenizer.batch_decode(generated[:, tokens.shape[1] :], skip_special_tokens=True)
     return texts
+
+
+@contextmanager
+def _plainly_greedy(model: PreTrainedModel) -> Iterator[None]:
+    """Set aside the model's own generation settings, such as a repetition penalty, which would fill in for ours."""
+    own = model.generation_config
+    model.generation_config = GenerationConfig()
+    try:
+        yield
+    finally:
+        model.generation_config = own
 
 
 def _repeat(prefix: DynamicCache | None, num_rows: int) -> DynamicCache | None:
@@ -127,6 +146,14 @@ def _pad_after_prefix(sequences: Sequence[list[int]], prefix_length: int) -> tup
         tokens[row, rest:] = torch.tensor(sequence[prefix_length:])
         attended[row, :prefix_length] = attended[row, rest:] = 1
     return tokens, attended
+
+
+class _Finite(LogitsProcessor):
+    """Refuses logits among which there is no likeliest, and changes none."""
+
+    def __call__(self, input_ids: Tensor, scores: Tensor) -> Tensor:
+        require_finite(scores.amax(dim=-1))
+        return scores
 
 
 class _LineEnd(StoppingCriteria):

@@ -111,6 +111,13 @@ def require_positions(lm: LanguageModel, num_tokens: int) -> None:
         )
 
 
+def require_finite(log_probs: Tensor) -> Tensor:
+    """Refuse log-probabilities or logits of which one is not finite."""
+    if not bool(log_probs.isfinite().all()):
+        raise RunError("the model gives log-probabilities that are not finite; use model.dtype=float32, or train anew")
+    return log_probs
+
+
 def score_answers(
     lm: LanguageModel, items: Sequence[Prompted], report: Callable[[int], None] = lambda num_items: None
 ) -> list[list[float]]:
@@ -129,7 +136,7 @@ def score_answers(
         prefix_length = _length(prefix)
         for group in group_rows(tokenized, lm.max_row_tokens, prefix_length):
             flat = [sequence for item in group for sequence in item]
-            values = iter(_require_finite(answer_logprobs(lm, flat, prefix)).tolist())
+            values = iter(require_finite(answer_logprobs(lm, flat, prefix)).tolist())
             scores.extend([next(values) for _ in item] for item in group)
             report(len(group))
     return scores
@@ -187,12 +194,6 @@ def cache_prefix(lm: LanguageModel, tokens: Sequence[int]) -> DynamicCache:
 def _max_positions(lm: LanguageModel) -> int:
     config = lm.model.config.get_text_config(decoder=True)
     return int(getattr(config, "max_position_embeddings", None) or sys.maxsize)
-
-
-def _require_finite(log_probs: Tensor) -> Tensor:
-    if not bool(log_probs.isfinite().all()):
-        raise RunError("the model gives log-probabilities that are not finite; use model.dtype=float32, or train anew")
-    return log_probs
 
 
 def _length(prefix: DynamicCache | None) -> int:

@@ -4,6 +4,7 @@ import pytest
 import torch
 from tiny_models import FAMILIES, build_language_model, edit_all_heads, random_values
 
+from lofit_cli.errors import RunError
 from lofit_cli.interventions.demonstrations import Demonstrations
 from lofit_cli.models import generation
 from lofit_cli.models.generation import first_line, generate_lines
@@ -32,6 +33,22 @@ def test_lines_are_those_taken_by_hand(family, max_row_tokens):
         with attached.attach(lm), torch.no_grad():
             found = generate_lines(lm, PROMPTS, max_new_tokens=6)
             assert found == [greedy_by_hand(lm, prompt, 6) for prompt in PROMPTS]
+
+
+def test_the_models_own_generation_settings_are_set_aside():
+    lm = build_language_model("llama")
+    plain = generate_lines(lm, PROMPTS, max_new_tokens=8)
+    lm.model.generation_config.update(repetition_penalty=5.0, no_repeat_ngram_size=2, suppress_tokens=list(range(60)))
+    before = lm.model.generation_config.to_dict()
+    assert generate_lines(lm, PROMPTS, max_new_tokens=8) == plain
+    assert lm.model.generation_config.to_dict() == before
+
+
+def test_logits_that_are_not_finite_are_refused():
+    lm = build_language_model("llama")
+    shape = lm.geometry.num_layers, lm.geometry.num_heads, lm.geometry.head_dim
+    with edit_all_heads(None, torch.full(shape, float("nan"))).attach(lm), pytest.raises(RunError, match="not finite"):
+        generate_lines(lm, PROMPTS, max_new_tokens=4)
 
 
 def count_tokens(lm):
