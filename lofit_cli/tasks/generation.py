@@ -14,11 +14,13 @@ class OpenItem(Item):
         answer: the continuation that training teaches, with what separates it from the prompt.
         accepted: the texts that count as right.
         wrong: a continuation that is wrong, for methods that contrast right and wrong answers.
+        other_options: the texts of all wrong options, where there are options.
     """
 
     answer: str
     accepted: tuple[str, ...]
     wrong: str
+    other_options: tuple[str, ...] = ()
 
 
 def exact_match(generated: str, item: OpenItem) -> bool:
@@ -26,10 +28,11 @@ def exact_match(generated: str, item: OpenItem) -> bool:
 
     A model that was not trained ends its answers in a period; to count that as wrong would flatter those that were.
     """
-    return _plain(generated) in {_plain(text) for text in item.accepted}
+    return plain(generated) in {plain(text) for text in item.accepted}
 
 
-def _plain(text: str) -> str:
+def plain(text: str) -> str:
+    """Return a text as it is compared: without letter case, outer white space and a last period."""
     return text.strip().removesuffix(".").strip().casefold()
 
 

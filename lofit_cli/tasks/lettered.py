@@ -1,11 +1,12 @@
 """Questions with lettered options, one of them right: ARC-Challenge and SIQA, as LoFiT asks them."""
 
+import re
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from lofit_cli.errors import UserError
 from lofit_cli.schema.sources import TaskConfig
-from lofit_cli.tasks.generation import GenerationTask, OpenItem
+from lofit_cli.tasks.generation import GenerationTask, OpenItem, plain
 from lofit_cli.tasks.records import Record, fields, hold_out, load_hub_records, read_records
 
 PROMPT = "\nPlease choose the correct answer to the question.\nQuestion: {question}\n{options}\nAnswer:"
@@ -48,9 +49,15 @@ def _task(config: TaskConfig, splits: Mapping[str, Sequence[Record]]) -> Generat
 
 
 def chooses(generated: str, item: OpenItem) -> bool:
-    """Return whether a text begins with the right letter as a word of its own, or is the right option's text."""
-    words = generated.replace(".", " ").replace(")", " ").split()
-    return bool(words) and (words[0] == item.accepted[0] or generated.strip().casefold() == item.accepted[1].casefold())
+    """Return whether a text is the right letter, the right option's text, or begins with that letter and a mark.
+
+    A letter before a space is none: `A whale` begins a sentence. Nor is what is another option's text.
+    """
+    said = plain(generated)
+    if said in map(plain, item.accepted):
+        return True
+    begins_with_letter = re.match(rf"\W*{re.escape(item.accepted[0])}[^\w\s]", generated)
+    return bool(begins_with_letter) and said not in map(plain, item.other_options)
 
 
 def _item(record: Record, item_id: str) -> OpenItem:
@@ -64,4 +71,5 @@ def _item(record: Record, item_id: str) -> OpenItem:
     right = labels.index(key)
     wrong = labels[(right + 1) % len(labels)]
     prompt = PROMPT.format(question=question, options=options)
-    return OpenItem(item_id, f"{len(labels)} options", prompt, f" {key}", (key, texts[right]), f" {wrong}")
+    others = tuple(text for label, text in zip(labels, texts, strict=True) if label != key)
+    return OpenItem(item_id, f"{len(labels)} options", prompt, f" {key}", (key, texts[right]), f" {wrong}", others)

@@ -93,10 +93,17 @@ def test_arc_challenge(tmp_path):
 
 @pytest.mark.parametrize(
     ("generated", "right"),
-    [("B", True), ("B. blood", True), ("Blood", True), ("A", False), ("Because", False), ("", False), ("sky", False)],
+    [
+        *(
+            (text, True)
+            for text in ("A", "A.", "a", "(A)", "A: a whale", "A, surely", "A) a whale", "a whale", "A Whale.")
+        ),
+        *((text, False) for text in ("B", "B. A bat flies", "A bat flies", "A bat flies.", "A bird", "As", "")),
+    ],
 )
 def test_a_letter_or_an_options_text_chooses(generated, right):
-    assert chooses(generated, OpenItem("i", "c", "?", " B", ("B", "blood"), " A")) is right
+    item = OpenItem("i", "c", "?", " A", ("A", "A whale"), " B", ("A bat flies.",))
+    assert chooses(generated, item) is right
 
 
 def test_siqa_can_be_measured_without_training_files(tmp_path):
