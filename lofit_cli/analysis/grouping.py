@@ -140,12 +140,28 @@ def _text(value: Any) -> str:
 
 
 def _without_reruns(label: str, group: Sequence[Evaluation]) -> Group:
-    """Keep the newest run of each fold and seed."""
+    """Keep the newest run of each fold and seed.
+
+    Raises:
+        UserError: two of them were made in different ways, so that neither repeats the other.
+    """
     newest: dict[tuple[int, str], Evaluation] = {}
     reruns = []
     for run in sorted(group, key=lambda run: str(run.manifest["ended_at"])):
         place = (run.fold, run.seed)
         if place in newest:
+            _require_same_making(newest[place], run)
             reruns.append((newest[place], run))
         newest[place] = run
     return Group(label, tuple(newest[place] for place in sorted(newest)), tuple(reruns))
+
+
+def _require_same_making(first: Evaluation, second: Evaluation) -> None:
+    if _default_key(first) == _default_key(second):
+        return
+    names = dict.fromkeys((*GROUP_FACTS, *first.made_by, *second.made_by))
+    differing = [name for name in names if fact(first, name) != fact(second, name)]
+    raise UserError(
+        f"group_by puts {first.path} and {second.path} into one row, both of fold {first.fold} and seed {first.seed}; "
+        f"they differ in {', '.join(differing)}: add one of these"
+    )

@@ -4,12 +4,10 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
-from numpy.typing import NDArray
 
+from lofit_cli.analysis.bootstrap import Folds, bootstrap_columns
+from lofit_cli.analysis.statistics import subtract
 from lofit_cli.artifacts.transfers import Transfer
-
-BATCH = 500
-"""Resamples drawn at once."""
 
 
 @dataclass(frozen=True)
@@ -52,21 +50,16 @@ def score_transfers(transfers: Sequence[Transfer], num_resamples: int, seed: int
 
 
 def _p_value(transfer: Transfer, own: Transfer | None, num_resamples: int, seed: int) -> float | None:
-    if own is None or own is transfer or not (folds := sorted(transfer.values.keys() & own.values.keys())):
+    if own is None or own is transfer or not (differences := subtract(transfer.values, own.values)):
         return None
-    differences = np.concatenate([transfer.values[fold] - own.values[fold] for fold in folds])
     return lower_p_value(differences, num_resamples, seed)
 
 
-def lower_p_value(differences: NDArray[np.float64], num_resamples: int, seed: int) -> float:
+def lower_p_value(differences: Folds, num_resamples: int, seed: int) -> float:
     """Return the one-sided p-value of the mean being below 0: the share of resampled means that are not.
 
     Source: Efron and Tibshirani 1993, chapter 16. LoFiT does not say how it drew its resamples.
     """
-    rng = np.random.default_rng(seed)
-    not_below = 0
-    for start in range(0, num_resamples, BATCH):
-        drawn = rng.integers(0, len(differences), (min(BATCH, num_resamples - start), len(differences)))
-        not_below += int((differences[drawn].mean(axis=1) >= 0).sum())
+    (resampled,) = bootstrap_columns([differences], num_resamples, seed)
     # One is added to both counts so that no finite number of resamples claims p = 0.
-    return (not_below + 1) / (num_resamples + 1)
+    return (resampled.num_at_least_0 + 1) / (num_resamples + 1)

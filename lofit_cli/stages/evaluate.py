@@ -24,7 +24,16 @@ from lofit_cli.tasks.task import Task
 from lofit_cli.training.judge import judge_answers, judge_models, judged_metrics
 from lofit_cli.training.measure import measure_split, summarise_metrics
 
-METHOD_FACTS = ("method", "selector", "num_heads", "num_trained_parameters", "made_by", "seed", "selection_seed")
+METHOD_FACTS = (
+    "method",
+    "selector",
+    "num_heads",
+    "num_trained_parameters",
+    "num_train",
+    "made_by",
+    "seed",
+    "selection_seed",
+)
 """What an evaluation repeats of the run that made its intervention, so that `compare` needs one manifest a run."""
 
 
@@ -38,7 +47,7 @@ def evaluate(config: EvaluateConfig, run: RunDir) -> Sequence[Prediction]:
         _refuse_training_items(task, folder)
     lm = load_model(config.model)
     edit, facts = load_intervention(folder, lm)
-    run.record(**describe_model(lm), **task.facts(), **{"seed": config.seed, **facts})
+    run.record(**describe_model(lm), **{**task.facts(), "seed": config.seed, **facts})
     run.record(metrics=[*task.metrics, *judged_metrics(judges)], intervention=str(folder) if folder else None)
     run.record(protocol=task.protocol(config.eval.protocol), split=config.eval.split, judges=judges)
     with edit.attach(lm), progress_bar(f"scoring {config.eval.split}", len(items)) as advance:

@@ -54,6 +54,10 @@ class GenerationTask(Task[OpenItem]):
         """Return the one metric."""
         return (self.metric,)
 
+    def protocol(self, asked_for: str) -> str:
+        """Return the protocol with the length at which an answer is cut."""
+        return f"zero-shot, {self.config.max_new_tokens} tokens"
+
     def examples(self, split: str) -> list[Example]:
         """Return each prompt with its right answer and a wrong one."""
         return [Example(item.text, (item.answer, item.wrong), 1) for item in self.items(split)]

@@ -67,7 +67,11 @@ class Task(ABC, Generic[AnyItem]):
         return self.config.name
 
     def protocol(self, asked_for: str) -> str:
-        """Return the name of the prompt that items are measured under, where the task has a choice of them."""
+        """Return how items are measured, as the manifest says it: runs of other protocols are never compared.
+
+        Args:
+            asked_for: the name of the prompt, for tasks that have a choice of them.
+        """
         return "zero-shot"
 
     @abstractmethod

@@ -11,12 +11,12 @@ from lofit_cli.artifacts.transfers import Transfer
 def test_the_p_value_is_near_a_t_test_of_many_questions():
     differences = np.random.default_rng(0).normal(-0.05, 0.5, 400)
     expected = ttest_1samp(differences, 0, alternative="less").pvalue
-    assert lower_p_value(differences, 4000, seed=1) == pytest.approx(expected, abs=0.02)
+    assert lower_p_value({0: differences}, 4000, seed=1) == pytest.approx(expected, abs=0.02)
 
 
 def test_the_p_value_is_never_0_and_1_without_a_difference():
-    assert lower_p_value(np.full(50, -1.0), 999, seed=1) == pytest.approx(1 / 1000)
-    assert lower_p_value(np.zeros(50), 999, seed=1) == 1
+    assert lower_p_value({0: np.full(50, -1.0)}, 999, seed=1) == pytest.approx(1 / 1000)
+    assert lower_p_value({0: np.zeros(25), 1: np.zeros(25)}, 999, seed=1) == 1
 
 
 def test_cells_are_pooled_over_folds_and_paired_where_these_are_shared():

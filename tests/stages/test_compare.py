@@ -28,6 +28,12 @@ def run_compare(*overrides):
     return result
 
 
+def refused(*overrides):
+    result = CliRunner().invoke(app, ["compare", "hydra.run.dir=refused", *overrides])
+    assert (result.exit_code, result.stdout) == (2, "")
+    return " ".join(result.stderr.split())
+
+
 def records(name="comparison"):
     return list(csv.DictReader(Path("out", f"{name}.csv").open()))
 
@@ -89,6 +95,16 @@ def test_group_by_makes_the_rows():
     write_runs(Path("runs"), tasks=("clutrr",), seeds=(1, 2), methods=METHODS[:2], num_questions=20)
     run_compare("runs=[runs]", "group_by=[method,seed]")
     assert [row["row"] for row in records()] == ["none, seed=1", "none, seed=2", "lofit, seed=1", "lofit, seed=2"]
+
+
+def test_group_by_does_not_take_runs_of_two_kinds_for_repeats():
+    write_runs(Path("runs"), tasks=("clutrr",), seeds=(1,), methods=METHODS[1:4], num_questions=20)
+    says = refused("runs=[runs]", "group_by=[method,seed]")
+    assert "they differ in trainer.learning_rate: add one of these" in says
+    assert "runs/clutrr/00-fold0-seed1" in says
+    assert "fold 0 and seed 1; they differ in selector: add" in refused(
+        "runs=[runs]", "group_by=[trainer.learning_rate]"
+    )
 
 
 def test_a_rerun_and_other_weights_are_said():

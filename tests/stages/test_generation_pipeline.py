@@ -40,7 +40,7 @@ def test_the_four_stages(clutrr):
             assert len(rows) == 4
             assert all(row["em"] == float(row["generated"].casefold() in row["accepted"]) for row in rows)
             facts = json.loads((run_dir / "manifest.json").read_text())
-            assert (facts["metrics"], facts["protocol"]) == (["em"], "zero-shot")
+            assert (facts["metrics"], facts["protocol"]) == (["em"], "zero-shot, 4 tokens")
 
 
 def test_training_teaches_the_answers(clutrr):
@@ -63,8 +63,8 @@ def test_runs_trained_on_more_or_fewer_items_can_be_compared(clutrr):
     Path("heads.json").write_text("[[0, 1]]")
     for size in (2, 4):
         common = (f"task.num_train={size}", "trainer.num_epochs=1")
-        clutrr("train-offsets", "head_mask=heads.json", *common)
-        clutrr("evaluate", f"task.num_train={size}", f"hydra.run.dir=runs/evaluate/{size}")
+        clutrr("train-offsets", "head_mask=heads.json", *common, f"hydra.run.dir=runs/offsets/{size}")
+        clutrr("evaluate", f"intervention=runs/offsets/{size}", f"hydra.run.dir=runs/evaluate/{size}")
     clutrr("compare")
     sizes = {json.loads(file.read_text())["num_train"] for file in Path("runs/evaluate").glob("*/manifest.json")}
     assert sizes == {2, 4}
