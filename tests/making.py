@@ -25,7 +25,7 @@ def make_task():
     return MultipleChoiceTask(TaskConfig("t"), {s: [question(s, i) for i in range(n)] for s, n in sizes.items()})
 
 
-def make_config(name, folder, **settings):
+def make_config(name, folder, rate=0.05, **settings):
     if name in ADAPTERS:
         settings.setdefault("config", ADAPTERS[name])
     if name == "icl":
@@ -33,13 +33,13 @@ def make_config(name, folder, **settings):
     if name == "random_offset":
         settings.setdefault("source", str(folder / "lofit"))
     method = METHOD_CONFIGS.get(name, MethodConfig)(name, **settings)
-    trainer = TrainerConfig(learning_rate=0.05, num_epochs=1, batch_size=4)
+    trainer = TrainerConfig(learning_rate=rate, num_epochs=1, batch_size=4)
     return TrainOffsetsConfig(ModelConfig("m"), TaskConfig("t"), method, trainer)
 
 
 def make(name, lm, folder, **settings):
     """Run a method into `folder / name`, with two heads where it takes some, and return its intervention."""
-    if name == "random_offset":
+    if name == "random_offset" and "source" not in settings:
         make("lofit", lm, folder)
     config = make_config(name, folder, **settings)
     method = get_method(config.method)

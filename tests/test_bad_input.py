@@ -143,6 +143,10 @@ USAGE_ERRORS = {
         ("train-offsets", "method=peft", "method.config={peft_type: ADALORA}"),
         "its rank is adapted by a training loop of its own",
     ),
+    "adapter with a cache of its own": (
+        ("train-offsets", "method=peft", "method.config={peft_type: SHADOW}"),
+        "method.config.peft_type=SHADOW",
+    ),
     "adapter without what it needs": (
         ("train-offsets", "method=peft", "method.config={peft_type: LORA, rank_pattern: 3}"),
         "method.config={",
@@ -423,7 +427,7 @@ def test_loss_that_is_not_finite_stops_and_keeps_the_last_good_state(lofit):
     result = lofit("select-heads", "trainer.learning_rate=1e37", "trainer.batch_size=2", "hydra.run.dir=runs/nan")
     refused(result, "no longer finite at step 2", exit_code=1)
     assert json.loads(Path("runs/nan/manifest.json").read_text())["status"] == "failed"
-    assert Path("runs/nan/checkpoint.safetensors").exists()
+    assert Path("runs/nan/intervention.safetensors").exists()
     assert len(Path("runs/nan/history.jsonl").read_text().splitlines()) == 1
     refused(lofit("train-offsets", "head_mask=runs/nan"), "ended as 'failed'")
 
@@ -452,7 +456,7 @@ def test_an_interrupted_run_is_marked_and_keeps_what_it_wrote(workplace, model_d
     assert "interrupted" in said
     assert "Traceback" not in said
     assert json.loads(Path("runs/x/manifest.json").read_text())["status"] == "interrupted"
-    assert Path("runs/x/checkpoint.safetensors").exists()
+    assert Path("runs/x/intervention.safetensors").exists()
 
 
 def test_a_run_in_an_interrupted_runs_directory_starts_anew_and_keeps_the_old_one(lofit):

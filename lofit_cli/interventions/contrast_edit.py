@@ -52,7 +52,7 @@ class ContrastEdit(Intervention):
                 # A twin runs its instruction first, now and then; what it runs last is what was asked of it.
                 hidden[running[0]] = states.float()
                 return output
-            where = lm.places.read().where("answer")[..., None]
+            where = lm.places.read().predict_answers()[..., None]
             difference = hidden[twins[0]] - hidden[twins[1]]
             changed = (states.float() + self.alpha * where * difference).to(states.dtype)
             return (changed, *output[1:]) if isinstance(output, tuple) else changed

@@ -10,6 +10,8 @@ from torch import Tensor, nn
 from lofit_cli.errors import UserError
 from lofit_cli.interventions.intervention import Intervention
 from lofit_cli.models.logprobs import LanguageModel
+from lofit_cli.models.places import POSITIONS
+from lofit_cli.schema.checks import one_of
 
 
 class HeadEdit(Intervention):
@@ -19,7 +21,7 @@ class HeadEdit(Intervention):
         head_mask: (num_layers, num_heads) bool, the heads that are edited.
         scale: (num_kept_heads, head_dim) float32, in the order of the mask's layers and heads, or None.
         offset: the same shape, or None.
-        positions: `all` tokens, or those from which an `answer` token is predicted.
+        positions: one of `POSITIONS`.
 
     Source: LoFiT (arXiv 2406.01563), section 3.
     """
@@ -34,6 +36,7 @@ class HeadEdit(Intervention):
         self.register_buffer("head_mask", head_mask.bool())
         self.scale = None if scale is None else nn.Parameter(scale)
         self.offset = None if offset is None else nn.Parameter(offset)
+        one_of("positions", positions, POSITIONS)
         self.positions = positions
 
     @property
@@ -67,7 +70,7 @@ class HeadEdit(Intervention):
             if self.offset is not None:
                 after = after + _spread(self.offset[rows], kept, num_heads)
             if self.positions != "all":
-                after = torch.where(lm.places.read().where(self.positions)[..., None], after, before)
+                after = torch.where(lm.places.read().predict_answers()[..., None], after, before)
             return (after.to(args[0].dtype), *args[1:])
 
         return edit

@@ -16,7 +16,10 @@ from lofit_cli.interventions.intervention import Intervention
 from lofit_cli.models.load import weights_hash
 from lofit_cli.models.logprobs import LanguageModel
 
-REFUSED_TYPES = {"ADALORA": "its rank is adapted by a training loop of its own"}
+REFUSED_TYPES = {
+    "ADALORA": "its rank is adapted by a training loop of its own",
+    "SHADOW": "it runs beside the model, with keys and values of its own",
+}
 REFUSED_SETTINGS = ("modules_to_save", "layer_replication")
 LIBRARY_ERRORS = (AttributeError, IndexError, KeyError, RuntimeError, TypeError, ValueError, re.error)
 """What the library raises for a configuration that does not fit a model."""
@@ -42,7 +45,8 @@ class PeftEdit(Intervention):
         """Return the adapter as the peft library initialises it, its weights in float32.
 
         Raises:
-            UserError: the configuration does not fit the model, or the adapter changes the model's own weights.
+            UserError: the configuration does not fit the model, or the adapter changes the model's own weights. What
+                was put in by then stays there: the model has to be loaded again.
         """
         before = weights_hash(lm.model)
         with _injected(lm, config) as adapted:

@@ -12,6 +12,8 @@ from torch.nn.utils.parametrizations import orthogonal
 from lofit_cli.errors import UserError
 from lofit_cli.interventions.intervention import Intervention
 from lofit_cli.models.logprobs import LanguageModel
+from lofit_cli.models.places import POSITIONS
+from lofit_cli.schema.checks import one_of
 
 
 class ResidualEdit(Intervention):
@@ -48,7 +50,7 @@ class DirectionEdit(ResidualEdit):
 
     Attributes:
         vector: (hidden,) float32.
-        positions: `all` tokens, or those from which an `answer` token is predicted.
+        positions: one of `POSITIONS`.
 
     Source: CAA (arXiv 2312.06681), section 3, and RepE's reading vectors (arXiv 2310.01405), section 3.2.
     """
@@ -59,6 +61,7 @@ class DirectionEdit(ResidualEdit):
         super().__init__()
         self.vector = nn.Parameter(vector)
         self.layer = layer
+        one_of("positions", positions, POSITIONS)
         self.positions = positions
 
     def edited_layers(self, lm: LanguageModel) -> list[int]:
@@ -69,7 +72,7 @@ class DirectionEdit(ResidualEdit):
         """Add the vector."""
         if self.positions == "all":
             return hidden + self.vector
-        return hidden + lm.places.read().where(self.positions)[..., None] * self.vector
+        return hidden + lm.places.read().predict_answers()[..., None] * self.vector
 
     def settings(self) -> dict[str, Any]:
         """Return the layer and the positions."""

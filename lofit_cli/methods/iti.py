@@ -51,6 +51,7 @@ def head_step(activations: Tensor, is_right: Tensor, direction: str) -> Tensor:
         theta = torch.from_numpy(probe.coef_[0]).float()
     else:
         theta = activations[is_right].mean(dim=0) - activations[~is_right].mean(dim=0)
-    theta = theta / theta.norm()
+    # A head whose activations are all the same has no direction, and is not moved.
+    theta = torch.nn.functional.normalize(theta, dim=0)
     step: Tensor = theta * (activations @ theta).std(unbiased=False)
     return step

@@ -3,6 +3,7 @@
 from pathlib import Path
 from typing import Any, cast
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -32,8 +33,9 @@ def turn_at_random(
         raise UserError(
             f"method.source={source} is a run of {manifest['method']}, which has no offsets alone; name another"
         )
-    generator = torch.Generator().manual_seed(config.seed)
-    directions = torch.randn(learnt.offset.shape, generator=generator)
+    # Not by torch, whose first numbers for this seed are what a LoFiT run's offsets started from.
+    drawn = np.random.default_rng(config.seed).standard_normal(learnt.offset.shape, dtype=np.float32)
+    directions = torch.from_numpy(drawn)
     norms = learnt.offset.detach().cpu().norm(dim=-1, keepdim=True)
     run.record(**{key: manifest.get(key) for key in ("selector", "num_heads", "selection_seed")})
     run.record_settings(source=manifest.get("made_by", {}))

@@ -9,7 +9,7 @@ from torch import Tensor, nn
 from torch.nn.utils.rnn import pad_sequence
 
 from lofit_cli.models.logprobs import LanguageModel
-from lofit_cli.models.packing import TokenSequence, group_rows
+from lofit_cli.models.packing import TokenSequence, group_padded
 
 
 def last_token_activations(
@@ -48,8 +48,7 @@ def _last_tokens(
 ) -> Tensor:
     parts = []
     with torch.inference_mode():
-        for group in group_rows(([sequence] for sequence in sequences), lm.max_row_tokens):
-            batch = [sequence for (sequence,) in group]
+        for batch in group_padded(sequences, lm.max_row_tokens):
             parts.append(_batch_last_tokens(lm, batch, recorder))
             report(len(batch))
     return torch.cat(parts)

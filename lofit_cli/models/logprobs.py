@@ -18,6 +18,7 @@ from lofit_cli.models.packing import (
     PackedRow,
     Prompted,
     TokenSequence,
+    group_padded,
     group_rows,
     pack_row,
     shared_prefix_length,
@@ -158,8 +159,8 @@ def can_pack(lm: LanguageModel) -> bool:
             packed = _sum_scored(_row_logits(lm, row := pack_row(probe), None), row)
         except (ValueError, TypeError, RuntimeError, IndexError):
             return False
-        alone = torch.cat([_padded_logprobs(lm, [sequence]) for sequence in probe])
-        rounding = (_padded_logprobs(lm, probe) - alone).abs().max()
+        alone = torch.cat([_padded_batch_logprobs(lm, [sequence]) for sequence in probe])
+        rounding = (_padded_batch_logprobs(lm, probe) - alone).abs().max()
     num_scored = max(len(sequence.tokens) - sequence.start for sequence in probe)
     floor = 1e-3 if lm.model.dtype == torch.float32 else LOW_PRECISION_ERROR * num_scored**0.5
     return bool((packed - alone).abs().max() <= floor + 2 * rounding)
@@ -253,6 +254,11 @@ def _sum_scored(logits: Tensor, row: PackedRow) -> Tensor:
 
 def _padded_logprobs(lm: LanguageModel, sequences: Sequence[TokenSequence]) -> Tensor:
     """Score right-padded rows, one a sequence: slower, and understood by every decoder."""
+    batches = group_padded(sequences, lm.max_row_tokens)
+    return torch.cat([_padded_batch_logprobs(lm, batch) for batch in batches])
+
+
+def _padded_batch_logprobs(lm: LanguageModel, sequences: Sequence[TokenSequence]) -> Tensor:
     tokens = pad_sequence([torch.tensor(s.tokens) for s in sequences], batch_first=True).to(lm.model.device)
     lengths = torch.tensor([len(s.tokens) for s in sequences], device=tokens.device)
     starts = torch.tensor([s.start for s in sequences], device=tokens.device)
@@ -260,7 +266,8 @@ def _padded_logprobs(lm: LanguageModel, sequences: Sequence[TokenSequence]) -> T
     attended = (positions < lengths[:, None]).long()
     from_end = (starts[:, None] - 1 - positions).clamp(ANSWER, FAR)
     lm.places.write(positions.expand_as(from_end), from_end)
-    logits: Tensor = lm.model(input_ids=tokens, attention_mask=attended, use_cache=False).logits[:, :-1].float()
-    scored = logits.log_softmax(dim=-1).gather(-1, tokens[:, 1:, None]).squeeze(-1)
+    logits: Tensor = lm.model(input_ids=tokens, attention_mask=attended, use_cache=False).logits[:, :-1]
     answers = (positions[1:] >= starts[:, None]) & (positions[1:] < lengths[:, None])
-    return (scored * answers).sum(dim=-1)
+    log_probs = logits[answers].float().log_softmax(dim=-1)
+    scored = log_probs.gather(-1, tokens[:, 1:][answers][:, None]).squeeze(-1)
+    return scored.new_zeros(answers.shape).masked_scatter(answers, scored).sum(dim=-1)

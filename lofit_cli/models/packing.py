@@ -143,6 +143,20 @@ def group_rows(
         yield group
 
 
+def group_padded(sequences: Iterable[TokenSequence], max_tokens: int) -> Iterator[list[TokenSequence]]:
+    """Yield runs of consecutive sequences that fit a batch, each counted as long as the longest of its run."""
+    group: list[TokenSequence] = []
+    longest = 0
+    for sequence in sequences:
+        longest = max(longest, len(sequence.tokens))
+        if group and longest * (len(group) + 1) > max_tokens:
+            yield group
+            group, longest = [], len(sequence.tokens)
+        group.append(sequence)
+    if group:
+        yield group
+
+
 class _Forest:
     """A growing set of prefix trees; nodes are numbered in order of insertion."""
 

@@ -12,6 +12,9 @@ from lofit_cli.schema.checks import FAR
 
 ANSWER = -1
 
+POSITIONS = ("all", "answer")
+"""Where an edit can act: at all tokens, or at those from which an answer token is predicted."""
+
 
 def token_places(num_tokens: int, start: int) -> Sequence[int]:
     """Return how far each token of a sequence is from the end of its prompt.
@@ -37,11 +40,9 @@ class Places:
     positions: Tensor
     from_end: Tensor
 
-    def where(self, positions: str) -> Tensor:
-        """Return (batch, seq) bool: `all` tokens, or those from which an `answer` token is predicted."""
-        if positions == "answer":
-            return self.from_end <= 0
-        return torch.ones_like(self.from_end, dtype=torch.bool)
+    def predict_answers(self) -> Tensor:
+        """Return (batch, seq) bool: the tokens from which an answer token is predicted."""
+        return self.from_end <= 0
 
     def prompt_ends(self, num_first: int, num_last: int) -> Tensor:
         """Return (batch, seq) bool: the first and last tokens of the prompt."""

@@ -12,8 +12,8 @@ from torch import Tensor, nn
 
 from lofit_cli.artifacts.run_dir import RunDir
 from lofit_cli.artifacts.seen_items import add_seen
-from lofit_cli.artifacts.tensors import write_tensors
 from lofit_cli.errors import RunError
+from lofit_cli.interventions.files import FILE_NAME, save_intervention
 from lofit_cli.interventions.intervention import Intervention
 from lofit_cli.models.logprobs import LanguageModel, answer_logprobs, tokenize_items
 from lofit_cli.models.packing import TokenSequence, group_rows
@@ -25,7 +25,6 @@ from lofit_cli.tasks.task import Example, Task
 from lofit_cli.training.measure import mean_metrics, measure_split
 from lofit_cli.training.objectives import dpo_loss, sft_loss
 
-CHECKPOINT = "checkpoint.safetensors"
 SEEN_SPLITS = ("train", "validation")
 
 
@@ -71,7 +70,7 @@ class Fit:
         Leaves the last epoch's values, or those of the lowest validation loss if `keep` is `best`.
 
         Raises:
-            RunError: the loss or its gradient is not finite; `checkpoint.safetensors` has the last good values.
+            RunError: the loss or its gradient is not finite; `intervention.safetensors` has the last good values.
         """
         add_seen(self.run.path, (item.fingerprint for split in SEEN_SPLITS for item in self.task.items(split)))
         self.run.record_settings(trainer=asdict(self.trainer))
@@ -82,16 +81,20 @@ class Fit:
         total = -(-len(items) // self.trainer.batch_size) * self.trainer.num_epochs
         schedule = torch.optim.lr_scheduler.LambdaLR(optimizer, lambda step: 1 - step / total)
         shuffle = torch.Generator().manual_seed(self.seed)
-        best, best_loss = self._values(), float("inf")
-        with progress_bar("training", total) as advance, self._checkpoint_on_error(), self._attached():
+        best: list[Tensor] | None = None
+        best_loss = math.inf
+        with progress_bar("training", total) as advance, self._saved_on_error(), self._attached():
             for epoch in range(1, self.trainer.num_epochs + 1):
                 order = torch.randperm(len(items), generator=shuffle).tolist()
                 for first in range(0, len(items), self.trainer.batch_size):
                     batch = [items[i] for i in order[first : first + self.trainer.batch_size]]
                     advance(1, f"loss {self._step(batch, optimizer, schedule, epoch):.3f}")
-                if self._is_looked_at(epoch) and (loss := self._validate(validation, epoch)) < best_loss:
+                if not self._is_looked_at(epoch):
+                    continue
+                loss = self._validate(validation, epoch)
+                if self.trainer.keep == "best" and loss < best_loss:
                     best, best_loss = self._values(), loss
-        if self.trainer.keep == "best":
+        if best is not None:
             self._restore(best)
 
     @contextmanager
@@ -147,16 +150,13 @@ class Fit:
         loss = task_loss + self._penalty()
         norm = float(nn.utils.clip_grad_norm_(self.parameters, self.trainer.max_grad_norm))
         step, rate = schedule.last_epoch + 1, schedule.get_last_lr()[0]
-        before = self._values()
-        optimizer.step()
-        schedule.step()
-        is_finite = all(bool(parameter.isfinite().all()) for parameter in self.parameters)
-        if not (math.isfinite(loss) and math.isfinite(norm) and is_finite):
-            self._restore(before)
+        if not (math.isfinite(loss) and math.isfinite(norm)):
             raise RunError(
                 f"training is no longer finite at step {step} (loss {loss}, gradient norm {norm}); the last good state "
-                f"is in {self.run.path / CHECKPOINT}: lower trainer.learning_rate={self.trainer.learning_rate}"
+                f"is in {self.run.path / FILE_NAME}: lower trainer.learning_rate={self.trainer.learning_rate}"
             )
+        optimizer.step()
+        schedule.step()
         num_tokens = sum(len(sequence.tokens) for item in batch for sequence in item.sequences)
         self.run.append_line(
             "history.jsonl",
@@ -211,9 +211,10 @@ class Fit:
         return loss
 
     @contextmanager
-    def _checkpoint_on_error(self) -> Iterator[None]:
+    def _saved_on_error(self) -> Iterator[None]:
+        """Keep what has been learnt; the manifest will say that the run did not finish."""
         try:
             yield
         except (KeyboardInterrupt, RunError):
-            write_tensors(self.run.path / CHECKPOINT, "checkpoint", self.intervention.tensors(), {})
+            save_intervention(self.intervention, self.run.path, self.lm)
             raise

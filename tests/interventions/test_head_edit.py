@@ -5,6 +5,7 @@ import torch
 from tiny_models import FAMILIES, build_language_model, edit_all_heads, random_values
 from transformers.pytorch_utils import Conv1D
 
+from lofit_cli.errors import UserError
 from lofit_cli.interventions.demonstrations import Demonstrations
 from lofit_cli.interventions.head_edit import HeadEdit
 
@@ -37,6 +38,11 @@ def record_projection(lm, layer):
 def project(projection, values):
     weight = projection.weight.T if isinstance(projection, Conv1D) else projection.weight
     return torch.nn.functional.linear(values, weight, projection.bias)
+
+
+def test_positions_that_are_not_known_are_refused():
+    with pytest.raises(UserError, match=r"positions=anwser is not known; did you mean 'answer'"):
+        edit_all_heads(offset=torch.zeros(3, 4, 8), positions="anwser")
 
 
 def test_zero_edit_is_bit_identical(lm):

@@ -84,6 +84,13 @@ def test_generated_lines_do_not_depend_on_batches(name, settings, family, tmp_pa
             assert together == [generate_lines(single, [prompt], 5)[0] for prompt in prompts]
 
 
+def test_random_offsets_are_not_where_lofit_started_from(tmp_path):
+    lm = build_language_model("llama")
+    start = make("lofit", lm, tmp_path, rate=1e-12).offset
+    drawn = make("random_offset", lm, tmp_path, source=str(tmp_path / "lofit")).offset
+    assert torch.cosine_similarity(start, drawn, dim=-1).abs().max() < 0.9
+
+
 @pytest.mark.parametrize("name", set(METHODS) - {"icl"})
 def test_no_test_item_is_seen(name, tmp_path):
     make(name, build_language_model("llama"), tmp_path)

@@ -104,6 +104,23 @@ def test_padded_scores_equal_one_by_one(family):
         close(flat(score_answers(lm, ITEMS)), score_by_hand(lm, ITEMS))
 
 
+@pytest.mark.parametrize("max_row_tokens", [1, 40])
+def test_padded_batches_hold_no_more_than_a_row(max_row_tokens):
+    lm = build_language_model("bloom", can_pack=False, max_row_tokens=max_row_tokens)
+    shapes = []
+    lm.model.register_forward_pre_hook(
+        lambda m, args, inputs: shapes.append(inputs["input_ids"].shape), with_kwargs=True
+    )
+    answers = [" one", " two", " three", " four and more", " five"]
+    with torch.no_grad():
+        found = answer_logprobs(
+            lm, [s for item in tokenize(lm.tokenizer, [("Q: how many?\nA:", answers)]) for s in item]
+        )
+        assert all(rows == 1 or rows * length <= max_row_tokens for rows, length in shapes)
+        assert 1 < len(shapes) <= len(answers)
+        close(found, score_by_hand(lm, [("Q: how many?\nA:", answers)]))
+
+
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
 @pytest.mark.parametrize("family", ["bloom", "mpt", "falcon", "gpt_neo"])
 def test_a_family_with_positions_or_a_mask_of_its_own_is_found_out(family, dtype):

@@ -124,6 +124,12 @@ def test_iti_step_is_the_papers_in_numpy():
     np.testing.assert_allclose(found.numpy(), sigma * theta, atol=1e-5)
 
 
+@pytest.mark.parametrize("direction", ["mass_mean", "probe"])
+def test_iti_leaves_a_head_alone_whose_activations_are_all_the_same(direction):
+    right = torch.arange(6) % 2 == 0
+    assert head_step(torch.ones(6, 4), right, direction).tolist() == [0, 0, 0, 0]
+
+
 def test_iti_is_its_steps_in_numpy_on_the_cached_activations(tmp_path):
     lm, task = build_language_model("llama"), make_task()
     edit = make("iti", lm, tmp_path, alphas=[1.0])
