@@ -46,6 +46,12 @@ def describe_row(row: ComparedRow, section: ComparedSection) -> list[str]:
     return [parameters, describe_coverage(row.runs), *describe_pairing(row)]
 
 
+def name_row(row: ComparedRow, section: ComparedSection) -> str:
+    """Return a row's label, with the folds where these are not all of the table's."""
+    folds = [] if row.folds == section.folds else [f"fold {','.join(map(str, row.folds))}"]
+    return ", ".join([row.label, *folds, *describe_pairing(row)])
+
+
 def describe_pairing(row: ComparedRow) -> list[str]:
     """Return a line that says so where the baseline covers fewer folds than the row."""
     if row.paired_folds == row.folds:

@@ -8,7 +8,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from lofit_cli.analysis.comparison import ComparedRow, ComparedSection
-from lofit_cli.report.cells import describe_section
+from lofit_cli.report.cells import describe_section, name_row
 from lofit_cli.report.plots import new_figure, save_figure
 
 DPI = 150
@@ -23,7 +23,7 @@ LIGHT_SHARE = 0.6
 def plot_means(section: ComparedSection, file: Path) -> None:
     """Write a panel for each metric with a bar for each row, in percent."""
     num_metrics, num_rows = len(section.metrics), len(section.rows)
-    labels = [wrap_label(row.label) for row in section.rows]
+    labels = [wrap_label(name_row(row, section)) for row in section.rows]
     beside, lines = INCHES_A_LETTER * _longest_line(labels), 1 + max(label.count("\n") for label in labels)
     width = max(7.0, 0.7 + 1.3 * beside + 2.6 * num_metrics)
     figure = Figure(figsize=(width, 1.5 + max(0.4, 0.2 * lines) * num_rows), layout="constrained")
@@ -44,7 +44,7 @@ def _draw_bars(axes: Axes, section: ComparedSection, metric: str) -> None:
     colours = ["tab:gray" if row.is_baseline else "tab:blue" for row in section.rows]
     axes.barh(range(len(found)), [100 * m.mean for m in found], xerr=ends, capsize=3, color=colours, alpha=0.7)
     axes.axvline(100 * found[0].mean, color="tab:gray", linewidth=0.8, linestyle=":")
-    labels = [wrap_label(row.label) for row in section.rows]
+    labels = [wrap_label(name_row(row, section)) for row in section.rows]
     axes.set(xlabel=f"{metric.upper()} (%)", yticks=range(len(found)), yticklabels=labels)
 
 
@@ -66,7 +66,7 @@ def plot_categories(section: ComparedSection, file: Path) -> bool:
         return False
     shown = sorted(sizes, key=lambda name: (-sizes[name], name))[:MAX_CATEGORIES]
     differences = np.array([[_difference(row, metric, name) for row in rows] for name in shown])
-    labels = [wrap_label(row.label) for row in rows]
+    labels = [wrap_label(name_row(row, section)) for row in rows]
     below, beside = (INCHES_A_LETTER * _longest_line(names) for names in (labels, shown))
     figure, axes = new_figure(3 + beside + 0.55 * len(rows), 1.5 + 0.7 * below + 0.24 * len(shown))
     _draw_heat_map(figure, axes, differences)

@@ -24,7 +24,7 @@ from lofit_cli.report.cells import (
     percent,
     spread_cell,
 )
-from lofit_cli.report.summary import Summary, average
+from lofit_cli.report.summary import NOTE, Summary, average
 
 TEMPLATE = "report.html.jinja"
 
@@ -56,6 +56,7 @@ def write_html(
         .render(
             sections=list(zip(names, sections, figures, strict=True)),
             summaries=summaries,
+            summary_note=NOTE,
             runs=[run for section in sections for run in section.runs],
             facts=_provenance([run for section in sections for run in section.runs]),
             version=__version__,

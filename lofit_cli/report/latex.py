@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 
 from lofit_cli.analysis.comparison import ComparedMetric, ComparedRow, ComparedSection
-from lofit_cli.report.cells import describe_section, describe_tests, interval_cell, percent
+from lofit_cli.report.cells import describe_section, describe_tests, interval_cell, name_row, percent
 
 SPECIAL = {character: f"\\{character}" for character in "&%$#_{}"} | {
     "\\": r"\textbackslash{}",
@@ -23,11 +23,20 @@ def escape_latex(text: str) -> str:
 
 
 def latex_section(section: ComparedSection) -> str:
-    """Return a table with the best mean of each metric in bold and a star at each significant difference."""
-    best = {name: max(row.metrics[name].mean for row in section.rows) for name in section.metrics}
+    """Return a table with the best mean of each metric in bold and a star at each significant difference.
+
+    Only rows of all the table's folds can be best.
+    """
+    full = [row for row in section.rows if row.folds == section.folds]
+    best = {name: max((row.metrics[name].mean for row in full), default=None) for name in section.metrics}
     header = ["", *(f"{escape_latex(name.upper())} (\\%) & difference" for name in section.metrics)]
     lines = [
-        " & ".join([escape_latex(row.label), *(_cells(m, row, best[name]) for name, m in row.metrics.items())])
+        " & ".join(
+            [
+                escape_latex(name_row(row, section)),
+                *(_cells(m, row, row in full and m.mean == best[name]) for name, m in row.metrics.items()),
+            ]
+        )
         for row in section.rows
     ]
     caption = f"{escape_latex(describe_section(section))}. 95\\,\\% intervals. {STAR_NOTE} "
@@ -50,9 +59,9 @@ def bold_if(text: str, is_best: bool) -> str:
     return f"\\textbf{{{text}}}" if is_best else text
 
 
-def _cells(metric: ComparedMetric, row: ComparedRow, best: float) -> str:
+def _cells(metric: ComparedMetric, row: ComparedRow, is_best: bool) -> str:
     # A bracket after the end of a line would be read as that line's skip, so intervals stand in braces.
-    mean = f"{bold_if(percent(metric.mean), metric.mean == best)} {{{interval_cell(metric.interval)}}}"
+    mean = f"{bold_if(percent(metric.mean), is_best)} {{{interval_cell(metric.interval)}}}"
     if metric.paired is None:
         return f"{mean} & {'baseline' if row.is_baseline else ''}"
     star = "^{*}" if metric.is_significant else ""

@@ -15,7 +15,30 @@ from lofit_cli.report.progress import show
 
 HEADLINES = ("mc1", "mc2")
 """The metrics that multiple-choice tasks are known by; any other task has its first."""
-NOTE = "*: p < 0.05 against the task's baseline (Holm, over the tests of its own table)."
+PARTIAL = "+"
+NOTE = (
+    "*: p < 0.05 against the task's baseline (Holm, over the tests of its own table). "
+    f"{PARTIAL}: not on all folds of the column."
+)
+LATEX_NOTE = f"{STAR_NOTE} $^{{{PARTIAL}}}$: not on all folds of the column."
+
+
+@dataclass(frozen=True)
+class Cell:
+    """A row's metric in a column, and whether the row covers all folds of the column's table."""
+
+    metric: ComparedMetric
+    covers_all: bool
+
+    @property
+    def text(self) -> str:
+        """Return the mean in percent with the marks that the note explains."""
+        return f"{percent(self.metric.mean)}{self.marks}"
+
+    @property
+    def marks(self) -> str:
+        """Return the marks alone."""
+        return ("*" if self.metric.is_significant else "") + ("" if self.covers_all else PARTIAL)
 
 
 @dataclass(frozen=True)
@@ -24,13 +47,13 @@ class Summary:
 
     Attributes:
         columns: headings such as `truthfulqa MC1`.
-        lines: row label -> its metric in each column, None where it was not measured.
+        lines: row label -> its cell in each column, None where it was not measured.
     """
 
     title: str
     facts: dict[str, Any]
     columns: tuple[str, ...]
-    lines: dict[str, tuple[ComparedMetric | None, ...]]
+    lines: dict[str, tuple[Cell | None, ...]]
 
 
 def summarise_sections(sections: Sequence[ComparedSection]) -> list[Summary]:
@@ -41,10 +64,10 @@ def summarise_sections(sections: Sequence[ComparedSection]) -> list[Summary]:
     return [_summarise(part) for part in parts.values() if len(part) > 1]
 
 
-def average(metrics: Sequence[ComparedMetric | None]) -> float | None:
+def average(cells: Sequence[Cell | None]) -> float | None:
     """Return the mean over all columns, as the paper's last column is; None where one of them is missing."""
-    means = [metric.mean for metric in metrics if metric]
-    return sum(means) / len(means) if len(means) == len(metrics) else None
+    means = [cell.metric.mean for cell in cells if cell]
+    return sum(means) / len(means) if len(means) == len(cells) else None
 
 
 def print_summary(summary: Summary) -> None:
@@ -52,8 +75,8 @@ def print_summary(summary: Summary) -> None:
     table = Table(title=escape(summary.title), caption=NOTE)
     for header in ("run", *summary.columns, "average"):
         table.add_column(header, justify="left" if header == "run" else "right", overflow="fold")
-    for label, metrics in summary.lines.items():
-        table.add_row(escape(label), *map(_cell, metrics), _percent_or_nothing(average(metrics)))
+    for label, cells in summary.lines.items():
+        table.add_row(escape(label), *map(_text, cells), _percent_or_nothing(average(cells)))
     show(table)
 
 
@@ -61,32 +84,33 @@ def markdown_summary(summary: Summary) -> str:
     """Return a summary as Markdown."""
     headers = ["run", *summary.columns, "average"]
     lines = [markdown_row(headers), markdown_row(["---", *["---:"] * (len(headers) - 1)])]
-    for label, metrics in summary.lines.items():
-        lines.append(markdown_row([label, *map(_cell, metrics), _percent_or_nothing(average(metrics))]))
+    for label, cells in summary.lines.items():
+        lines.append(markdown_row([label, *map(_text, cells), _percent_or_nothing(average(cells))]))
     return "\n\n".join([f"**{summary.title}**", "\n".join(lines), NOTE])
 
 
 def latex_summary(summary: Summary) -> str:
-    """Return a summary as a LaTeX table, the best of each column in bold."""
+    """Return a summary as a LaTeX table, the best of each column in bold: of those that cover all its folds."""
     headers = ["", *map(escape_latex, summary.columns), "average"]
     columns = [*zip(*summary.lines.values(), strict=True)]
-    best = [max(metric.mean for metric in column if metric) for column in columns]
+    best = [max((cell.metric.mean for cell in column if cell and cell.covers_all), default=None) for column in columns]
     lines = []
-    for label, metrics in summary.lines.items():
-        cells = [_latex_cell(metric, top) for metric, top in zip(metrics, best, strict=True)]
-        lines.append(" & ".join([escape_latex(label), *cells, _percent_or_nothing(average(metrics))]))
-    caption = f"{escape_latex(summary.title)}. {STAR_NOTE}"
+    for label, cells in summary.lines.items():
+        texts = [_latex_text(cell, top) for cell, top in zip(cells, best, strict=True)]
+        lines.append(" & ".join([escape_latex(label), *texts, _percent_or_nothing(average(cells))]))
+    caption = f"{escape_latex(summary.title)}. {LATEX_NOTE}"
     return latex_table("l" + "r" * (len(headers) - 1), " & ".join(headers), lines, caption)
 
 
 def summary_records(summary: Summary) -> list[dict[str, Any]]:
     """Return a record for each line, as fractions, with the adjusted p-values."""
     records = []
-    for label, metrics in summary.lines.items():
+    for label, cells in summary.lines.items():
         record = summary.facts | {"row": label}
-        for name, metric in zip(summary.columns, metrics, strict=True):
-            record |= {name: metric and metric.mean, f"{name} p_holm": metric and metric.adjusted_p}
-        records.append(record | {"average": average(metrics)})
+        for name, cell in zip(summary.columns, cells, strict=True):
+            record |= {name: cell and cell.metric.mean, f"{name} p_holm": cell and cell.metric.adjusted_p}
+            record[f"{name} all_folds"] = cell and cell.covers_all
+        records.append(record | {"average": average(cells)})
     return records
 
 
@@ -96,7 +120,10 @@ def _summarise(sections: Sequence[ComparedSection]) -> Summary:
         for name, section in zip(name_sections(sections), sections, strict=True)
         for metric in [m for m in section.metrics if m in HEADLINES] or section.metrics[:1]
     ]
-    columns = [{row.label: row.metrics[metric] for row in section.rows} for _, metric, section in cells]
+    columns = [
+        {row.label: Cell(row.metrics[metric], row.folds == section.folds) for row in section.rows}
+        for _, metric, section in cells
+    ]
     labels = dict.fromkeys(label for column in columns for label in column)
     lines = {label: tuple(column.get(label) for column in columns) for label in labels}
     facts = {key: sections[0].facts[key] for key in ("model", "dtype", "split")}
@@ -104,14 +131,15 @@ def _summarise(sections: Sequence[ComparedSection]) -> Summary:
     return Summary(title, facts, tuple(f"{name} {metric.upper()}" for name, metric, _ in cells), lines)
 
 
-def _cell(metric: ComparedMetric | None) -> str:
-    return percent(metric.mean) + ("*" if metric.is_significant else "") if metric else ""
+def _text(cell: Cell | None) -> str:
+    return cell.text if cell else ""
 
 
-def _latex_cell(metric: ComparedMetric | None, best: float) -> str:
-    if metric is None:
+def _latex_text(cell: Cell | None, best: float | None) -> str:
+    if cell is None:
         return ""
-    return bold_if(percent(metric.mean), metric.mean == best) + ("$^{*}$" if metric.is_significant else "")
+    mean = bold_if(percent(cell.metric.mean), cell.covers_all and cell.metric.mean == best)
+    return mean + (f"$^{{{cell.marks}}}$" if cell.marks else "")
 
 
 def _percent_or_nothing(fraction: float | None) -> str:

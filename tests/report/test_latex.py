@@ -41,3 +41,21 @@ def test_the_best_is_bold_and_a_significant_difference_starred(tmp_path):
     assert "a\\_b" in source
     assert source.count("{") == source.count("}")
     assert all(rule in source for rule in ("\\toprule", "\\midrule", "\\bottomrule"))
+
+
+def test_rows_of_fewer_folds_say_so_and_are_never_the_best(tmp_path):
+    for number, fold, gain in ((0, 0, 0.0), (1, 0, 0.1), (1, 1, 0.1), (3, 1, 0.5)):
+        method = METHODS[number]
+        write_run(tmp_path / f"{number}{fold}", "clutrr", fold, 1, method, gain=gain, num_questions=200)
+    write_run(tmp_path / "other", "mquake", 0, 1, num_questions=20)
+    with start_run(tmp_path / "out", "compare", CompareConfig()) as run:
+        compare(CompareConfig(runs=[str(tmp_path / "*")], num_resamples=200), run)
+    lines = Path(tmp_path, "out/comparison.tex").read_text().splitlines()
+    none, full, partial = (line for name in ("none, f", "lofit (27 s", "lofit (27 r") for line in lines if name in line)
+    assert none.startswith("none, fold 0 & ")
+    assert full.startswith("lofit (27 scale heads), difference on fold 0 only & \\textbf{")
+    assert partial.startswith("lofit (27 random heads), fold 1, no fold in common with the baseline & ")
+    assert "\\textbf" not in partial
+    summary = Path(tmp_path, "out/summary.tex").read_text()
+    assert summary.count("$^{+}$") == 3  # none, random heads, and the caption's own
+    assert "+ |" in Path(tmp_path, "out/summary.md").read_text()
