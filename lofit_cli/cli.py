@@ -112,6 +112,7 @@ def _stopped_by_signals() -> Iterator[list[float]]:
     """Let Ctrl-C, a job scheduler's SIGTERM and a lost terminal's SIGHUP stop the run; collect when that was asked for.
 
     Asking again at once changes nothing, so that an impatient second Ctrl-C does not cut off the writing of the state.
+    Where nohup has set SIGHUP aside, it stays so.
     """
     asked: list[float] = []
 
@@ -121,6 +122,7 @@ def _stopped_by_signals() -> Iterator[list[float]]:
             raise KeyboardInterrupt
 
     signals = [getattr(signal, name) for name in ("SIGINT", "SIGTERM", "SIGHUP") if hasattr(signal, name)]
+    signals = [n for n in signals if n == signal.SIGINT or signal.getsignal(n) != signal.SIG_IGN]
     before = [signal.signal(number, stop) for number in signals]
     try:
         yield asked

@@ -459,6 +459,17 @@ def test_an_interrupted_run_is_marked_and_keeps_what_it_wrote(workplace, model_d
     assert Path("runs/x/intervention.safetensors").exists()
 
 
+def test_a_run_under_nohup_outlives_its_terminal(workplace, model_dir):
+    process = _start(model_dir, "trainer.num_epochs=40", "hydra.run.dir=runs/x", preexec_fn=_ignore_hangups)
+    _wait_for("runs/x/history.jsonl", process)
+    process.send_signal(signal.SIGHUP)
+    assert process.wait(timeout=60) == 0
+
+
+def _ignore_hangups():
+    signal.signal(signal.SIGHUP, signal.SIG_IGN)
+
+
 def test_a_run_in_an_interrupted_runs_directory_starts_anew_and_keeps_the_old_one(lofit):
     def interrupt(*args):
         raise KeyboardInterrupt

@@ -35,6 +35,9 @@ def test_the_last_look_counts_and_each_method_has_its_best(tmp_path):
         finish(tmp_path / "c", "lofit", 1e-2, 0.4),
         finish(tmp_path / "d", "lofit", 1e-1, 0.99, status="failed"),
     ]
+    (tmp_path / "iti").mkdir()
+    (tmp_path / "iti/manifest.json").write_text((tmp_path / "a0/manifest.json").read_text())
+    runs.append(tmp_path / "iti")
     points = tune.read_validation([*runs, tmp_path / "nowhere"])
     assert tune.choose(points, "mc2") == {("lora", 1e-3), ("lofit", 1e-2)}
     assert tune.choose(points, "loss") == {("lora", 1e-3), ("lofit", 1e-2)}
@@ -42,6 +45,8 @@ def test_the_last_look_counts_and_each_method_has_its_best(tmp_path):
     app.command()(tune.main)
     result = CliRunner().invoke(app, [str(tmp_path / "out"), *map(str, runs)])
     assert result.exit_code == 0, result.output
+    refused = CliRunner().invoke(app, [str(tmp_path / "out"), *map(str, runs), "--metric", "mc3"])
+    assert (refused.exit_code, "allowed: loss, mc2" in refused.stderr) == (2, True)
     rows = list(csv.DictReader((tmp_path / "out" / "tune.csv").open()))
     assert [(row["method"], row["learning_rate"], float(row["mc2"])) for row in rows] == [
         ("lofit", "0.01", 0.4),

@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from lofit_cli.artifacts.predictions import read_metric_columns
-from lofit_cli.artifacts.run_dir import MANIFEST, read_manifest
+from lofit_cli.artifacts.run_dir import MANIFEST, is_finished, read_manifest
 from lofit_cli.errors import UserError
 
 MIN_QUESTIONS = 2
@@ -79,15 +79,7 @@ def _expand(pattern: str) -> list[Path]:
 def _finished_below(folder: Path) -> list[Path]:
     """Return the folder if it holds a run (nothing unless a finished evaluate run), else those below it."""
     files = [folder / MANIFEST] if (folder / MANIFEST).exists() else sorted(folder.rglob(MANIFEST))
-    return [file.parent for file in files if _is_finished_evaluation(file.parent)]
-
-
-def _is_finished_evaluation(path: Path) -> bool:
-    try:
-        read_manifest(path, "evaluate", "runs")
-    except UserError:
-        return False
-    return True
+    return [file.parent for file in files if is_finished(file.parent, "evaluate")]
 
 
 def read_evaluation(path: Path) -> Evaluation:

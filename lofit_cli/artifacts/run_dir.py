@@ -19,11 +19,20 @@ from lofit_cli.artifacts.files import read_json, write_json
 from lofit_cli.errors import RunError, UserError
 
 MANIFEST = "manifest.json"
-STATED_OF_MODEL = ("method", "model", "dtype", "model_hash")
-STATED = {
-    "train_offsets": (*STATED_OF_MODEL, "num_trained_parameters"),
-    "evaluate": (*STATED_OF_MODEL, "task", "fold", "split", "protocol", "dataset_hash", "metrics"),
-}
+MADE_WITH = ("method", "model", "dtype", "model_hash", "num_trained_parameters")
+MEASURED_ON = (
+    "selector",
+    "num_heads",
+    "seed",
+    "ended_at",
+    "task",
+    "fold",
+    "split",
+    "protocol",
+    "dataset_hash",
+    "metrics",
+)
+STATED = {"train_offsets": MADE_WITH, "evaluate": (*MADE_WITH, *MEASURED_ON)}
 """What the manifest of a finished run of a stage is read for."""
 RECORDED_PACKAGES = ("lofit", "torch", "transformers", "safetensors", "datasets", "hydra-core", "scipy", "numpy")
 
@@ -130,6 +139,15 @@ def read_manifest(path: Path, stage: str, key: str) -> dict[str, Any]:
     if missing := [fact for fact in STATED.get(stage, ()) if fact not in manifest]:
         raise UserError(f"{key}: the manifest of {path} does not state its {missing[0]}; run it again")
     return manifest
+
+
+def is_finished(path: Path, stage: str) -> bool:
+    """Return whether a directory holds a finished run of a stage, with a manifest that can be read."""
+    try:
+        read_manifest(path, stage, "runs")
+    except UserError:
+        return False
+    return True
 
 
 def find_latest(runs_dir: Path, stage: str, facts: dict[str, Any]) -> Path:

@@ -6,7 +6,7 @@ from typing import Any
 
 from lofit_cli.artifacts.files import read_json
 from lofit_cli.artifacts.head_mask import FILE_NAME, KIND
-from lofit_cli.artifacts.run_dir import read_manifest
+from lofit_cli.artifacts.run_dir import is_finished, read_manifest
 from lofit_cli.artifacts.tensors import read_tensors
 from lofit_cli.errors import UserError, did_you_mean
 
@@ -39,7 +39,7 @@ def read_selections(folder: Path, task: str, selector: str = "scale") -> list[Se
         UserError: there is none.
     """
     runs = sorted(folder.glob(f"{task}-*/seed-*/heads-{selector}"))
-    found = [_read_run(run) for run in runs if (run / FILE_NAME).exists()]
+    found = [_read_run(run) for run in runs if is_finished(run, "select_heads")]
     if not found:
         raise UserError(f"{folder} has no {task}-FOLD/seed-SEED/heads-{selector}; select the heads first")
     return sorted(found, key=lambda selection: (selection.fold, selection.seed))
@@ -61,6 +61,8 @@ def read_author_lists(file: Path, model: str, num_heads: int, tasks: list[str]) 
         UserError: the file has no list of this model and one of the tasks, or a shorter one than that.
     """
     lists: dict[str, Any] = read_json(file)
+    if not isinstance(lists, dict):
+        raise UserError(f"{file} is not an object of MODEL/TASK -> [[layer, head], ...]; name one")
     mine = {name.partition("/")[2]: heads for name, heads in lists.items() if name.startswith(f"{model}/")}
     if not mine:
         raise UserError(f"{file} has no model {model}; {did_you_mean(model, _models(lists))}")

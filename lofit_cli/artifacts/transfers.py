@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from lofit_cli.artifacts.predictions import read_metric_columns
-from lofit_cli.artifacts.run_dir import MANIFEST, read_manifest
+from lofit_cli.artifacts.run_dir import is_finished, read_manifest
 from lofit_cli.errors import UserError
 
 RANDOM = "random"
@@ -57,7 +57,7 @@ def _read(folder: Path, source: str, target: str) -> Transfer | None:
     runs = [
         (read_manifest(run, "evaluate", "folder"), run)
         for run in sorted(folder.glob(f"{target}-*/seed-*/{_run_name(source, target)}"))
-        if (run / MANIFEST).exists()
+        if is_finished(run, "evaluate")
     ]
     if not runs:
         return None

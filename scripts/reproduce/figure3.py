@@ -1,7 +1,7 @@
 """LoFiT's Figure 3 from finished selections (scripts/reproduce/figure3.sh) or from the authors' lists of heads.
 
 python scripts/reproduce/figure3.py --folder runs/paper/smollm2 truthfulqa mquake clutrr
-python scripts/reproduce/figure3.py --authors author_heads.json --model llama2-7b --num-heads 32 --out runs/figure3
+python scripts/reproduce/figure3.py --authors author_heads.json --model llama2-7b --num-heads 32
 """
 
 from pathlib import Path
@@ -15,6 +15,8 @@ from lofit_cli.errors import UserError
 from lofit_cli.report.figures import plot_layer_shares
 from lofit_cli.report.table_files import TextTable, write_table
 
+AUTHORS = Path("runs/authors")
+NumHeads = Annotated[int, typer.Option(min=1, help="How many of the heads that --authors lists.")]
 Tasks = Annotated[list[str] | None, typer.Argument(help="Tasks, in the order shown.")]
 
 
@@ -42,7 +44,7 @@ def main(
     folder: Path = Path("runs/paper/smollm2"),
     authors: Path | None = None,
     model: str = "llama2-7b",
-    num_heads: int = 32,
+    num_heads: NumHeads = 32,
     out: Path | None = None,
 ) -> None:
     """Show which layers the heads of each task are in."""
@@ -52,7 +54,7 @@ def main(
             groups = read_author_lists(authors, model, num_heads, tasks)
         else:
             groups = {task: read_selections(folder, task) for task in tasks}
-        write_figure(groups, out or folder / "figure3")
+        write_figure(groups, out or (AUTHORS if authors else folder) / "figure3")
     except UserError as error:
         typer.echo(f"figure3: {error}", err=True)
         raise typer.Exit(error.exit_code)

@@ -1,7 +1,7 @@
 """LoFiT's Figure 6 from finished selections (scripts/reproduce/figure6.sh) or from the authors' lists of heads.
 
 python scripts/reproduce/figure6.py --folder runs/paper/smollm2 truthfulqa mquake clutrr
-python scripts/reproduce/figure6.py --authors author_heads.json --model llama2-7b --num-heads 32 --out runs/figure6
+python scripts/reproduce/figure6.py --authors author_heads.json --model llama2-7b --num-heads 32
 """
 
 from dataclasses import asdict
@@ -17,6 +17,8 @@ from lofit_cli.errors import UserError
 from lofit_cli.report.figures import Matrix, plot_matrices
 from lofit_cli.report.table_files import TextTable, write_table
 
+AUTHORS = Path("runs/authors")
+NumHeads = Annotated[int, typer.Option(min=1, help="How many of the heads that --authors lists.")]
 Tasks = Annotated[list[str] | None, typer.Argument(help="Tasks, in the order shown.")]
 Overlaps = dict[tuple[str, str], Overlap | None]
 
@@ -71,14 +73,14 @@ def main(
     folder: Path = Path("runs/paper/smollm2"),
     authors: Path | None = None,
     model: str = "llama2-7b",
-    num_heads: int = 32,
+    num_heads: NumHeads = 32,
     out: Path | None = None,
 ) -> None:
     """Show how alike the heads of tasks, of seeds and of chance are."""
     tasks = tasks or ["truthfulqa", "mquake", "clutrr"]
     try:
         groups = read_lists(authors, model, num_heads, tasks) if authors else read_groups(folder, tasks)
-        write_figure(groups, out or folder / "figure6")
+        write_figure(groups, out or (AUTHORS if authors else folder) / "figure6")
     except UserError as error:
         typer.echo(f"figure6: {error}", err=True)
         raise typer.Exit(error.exit_code)

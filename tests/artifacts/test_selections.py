@@ -15,6 +15,8 @@ def test_selections_by_fold_and_seed(tmp_path):
         write_selection(tmp_path / f"truthfulqa-{fold}/seed-{seed}/heads-scale", [(0, 1), (2, seed % 4)], fold, seed)
     write_selection(tmp_path / "truthfulqa_generation-0/seed-1/heads-scale", [(1, 1)], 0, 1)
     (tmp_path / "truthfulqa-0/seed-7/heads-scale").mkdir(parents=True)
+    write_selection(tmp_path / "truthfulqa-0/seed-8/heads-scale", [(1, 1)], 0, 8)
+    (tmp_path / "truthfulqa-0/seed-8/heads-scale/manifest.json").write_text('{"status": "failed"}')
     found = read_selections(tmp_path, "truthfulqa")
     assert [(s.fold, s.seed) for s in found] == [(0, 1), (0, 42), (1, 42)]
     assert found[0] == Selection(0, 1, ((0, 1), (2, 1)), (3, 4))
@@ -35,6 +37,9 @@ def test_author_lists(tmp_path):
     }
     with pytest.raises(UserError, match="no model bug; did you mean 'big'"):
         read_author_lists(file, "bug", 2, ["t"])
+    (tmp_path / "list.json").write_text("[1]")
+    with pytest.raises(UserError, match=r"is not an object of MODEL/TASK"):
+        read_author_lists(tmp_path / "list.json", "big", 2, ["t"])
     with pytest.raises(UserError, match=r"no big/d; .*allowed: c, t"):
         read_author_lists(file, "big", 2, ["t", "d"])
     with pytest.raises(UserError, match="fewer than 4 heads for big/t"):
@@ -45,6 +50,8 @@ def test_transfers_average_seeds_and_keep_folds(tmp_path):
     for fold, seed, scores in ((0, 1, [1, 0]), (0, 42, [0, 0]), (1, 1, [1, 1, 1])):
         write_evaluation(tmp_path / f"t-{fold}/seed-{seed}/eval-lofit-scale-from-c", scores, fold)
     write_evaluation(tmp_path / "c-0/seed-1/eval-lofit-random", [1, 0], 0)
+    (tmp_path / "c-0/seed-2/eval-lofit-random").mkdir(parents=True)
+    (tmp_path / "c-0/seed-2/eval-lofit-random/manifest.json").write_text('{"status": "failed"}')
     found = {(t.source, t.target): t for t in read_transfers(tmp_path, ["t", "c"])}
     assert set(found) == {("c", "t"), ("random", "c")}
     assert {fold: values.tolist() for fold, values in found["c", "t"].values.items()} == {0: [0.5, 0], 1: [1, 1, 1]}
