@@ -18,6 +18,7 @@ from hydra.core.config_store import ConfigStore
 from hydra.core.global_hydra import GlobalHydra
 from hydra.core.hydra_config import HydraConfig
 from hydra.core.override_parser.overrides_parser import OverridesParser
+from hydra.core.override_parser.types import Override
 from hydra.errors import HydraException, MissingConfigException, OverrideParseException
 from omegaconf import DictConfig, OmegaConf, open_dict
 from omegaconf.errors import OmegaConfBaseException
@@ -31,7 +32,10 @@ HYDRA_VERSION_BASE = "1.3"
 OPEN_KEY = "method.config."
 """Where another library's settings stand, so that `+` may add to them."""
 
-UNWRITABLE = (errno.EACCES, errno.EDQUOT, errno.EFBIG, errno.ENOENT, errno.ENOSPC, errno.ENOTDIR, errno.EROFS)
+FULL = (errno.EDQUOT, errno.EFBIG, errno.ENOSPC)
+REFUSED = (errno.EACCES, errno.EPERM, errno.EROFS, errno.EIO)
+MISNAMED = (errno.EISDIR, errno.ENAMETOOLONG, errno.ENOENT, errno.ENOTDIR)
+"""What the operating system says of files and folders that the user can mend."""
 
 
 def run_stage(stage: str, overrides: list[str], multirun: bool, config_dir: str | None) -> None:
@@ -41,10 +45,6 @@ def run_stage(stage: str, overrides: list[str], multirun: bool, config_dir: str 
         UserError: an override can't be used (nothing has run then), or a stage failed.
     """
     _register_schemas()
-    for number, point in enumerate(_points(overrides, multirun)):
-        config = _compose(stage, point, config_dir)
-        _to_dataclass(config)
-        make_way(_run_dir(config, number if multirun else None))
     arguments = [
         *overrides,
         *(["--multirun"] if multirun else []),
@@ -52,6 +52,10 @@ def run_stage(stage: str, overrides: list[str], multirun: bool, config_dir: str 
     ]
     failures: list[UserError] = []
     try:
+        for number, point in enumerate(_points(overrides, multirun)):
+            config = _compose(stage, point, config_dir)
+            _to_dataclass(config)
+            make_way(_run_dir(config, number if multirun else None))
         with _hydra_arguments([stage, *arguments]):
             hydra.main(str(conf_dir()), stage, HYDRA_VERSION_BASE)(_job(stage, failures))()
     except OSError as error:
@@ -100,10 +104,12 @@ def _for_people(error: Exception) -> UserError:
     """Return an error that a person can mend as one sentence; raise any other again."""
     if isinstance(error, UserError):
         return error
-    if isinstance(error, OSError) and error.errno in UNWRITABLE:
+    if isinstance(error, OSError) and error.errno in FULL:
         return RunError(
             f"could not write {error.filename}: {error.strerror}; free some space or choose another runs_dir"
         )
+    if isinstance(error, OSError) and error.errno in (*REFUSED, *MISNAMED):
+        return RunError(f"could not use {error.filename}: {error.strerror}; mend that or name another file or folder")
     if isinstance(error, RuntimeError) and "memory" in str(error):
         return RunError("the device ran out of memory; lower model.max_row_tokens or set model.dtype=bfloat16")
     raise error
@@ -124,18 +130,22 @@ def _points(overrides: list[str], multirun: bool) -> list[list[str]]:
         parsed = OverridesParser.create().parse_overrides(overrides)
     except OverrideParseException as error:
         raise UserError(_unparsable(error))
-    settings = [override for override in parsed if not override.key_or_group.startswith("hydra")]
-    batches = BasicSweeper.split_arguments(settings, max_batch_size=None)
-    return [list(point) for batch in batches for point in batch]
+    own = [str(override.input_line) for override in parsed if _is_hydras(override)]
+    batches = BasicSweeper.split_arguments([o for o in parsed if not _is_hydras(o)], max_batch_size=None)
+    return [[*own, *point] for batch in batches for point in batch]
+
+
+def _is_hydras(override: Override) -> bool:
+    return str(override.key_or_group).startswith("hydra")
 
 
 def _run_dir(config: DictConfig, number: int | None) -> Path:
     """Return where a run, or the numbered point of a sweep, will write."""
     if number is None:
         return Path(config.hydra.run.dir)
-    with open_dict(config):
+    with open_dict(config), _explained(config, []):
         config.hydra.job.num = number
-    return Path(config.hydra.sweep.dir) / str(config.hydra.sweep.subdir)
+        return Path(config.hydra.sweep.dir) / str(config.hydra.sweep.subdir)
 
 
 def _compose(stage: str, overrides: list[str], config_dir: str | None) -> DictConfig:
@@ -156,12 +166,19 @@ def _compose(stage: str, overrides: list[str], config_dir: str | None) -> DictCo
                 if override.is_delete():
                     raise UserError(f"{override.input_line}: a key can't be taken away; set it to another value")
                 if override.is_add() and not override.key_or_group.startswith(OPEN_KEY):
-                    raise UserError(f"unknown key '{override.key_or_group}'; {_allowed(base, override.key_or_group)}")
+                    raise UserError(_explain_addition(override.key_or_group, base))
             config = hydra.compose(stage, [*search, *overrides], return_hydra_config=True)
             for key in ("run.dir", "sweep.dir"):
                 if not OmegaConf.select(config.hydra, key):
                     raise UserError(f"hydra.{key}= is empty; give it a folder, or leave it out for the default")
             return config
+
+
+def _explain_addition(key: str, base: DictConfig) -> str:
+    """Explain a key with a `+` before it, such as `+experiment=NAME`."""
+    if OmegaConf.select(base, key) is not None or (conf_dir() / key).is_dir():
+        return f"+{key}: this key is there already; write {key}=... without the +"
+    return f"unknown key '{key}'; {_allowed(base, key)}"
 
 
 def _quoted(key: str, path: str) -> str:

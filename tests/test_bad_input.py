@@ -151,6 +151,8 @@ USAGE_ERRORS = {
         ("train-offsets", "method=peft", "method.config={peft_type: LORA, rank_pattern: 3}"),
         "method.config={",
     ),
+    "a group with a plus": (("select-heads", "+experiment=x"), "write experiment=... without the +"),
+    "a key with a plus": (("select-heads", "+trainer.l1=1"), "write trainer.l1=... without the +"),
     "a key taken away": (("select-heads", "~trainer.learning_rate"), "can't be taken away"),
     "the config of a sweep": (("select-heads", "--cfg", "-m", "seed=1,2"), "--cfg shows one point"),
     "unknown setting of an adapter": (
@@ -519,7 +521,21 @@ def test_no_disk_space(workplace, model_dir):
 
 def test_runs_dir_that_cannot_be_written(lofit):
     Path("file").write_text("")
-    refused(lofit(*SELECT, "selector=random", "runs_dir=file"), "could not write", exit_code=1)
+    refused(lofit(*SELECT, "selector=random", "runs_dir=file"), "could not use", exit_code=1)
+
+
+@pytest.mark.parametrize("key", ["runs_dir", "hydra.run.dir"])
+def test_a_name_that_is_too_long_for_a_file(lofit, key):
+    refused(lofit(*SELECT, "selector=random", f"{key}={'x' * 300}"), "File name too long", exit_code=1)
+
+
+@pytest.mark.parametrize(
+    "override", ["hydra.foo=1", "hydra/launcher=nope", "hydra.sweep.subdir=${nope}", "hydra.sweep.dir="]
+)
+def test_what_is_wrong_with_hydras_own_settings_is_said_before_a_sweep(lofit, override):
+    refused(lofit(*SELECT, "-m", "selector=random", "seed=1,2", override), "hydra")
+    assert not Path("multirun").exists()
+    assert not Path("runs").exists()
 
 
 def test_no_memory(lofit, monkeypatch):

@@ -144,6 +144,27 @@ def test_data_settings_and_arguments_reach_the_commands(tmp_path):
         assert ("trainer.num_epochs=1" in overrides) == (stage != "evaluate")
 
 
+@pytest.mark.parametrize(
+    ("says", "overrides", "environment"),
+    [
+        ("DATA=nowhere is not a folder", (), {"DATA": "nowhere"}),
+        ("SETTINGS=lama is no folder of conf/experiment", (), {"SETTINGS": "lama"}),
+        ("they name the folder", ("model.dtype=float16",), {}),
+    ],
+)
+def test_settings_that_would_go_wrong_unnoticed_are_refused(says, overrides, environment, tmp_path):
+    result = run("table1", tmp_path, *overrides, DRY="1", **environment)
+    assert (result.returncode, result.stdout) == (2, "")
+    assert result.stderr.startswith("table1.sh: ")
+    assert says in result.stderr
+
+
+def test_judges_are_for_what_is_generated(tmp_path):
+    commands, _ = plan("table4", tmp_path, JUDGE="allenai", SEEDS="1", FOLDS="0")
+    assert {stage for stage, overrides in commands if "judge=allenai" in overrides} == {"evaluate"}
+    assert all("judge=allenai" in overrides for stage, overrides in commands if stage == "evaluate")
+
+
 @pytest.fixture
 def workshop(tmp_path):
     """A folder in which `lofit` notes its arguments and finishes, but for what FAIL names."""

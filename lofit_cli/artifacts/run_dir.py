@@ -19,6 +19,7 @@ from lofit_cli.artifacts.files import read_json, write_json
 from lofit_cli.errors import RunError, UserError
 
 MANIFEST = "manifest.json"
+SEEN_ITEMS = "seen_items.json"
 MADE_WITH = ("method", "model", "dtype", "model_hash", "num_trained_parameters")
 MEASURED_ON = (
     "selector",
@@ -84,6 +85,8 @@ def start_run(path: Path, stage: str, config: Any) -> Iterator[RunDir]:
     make_way(path)
     run = RunDir(path, stage)
     path.mkdir(parents=True, exist_ok=True)
+    # A run that was killed leaves no manifest; what it has learnt from is not what this one learns from.
+    (path / SEEN_ITEMS).unlink(missing_ok=True)
     _reset_peak_memory()
     start = time.perf_counter()
     status = "failed"

@@ -7,19 +7,18 @@ from collections.abc import Iterable
 from pathlib import Path
 
 from lofit_cli.artifacts.files import read_json, write_json
+from lofit_cli.artifacts.run_dir import SEEN_ITEMS
 from lofit_cli.errors import UserError
-
-FILE_NAME = "seen_items.json"
 
 
 def add_seen(folder: Path, items: Iterable[str]) -> None:
     """Add items, named by the hash of their content, to those that the run in a folder has seen."""
-    write_json(folder / FILE_NAME, sorted(read_seen(folder) | set(items)))
+    write_json(folder / SEEN_ITEMS, sorted(read_seen(folder) | set(items)))
 
 
 def read_seen(folder: Path) -> set[str]:
     """Return the items that the run in a folder has seen: none if it learnt from none."""
-    file = folder / FILE_NAME
+    file = folder / SEEN_ITEMS
     return set(read_json(file)) if file.exists() else set()
 
 

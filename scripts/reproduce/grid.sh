@@ -3,13 +3,16 @@
 #   MODEL=smollm2     a name of conf/model; the settings are conf/experiment/MODEL's, or default's where it has none
 #   SETTINGS=NAME     another folder of conf/experiment, such as llama2_7b for MODEL=llama2_7b_chat
 #   SEEDS="42 1"      FOLDS="0 1" of TruthfulQA     TASKS="..." instead of the script's own
-#   DATA=FOLDER       holds truthfulqa/, mquake/, clutrr/, ...; a task without a folder there comes from the Hub
+#   DATA=FOLDER       holds truthfulqa/, mquake/, clutrr/, ...; a task without a folder there comes from the Hub, where
+#                     mquake, siqa and truthfulqa_binary can't be had
 #   OUT=runs/paper    DTYPE=bfloat16     TRAINING="KEY=VALUE ..." for the two stages that train
+#   JUDGE=allenai     judges of table4.sh: a name of conf/judge
 #   DRY=1             print the commands, and how many are still to do, and run none
 #   arguments         KEY=VALUE overrides that all three stages take, such as model.device=cpu
 #
 # In OUT/MODEL[-DTYPE]/TASK-FOLD: eval-none, heads-probe, heads-probe_layers, and seed-SEED with heads-SELECTOR, offsets-NAME
-# and eval-NAME. What finished there is not run again. A run that fails stops only those that are built on it.
+# and eval-NAME. What finished there is not run again, whatever its settings were: choose another OUT for other ones. A run
+# that fails stops only those that are built on it.
 set -euo pipefail
 this_folder=$(dirname "${BASH_SOURCE[0]}")
 source "$this_folder/../once.sh"
@@ -17,6 +20,10 @@ source "$this_folder/../once.sh"
 experiments=$this_folder/../../conf/experiment
 MODEL=${MODEL:-smollm2} SEEDS=${SEEDS:-42 1} OUT=${OUT:-runs/paper}
 [ -n "${SETTINGS:-}" ] || { [ -d "$experiments/$MODEL" ] && SETTINGS=$MODEL || SETTINGS=default; }
+refuse() { echo "$(basename "$0"): $*" >&2 && exit 2; }
+[ -d "$experiments/$SETTINGS" ] || refuse "SETTINGS=$SETTINGS is no folder of conf/experiment"
+[ -z "${DATA:-}" ] || [ -d "$DATA" ] || refuse "DATA=$DATA is not a folder"
+case " $* " in *" model="* | *" model.dtype="*) refuse "give MODEL= and DTYPE= before the command: they name the folder" ;; esac
 model_dir=$OUT/$MODEL${DTYPE:+-$DTYPE}
 common=(model="$MODEL" ${DTYPE:+model.dtype="$DTYPE"} "$@")
 nl=$'\n' planned=$'\n' failed=$'\n' evaluated=() num_runs=0 num_finished=0

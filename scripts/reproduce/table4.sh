@@ -1,10 +1,10 @@
 #!/usr/bin/env bash
 # LoFiT's Table 4: what models trained on TruthfulQA's answers generate. The paper does not say how many heads: 10 %.
-# Usage: [MODEL=llama2_7b] [DATA=FOLDER] [DRY=1] scripts/reproduce/table4.sh [KEY=VALUE ...]    all settings: grid.sh
+# Usage: [MODEL=llama2_7b] [DATA=FOLDER] [JUDGE=allenai] [DRY=1] scripts/reproduce/table4.sh [KEY=VALUE ...]    all settings: grid.sh
 source "$(dirname "$0")/grid.sh"
 TASKS=truthfulqa
 
-generate() { of_task truthfulqa_generation "$fold" measure "$@" || :; }
+generate() { of_task truthfulqa_generation "$fold" measure "$@" ${JUDGE:+judge="$JUDGE"} || :; }
 generate_with() {
   generate "$(of_task truthfulqa_generation "$fold" seed_dir)/eval-$1" seed="$seed" \
     intervention="$(seed_dir)/offsets-$1"

@@ -9,6 +9,7 @@ from lofit_cli.artifacts.files import write_file, write_json
 from lofit_cli.artifacts.geometry import Geometry
 from lofit_cli.artifacts.head_mask import HeadMask, keep_top, parse_num_heads
 from lofit_cli.artifacts.run_dir import find_latest, read_manifest, start_run
+from lofit_cli.artifacts.seen_items import add_seen, read_seen
 from lofit_cli.errors import RunError, UserError
 from lofit_cli.schema.stages import CompareConfig
 
@@ -94,3 +95,10 @@ def test_config_hash_ignores_where_runs_go(tmp_path):
             pass
     hashes = [read_manifest(tmp_path / name, "compare", "runs")["config_hash"] for name in "abc"]
     assert hashes[0] == hashes[1] != hashes[2]
+
+
+def test_what_a_killed_run_has_seen_is_forgotten(tmp_path):
+    add_seen(tmp_path, ["fold-0"])
+    with start_run(tmp_path, "train_offsets", CompareConfig()) as run:
+        add_seen(run.path, ["fold-1"])
+    assert read_seen(tmp_path) == {"fold-1"}
