@@ -1,10 +1,8 @@
 """Runs a stage under Hydra, once or as a sweep; the only file that knows both command lines."""
 
 import copy
-import errno
 import importlib
 import os
-import re
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
@@ -12,30 +10,25 @@ from pathlib import Path
 from typing import Any
 
 import hydra
-import yaml
 from hydra._internal.core_plugins.basic_sweeper import BasicSweeper
 from hydra.core.config_store import ConfigStore
 from hydra.core.global_hydra import GlobalHydra
 from hydra.core.hydra_config import HydraConfig
 from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.core.override_parser.types import Override
-from hydra.errors import HydraException, MissingConfigException, OverrideParseException
+from hydra.errors import HydraException, OverrideParseException
 from omegaconf import DictConfig, OmegaConf, open_dict
 from omegaconf.errors import OmegaConfBaseException
 
 from lofit_cli.artifacts.run_dir import make_way, start_run
-from lofit_cli.errors import RunError, UserError, did_you_mean
+from lofit_cli.errors import UserError
+from lofit_cli.hydra_errors import explain_addition, explain_unparsable, explained, for_people
 from lofit_cli.schema.makers import METHOD_CONFIGS, SELECTOR_CONFIGS
 from lofit_cli.schema.stages import STAGE_CONFIGS
 
 HYDRA_VERSION_BASE = "1.3"
 OPEN_KEY = "method.config."
 """Where another library's settings stand, so that `+` may add to them."""
-
-FULL = (errno.EDQUOT, errno.EFBIG, errno.ENOSPC)
-REFUSED = (errno.EACCES, errno.EPERM, errno.EROFS, errno.EIO)
-MISNAMED = (errno.EISDIR, errno.ENAMETOOLONG, errno.ENOENT, errno.ENOTDIR)
-"""What the operating system says of files and folders that the user can mend."""
 
 
 def run_stage(stage: str, overrides: list[str], multirun: bool, config_dir: str | None) -> None:
@@ -59,7 +52,7 @@ def run_stage(stage: str, overrides: list[str], multirun: bool, config_dir: str 
         with _hydra_arguments([stage, *arguments]):
             hydra.main(str(conf_dir()), stage, HYDRA_VERSION_BASE)(_job(stage, failures))()
     except OSError as error:
-        raise _for_people(error)
+        raise for_people(error)
     if failures:
         raise failures[0]
 
@@ -93,26 +86,11 @@ def _job(stage: str, failures: list[UserError]) -> Callable[[DictConfig], None]:
                 function(settings, run)
             say(f"run directory: {os.path.relpath(run_dir)}")
         except (UserError, OSError, RuntimeError) as error:
-            failures.append(_for_people(error))
+            failures.append(for_people(error))
             if HydraConfig.get().mode == hydra.types.RunMode.MULTIRUN:
                 say(f"{os.path.relpath(run_dir)} failed: {failures[-1]}")
 
     return job
-
-
-def _for_people(error: Exception) -> UserError:
-    """Return an error that a person can mend as one sentence; raise any other again."""
-    if isinstance(error, UserError):
-        return error
-    if isinstance(error, OSError) and error.errno in FULL:
-        return RunError(
-            f"could not write {error.filename}: {error.strerror}; free some space or choose another runs_dir"
-        )
-    if isinstance(error, OSError) and error.errno in (*REFUSED, *MISNAMED):
-        return RunError(f"could not use {error.filename}: {error.strerror}; mend that or name another file or folder")
-    if isinstance(error, RuntimeError) and "memory" in str(error):
-        return RunError("the device ran out of memory; lower model.max_row_tokens or set model.dtype=bfloat16")
-    raise error
 
 
 def _register_schemas() -> None:
@@ -129,7 +107,7 @@ def _points(overrides: list[str], multirun: bool) -> list[list[str]]:
     try:
         parsed = OverridesParser.create().parse_overrides(overrides)
     except OverrideParseException as error:
-        raise UserError(_unparsable(error))
+        raise UserError(explain_unparsable(error))
     own = [str(override.input_line) for override in parsed if _is_hydras(override)]
     batches = BasicSweeper.split_arguments([o for o in parsed if not _is_hydras(o)], max_batch_size=None)
     return [[*own, *point] for batch in batches for point in batch]
@@ -143,7 +121,7 @@ def _run_dir(config: DictConfig, number: int | None) -> Path:
     """Return where a run, or the numbered point of a sweep, will write."""
     if number is None:
         return Path(config.hydra.run.dir)
-    with open_dict(config), _explained(config, []):
+    with open_dict(config), explained(config):
         config.hydra.job.num = number
         return Path(config.hydra.sweep.dir) / str(config.hydra.sweep.subdir)
 
@@ -156,17 +134,13 @@ def _compose(stage: str, overrides: list[str], config_dir: str | None) -> DictCo
     GlobalHydra.instance().clear()
     with hydra.initialize_config_dir(str(conf_dir()), version_base=HYDRA_VERSION_BASE):
         base = hydra.compose(stage)
-        with _explained(base, overrides):
+        with explained(base):
             parsed = OverridesParser.create().parse_overrides(overrides)
             groups = [str(o.input_line) for o in parsed if "." not in o.key_or_group and not o.is_add()]
             with suppress(HydraException, OmegaConfBaseException):
                 base = hydra.compose(stage, [*search, *groups])
-        with _explained(base, overrides):
-            for override in parsed:
-                if override.is_delete():
-                    raise UserError(f"{override.input_line}: a key can't be taken away; set it to another value")
-                if override.is_add() and not override.key_or_group.startswith(OPEN_KEY):
-                    raise UserError(_explain_addition(override.key_or_group, base))
+        with explained(base):
+            _refuse_new_and_missing_keys(parsed, base)
             config = hydra.compose(stage, [*search, *overrides], return_hydra_config=True)
             for key in ("run.dir", "sweep.dir"):
                 if not OmegaConf.select(config.hydra, key):
@@ -174,11 +148,13 @@ def _compose(stage: str, overrides: list[str], config_dir: str | None) -> DictCo
             return config
 
 
-def _explain_addition(key: str, base: DictConfig) -> str:
-    """Explain a key with a `+` before it, such as `+experiment=NAME`."""
-    if OmegaConf.select(base, key) is not None or (conf_dir() / key).is_dir():
-        return f"+{key}: this key is there already; write {key}=... without the +"
-    return f"unknown key '{key}'; {_allowed(base, key)}"
+def _refuse_new_and_missing_keys(overrides: list[Override], base: DictConfig) -> None:
+    for override in overrides:
+        key = str(override.key_or_group)
+        if override.is_delete():
+            raise UserError(f"{override.input_line}: a key can't be taken away; set it to another value")
+        if override.is_add() and not key.startswith(OPEN_KEY):
+            raise UserError(explain_addition(key, base, is_group=(conf_dir() / key).is_dir()))
 
 
 def _quoted(key: str, path: str) -> str:
@@ -190,27 +166,10 @@ def _quoted(key: str, path: str) -> str:
 def _to_dataclass(config: DictConfig) -> Any:
     """Return a stage's dataclass, its values checked; all missing keys are named at once."""
     settings = _without_hydra(config)
-    with _explained(settings, []):
+    with explained(settings):
         if missing := sorted(OmegaConf.missing_keys(settings)):
             raise UserError(f"{', '.join(map(str, missing))} must be set; add {missing[0]}=... to the command")
         return OmegaConf.to_object(settings)
-
-
-@contextmanager
-def _explained(base: DictConfig, overrides: list[str]) -> Iterator[None]:
-    """Turn what goes wrong in reading and composing configs into one sentence."""
-    try:
-        yield
-    except OverrideParseException as error:
-        raise UserError(_unparsable(error))
-    except MissingConfigException as error:
-        raise UserError(_unknown_option(error, overrides))
-    except (HydraException, OmegaConfBaseException) as error:
-        raise UserError(_explain(error, base))
-    except (yaml.YAMLError, UnicodeDecodeError) as error:
-        raise UserError(f"a YAML file of --config-dir could not be read ({' '.join(str(error).split())}); mend it")
-    except ValueError as error:
-        raise UserError(f"{_one_sentence(error)}; give each config group the name of an option, or leave it out")
 
 
 def _without_hydra(config: DictConfig) -> DictConfig:
@@ -218,49 +177,6 @@ def _without_hydra(config: DictConfig) -> DictConfig:
     with open_dict(settings):
         settings.pop("hydra", None)
     return settings
-
-
-def _unknown_option(error: MissingConfigException, overrides: list[str]) -> str:
-    """Explain a config group's option that does not exist, such as `task=truthfulq`."""
-    group, _, name = (error.missing_cfg_file or "").rpartition("/")
-    if not group:
-        return _one_sentence(error)
-    options = [option for option in error.options or [] if not option.startswith("_")]
-    return f"{group}={name} is not known; {did_you_mean(name, options)}"
-
-
-def _unparsable(error: OverrideParseException) -> str:
-    return f"'{error.override}' is not an override ({_one_sentence(error)}); write KEY=VALUE, in quotes where needed"
-
-
-def _explain(error: Exception, base: DictConfig) -> str:
-    text = str(error.__cause__ or error)
-    named = re.search(r"full_key: (\S+)", text) or re.search(r"Could not override '([^']+)'", str(error))
-    where = f" ({found[0]})" if (found := re.search(r"In '[^']+'", str(error))) else ""
-    if named is None:
-        hint = "; add -m to run a sweep" if "Ambiguous value" in text else ""
-        return _one_sentence(error) + hint
-    key = named[1]
-    if "not Optional" in text:
-        return f"{key}=null is not allowed{where}; give it a value, or leave it out for the default"
-    if "is not a ListConfig" in text:
-        return f"{key} takes a list{where}; write '{key}=[...]', in quotes"
-    if "could not be converted" in text or "Cannot" in text or "not supported" in text or "Interpolation" in text:
-        return f"{key}: {_one_sentence(error.__cause__ or error)}{where}"
-    return f"unknown key '{key}'{where}; {_allowed(base, key)}"
-
-
-def _allowed(base: DictConfig, key: str) -> str:
-    """Return what keys there are beside the one asked for, and the nearest."""
-    parent, _, name = key.rpartition(".")
-    node = OmegaConf.select(base, parent) if parent else base
-    if not isinstance(node, DictConfig):
-        return did_you_mean(key, map(str, base))
-    return did_you_mean(name, map(str, node))
-
-
-def _one_sentence(error: BaseException) -> str:
-    return str(error).strip().splitlines()[0].strip()
 
 
 @contextmanager

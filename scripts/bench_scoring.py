@@ -9,8 +9,9 @@ from dataclasses import replace
 import torch
 import typer
 
+from lofit_cli.models.language_model import LanguageModel
 from lofit_cli.models.load import load_model
-from lofit_cli.models.logprobs import LanguageModel, answer_logprobs, score_answers
+from lofit_cli.models.logprobs import answer_logprobs, score_answers
 from lofit_cli.models.packing import Prompted, tokenize
 from lofit_cli.schema.sources import ModelConfig, TaskConfig
 from lofit_cli.tasks import load_task

@@ -10,7 +10,7 @@ from transformers.pytorch_utils import Conv1D
 
 from lofit_cli.errors import UserError
 from lofit_cli.interventions.intervention import Intervention
-from lofit_cli.models.logprobs import LanguageModel
+from lofit_cli.models.language_model import LanguageModel
 
 
 class BiasEdit(Intervention):

@@ -11,7 +11,7 @@ from transformers import DynamicCache
 
 from lofit_cli.errors import UserError
 from lofit_cli.interventions.intervention import Intervention
-from lofit_cli.models.logprobs import LanguageModel
+from lofit_cli.models.language_model import LanguageModel
 
 
 class ContrastEdit(Intervention):

@@ -6,7 +6,7 @@ from typing import Any
 from torch import Tensor
 
 from lofit_cli.interventions.intervention import Intervention
-from lofit_cli.models.logprobs import LanguageModel
+from lofit_cli.models.language_model import LanguageModel
 
 
 class Demonstrations(Intervention):

@@ -9,7 +9,7 @@ from lofit_cli.artifacts.tensors import read_all_tensors, write_tensors
 from lofit_cli.errors import UserError
 from lofit_cli.interventions import INTERVENTIONS
 from lofit_cli.interventions.intervention import Intervention
-from lofit_cli.models.logprobs import LanguageModel
+from lofit_cli.models.language_model import LanguageModel
 
 KIND = "intervention"
 FILE_NAME = "intervention.safetensors"

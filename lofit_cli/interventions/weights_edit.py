@@ -8,7 +8,7 @@ from torch import Tensor, nn
 
 from lofit_cli.errors import UserError
 from lofit_cli.interventions.intervention import Intervention
-from lofit_cli.models.logprobs import LanguageModel
+from lofit_cli.models.language_model import LanguageModel
 
 
 class WeightsEdit(Intervention):

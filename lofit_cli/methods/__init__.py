@@ -18,7 +18,7 @@ from lofit_cli.methods.lofit import train_lofit
 from lofit_cli.methods.loreft import train_loreft
 from lofit_cli.methods.random_offset import turn_at_random
 from lofit_cli.methods.red import train_red
-from lofit_cli.models.logprobs import LanguageModel
+from lofit_cli.models.language_model import LanguageModel
 from lofit_cli.schema.makers import METHOD_CONFIGS, MethodConfig
 from lofit_cli.schema.stages import TrainOffsetsConfig
 from lofit_cli.tasks.task import Task

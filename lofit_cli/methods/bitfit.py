@@ -6,7 +6,7 @@ from torch import Tensor
 
 from lofit_cli.artifacts.run_dir import RunDir
 from lofit_cli.interventions.bias_edit import BiasEdit
-from lofit_cli.models.logprobs import LanguageModel
+from lofit_cli.models.language_model import LanguageModel
 from lofit_cli.schema.stages import TrainOffsetsConfig
 from lofit_cli.tasks.task import Task
 from lofit_cli.training.fit import Fit

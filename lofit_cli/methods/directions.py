@@ -12,7 +12,7 @@ from lofit_cli.interventions.contrast_edit import ContrastEdit
 from lofit_cli.interventions.intervention import Intervention
 from lofit_cli.interventions.residual_edit import DirectionEdit
 from lofit_cli.methods.candidates import Candidate, keep_best
-from lofit_cli.models.logprobs import LanguageModel
+from lofit_cli.models.language_model import LanguageModel
 from lofit_cli.schema.makers import RepeConfig, ResidualConfig
 from lofit_cli.schema.stages import TrainOffsetsConfig
 from lofit_cli.tasks.task import Task

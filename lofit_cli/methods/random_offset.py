@@ -12,7 +12,7 @@ from lofit_cli.artifacts.seen_items import add_seen, read_seen
 from lofit_cli.errors import UserError
 from lofit_cli.interventions.files import load_intervention_file
 from lofit_cli.interventions.head_edit import HeadEdit
-from lofit_cli.models.logprobs import LanguageModel
+from lofit_cli.models.language_model import LanguageModel
 from lofit_cli.schema.makers import RandomOffsetConfig
 from lofit_cli.schema.stages import TrainOffsetsConfig
 from lofit_cli.tasks.task import Task

@@ -18,7 +18,9 @@ from transformers import (
     StoppingCriteriaList,
 )
 
-from lofit_cli.models.logprobs import MIN_CACHED_PREFIX, LanguageModel, cache_prefix, require_finite, require_positions
+from lofit_cli.models.forward import cache_prefix
+from lofit_cli.models.language_model import LanguageModel
+from lofit_cli.models.logprobs import MIN_CACHED_PREFIX, require_finite
 from lofit_cli.models.packing import common_length
 from lofit_cli.schema.checks import FAR
 
@@ -47,7 +49,7 @@ def generate_lines(
         RunError: the likeliest token's logit is not finite.
     """
     sequences: list[list[int]] = [lm.tokenizer(prompt)["input_ids"] for prompt in prompts]
-    require_positions(lm, max(map(len, sequences), default=0) + max_new_tokens)
+    lm.require_positions(max(map(len, sequences), default=0) + max_new_tokens)
     prefix = _shared_prefix(lm, sequences, max_new_tokens)
     order = sorted(range(len(prompts)), key=lambda i: -len(sequences[i]))
     lines = [""] * len(prompts)

@@ -12,9 +12,10 @@ from transformers import AutoConfig, AutoModelForCausalLM, AutoTokenizer, PreTra
 from transformers.utils import logging as transformers_logging
 
 from lofit_cli.errors import RunError, UserError, did_you_mean
+from lofit_cli.models.can_pack import can_pack
 from lofit_cli.models.embedded import EMBEDDED_MODELS, embedded_model_dir
 from lofit_cli.models.heads import find_geometry
-from lofit_cli.models.logprobs import LanguageModel, can_pack
+from lofit_cli.models.language_model import LanguageModel
 from lofit_cli.report.progress import say
 from lofit_cli.schema.sources import ModelConfig
 

@@ -9,7 +9,7 @@ from torch import Tensor, nn
 from transformers import PreTrainedModel
 
 from lofit_cli.errors import UserError
-from lofit_cli.models.logprobs import LanguageModel
+from lofit_cli.models.language_model import LanguageModel
 
 
 @dataclass(frozen=True)

@@ -7,7 +7,7 @@ from torch import Tensor
 
 from lofit_cli.artifacts.run_dir import RunDir
 from lofit_cli.errors import UserError, did_you_mean
-from lofit_cli.models.logprobs import LanguageModel
+from lofit_cli.models.language_model import LanguageModel
 from lofit_cli.schema.makers import SELECTOR_CONFIGS, SelectorConfig
 from lofit_cli.schema.stages import SelectHeadsConfig
 from lofit_cli.selectors.copied import copy_from_file, copy_from_run

@@ -8,7 +8,7 @@ from torch import Tensor
 from lofit_cli.artifacts.head_mask import FILE_NAME, HeadMask
 from lofit_cli.artifacts.run_dir import RunDir, content_hash, read_manifest
 from lofit_cli.artifacts.seen_items import add_seen, read_seen
-from lofit_cli.models.logprobs import LanguageModel
+from lofit_cli.models.language_model import LanguageModel
 from lofit_cli.schema.makers import FileConfig, FromRunConfig
 from lofit_cli.schema.stages import SelectHeadsConfig
 from lofit_cli.tasks.task import Task

@@ -7,7 +7,7 @@ from sklearn.linear_model import LogisticRegression
 from torch import Tensor
 
 from lofit_cli.artifacts.run_dir import RunDir
-from lofit_cli.models.logprobs import LanguageModel
+from lofit_cli.models.language_model import LanguageModel
 from lofit_cli.report.progress import progress_bar
 from lofit_cli.schema.stages import SelectHeadsConfig
 from lofit_cli.tasks.task import Task

@@ -13,8 +13,8 @@ from lofit_cli.errors import UserError
 from lofit_cli.interventions.demonstrations import Demonstrations
 from lofit_cli.interventions.files import load_intervention_file
 from lofit_cli.interventions.intervention import Intervention
+from lofit_cli.models.language_model import LanguageModel
 from lofit_cli.models.load import check_source, describe_model, load_model
-from lofit_cli.models.logprobs import LanguageModel
 from lofit_cli.report.progress import progress_bar, say
 from lofit_cli.report.tables import print_metrics
 from lofit_cli.schema.stages import EvaluateConfig

@@ -15,7 +15,8 @@ from lofit_cli.artifacts.seen_items import add_seen
 from lofit_cli.errors import RunError
 from lofit_cli.interventions.files import FILE_NAME, save_intervention
 from lofit_cli.interventions.intervention import Intervention
-from lofit_cli.models.logprobs import LanguageModel, answer_logprobs, tokenize_items
+from lofit_cli.models.language_model import LanguageModel
+from lofit_cli.models.logprobs import answer_logprobs, tokenize_items
 from lofit_cli.models.packing import TokenSequence, group_rows
 from lofit_cli.report.progress import progress_bar
 from lofit_cli.schema.makers import TrainerConfig

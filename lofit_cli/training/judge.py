@@ -4,8 +4,9 @@ from collections.abc import Callable, Sequence
 from dataclasses import replace
 
 from lofit_cli.artifacts.predictions import AnsweredItem
+from lofit_cli.models.language_model import LanguageModel
 from lofit_cli.models.load import load_model
-from lofit_cli.models.logprobs import LanguageModel, score_answers
+from lofit_cli.models.logprobs import score_answers
 from lofit_cli.report.progress import progress_bar
 from lofit_cli.schema.sources import EvalConfig, ModelConfig
 

@@ -8,7 +8,8 @@ from torch import Tensor
 from lofit_cli.artifacts.run_dir import RunDir
 from lofit_cli.artifacts.seen_items import add_seen
 from lofit_cli.models.activations import last_token_activations, last_token_hidden_states
-from lofit_cli.models.logprobs import LanguageModel, tokenize_items
+from lofit_cli.models.language_model import LanguageModel
+from lofit_cli.models.logprobs import tokenize_items
 from lofit_cli.models.packing import TokenSequence
 from lofit_cli.report.progress import progress_bar
 from lofit_cli.tasks.task import Example, Task

@@ -6,7 +6,8 @@ from typing import Any
 from lofit_cli.analysis.statistics import Summary, summarise
 from lofit_cli.artifacts.predictions import AnsweredItem, Prediction, ScoredQuestion
 from lofit_cli.models.generation import generate_lines
-from lofit_cli.models.logprobs import LanguageModel, score_answers
+from lofit_cli.models.language_model import LanguageModel
+from lofit_cli.models.logprobs import score_answers
 from lofit_cli.tasks.choice import ChoiceTask
 from lofit_cli.tasks.generation import GenerationTask
 from lofit_cli.tasks.multiple_choice import MultipleChoiceTask, scoring_prompt

@@ -7,8 +7,8 @@ import torch
 from tiny_models import FAMILIES, build_language_model, edit_all_heads, random_values
 
 from lofit_cli.errors import UserError
-from lofit_cli.models import logprobs
-from lofit_cli.models.logprobs import MIN_CACHED_PREFIX, _shared_prefix, answer_logprobs, can_pack, score_answers
+from lofit_cli.models.can_pack import can_pack
+from lofit_cli.models.logprobs import MIN_CACHED_PREFIX, _shared_prefix, answer_logprobs, score_answers
 from lofit_cli.models.packing import TokenSequence, group_rows, pack_row, shared_prefix_length, tokenize
 from lofit_cli.schema.checks import FAR
 
@@ -131,7 +131,7 @@ def test_a_family_with_positions_or_a_mask_of_its_own_is_found_out(family, dtype
 
 def test_a_mask_of_its_own_is_found_out_whatever_it_is_called(monkeypatch):
     lm = build_language_model("gpt_neo", max_row_tokens=128)
-    monkeypatch.setattr(logprobs, "OUR_WINDOWS", {"window_size"})
+    monkeypatch.setattr("lofit_cli.models.can_pack.OUR_WINDOWS", {"window_size"})
     assert not can_pack(lm)
 
 

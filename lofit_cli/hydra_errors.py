@@ -1,0 +1,101 @@
+"""One sentence for a person, from what Hydra, OmegaConf and the operating system raise."""
+
+import errno
+import re
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import yaml
+from hydra.errors import HydraException, MissingConfigException, OverrideParseException
+from omegaconf import DictConfig, OmegaConf
+from omegaconf.errors import OmegaConfBaseException
+
+from lofit_cli.errors import RunError, UserError, did_you_mean
+
+FULL = (errno.EDQUOT, errno.EFBIG, errno.ENOSPC)
+REFUSED = (errno.EACCES, errno.EPERM, errno.EROFS, errno.EIO)
+MISNAMED = (errno.EISDIR, errno.ENAMETOOLONG, errno.ENOENT, errno.ENOTDIR)
+"""What the operating system says of files and folders that the user can mend."""
+
+
+@contextmanager
+def explained(base: DictConfig) -> Iterator[None]:
+    """Turn what goes wrong in reading and composing configs into one sentence."""
+    try:
+        yield
+    except OverrideParseException as error:
+        raise UserError(explain_unparsable(error))
+    except MissingConfigException as error:
+        raise UserError(_explain_option(error))
+    except (HydraException, OmegaConfBaseException) as error:
+        raise UserError(_explain(error, base))
+    except (yaml.YAMLError, UnicodeDecodeError) as error:
+        raise UserError(f"a YAML file of --config-dir could not be read ({' '.join(str(error).split())}); mend it")
+    except ValueError as error:
+        raise UserError(f"{_one_sentence(error)}; give each config group the name of an option, or leave it out")
+
+
+def for_people(error: Exception) -> UserError:
+    """Return an error that a person can mend as one sentence; raise any other again."""
+    if isinstance(error, UserError):
+        return error
+    if isinstance(error, OSError) and error.errno in FULL:
+        return RunError(
+            f"could not write {error.filename}: {error.strerror}; free some space or choose another runs_dir"
+        )
+    if isinstance(error, OSError) and error.errno in (*REFUSED, *MISNAMED):
+        return RunError(f"could not use {error.filename}: {error.strerror}; mend that or name another file or folder")
+    if isinstance(error, RuntimeError) and "memory" in str(error):
+        return RunError("the device ran out of memory; lower model.max_row_tokens or set model.dtype=bfloat16")
+    raise error
+
+
+def explain_unparsable(error: OverrideParseException) -> str:
+    """Explain an argument that is not KEY=VALUE."""
+    return f"'{error.override}' is not an override ({_one_sentence(error)}); write KEY=VALUE, in quotes where needed"
+
+
+def explain_addition(key: str, base: DictConfig, is_group: bool) -> str:
+    """Explain a key with a `+` before it, such as `+experiment=NAME`."""
+    if is_group or OmegaConf.select(base, key) is not None:
+        return f"+{key}: this key is there already; write {key}=... without the +"
+    return f"unknown key '{key}'; {_allowed(base, key)}"
+
+
+def _explain_option(error: MissingConfigException) -> str:
+    """Explain a config group's option that does not exist, such as `task=truthfulq`."""
+    group, _, name = (error.missing_cfg_file or "").rpartition("/")
+    if not group:
+        return _one_sentence(error)
+    options = [option for option in error.options or [] if not option.startswith("_")]
+    return f"{group}={name} is not known; {did_you_mean(name, options)}"
+
+
+def _explain(error: Exception, base: DictConfig) -> str:
+    text = str(error.__cause__ or error)
+    named = re.search(r"full_key: (\S+)", text) or re.search(r"Could not override '([^']+)'", str(error))
+    where = f" ({found[0]})" if (found := re.search(r"In '[^']+'", str(error))) else ""
+    if named is None:
+        hint = "; add -m to run a sweep" if "Ambiguous value" in text else ""
+        return _one_sentence(error) + hint
+    key = named[1]
+    if "not Optional" in text:
+        return f"{key}=null is not allowed{where}; give it a value, or leave it out for the default"
+    if "is not a ListConfig" in text:
+        return f"{key} takes a list{where}; write '{key}=[...]', in quotes"
+    if "could not be converted" in text or "Cannot" in text or "not supported" in text or "Interpolation" in text:
+        return f"{key}: {_one_sentence(error.__cause__ or error)}{where}"
+    return f"unknown key '{key}'{where}; {_allowed(base, key)}"
+
+
+def _allowed(base: DictConfig, key: str) -> str:
+    """Return what keys there are beside the one asked for, and the nearest."""
+    parent, _, name = key.rpartition(".")
+    node = OmegaConf.select(base, parent) if parent else base
+    if not isinstance(node, DictConfig):
+        return did_you_mean(key, map(str, base))
+    return did_you_mean(name, map(str, node))
+
+
+def _one_sentence(error: BaseException) -> str:
+    return str(error).strip().splitlines()[0].strip()

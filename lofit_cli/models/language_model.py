@@ -1,0 +1,58 @@
+"""A model with its tokenizer, and what is known of it."""
+
+import sys
+from dataclasses import dataclass, field
+
+from torch import nn
+from transformers import PreTrainedModel, PreTrainedTokenizerBase
+
+from lofit_cli.artifacts.geometry import Geometry
+from lofit_cli.errors import UserError
+from lofit_cli.models.heads import decoder_layers
+from lofit_cli.models.places import PlaceBoard
+
+
+@dataclass(frozen=True)
+class LanguageModel:
+    """A frozen decoder, its tokenizer, and where its heads are.
+
+    Attributes:
+        id: the name it was asked for by.
+        output_projections: one module a layer; its input holds the head activations.
+        can_pack: whether it takes an attention mask of ours, so that prompts and answers can share a row.
+        max_row_tokens: how many tokens one forward pass may hold.
+        places: where the tokens of the forward pass under way stand, for edits of some positions.
+    """
+
+    id: str
+    model: PreTrainedModel
+    tokenizer: PreTrainedTokenizerBase
+    geometry: Geometry
+    output_projections: list[nn.Module]
+    can_pack: bool = True
+    max_row_tokens: int = 512
+    places: PlaceBoard = field(default_factory=PlaceBoard)
+
+    @property
+    def layers(self) -> list[nn.Module]:
+        """Return the decoder layers."""
+        return decoder_layers(self.model)
+
+    @property
+    def hidden_size(self) -> int:
+        """Return how many numbers a token's hidden state has."""
+        return int(self.model.config.get_text_config(decoder=True).hidden_size)
+
+    @property
+    def max_positions(self) -> int:
+        """Return how many tokens a sequence may have."""
+        config = self.model.config.get_text_config(decoder=True)
+        return int(getattr(config, "max_position_embeddings", None) or sys.maxsize)
+
+    def require_positions(self, num_tokens: int) -> None:
+        """Refuse a prompt that, with its answer, is longer than the model has positions for."""
+        if num_tokens > self.max_positions:
+            raise UserError(
+                f"model '{self.id}' has positions for {self.max_positions} tokens and a prompt with its answer has "
+                f"{num_tokens}; choose another model or shorten the task's texts"
+            )
