@@ -1,21 +1,26 @@
 #!/usr/bin/env bash
-# Learning rates of LoFiT at 10 % of the heads and of LoRA: as many for each, looked at on the validation split alone.
+# Learning rates looked at on the validation split alone, as many for each: of LoRA and of LoFiT at 10 % of the heads.
 # Usage: [MODEL=...] [DATA=FOLDER] [DRY=1] scripts/reproduce/tune.sh [KEY=VALUE ...]    all settings: grid.sh
-# LOFIT_RATES="2e-3 5e-3 1e-2 2e-2" and LORA_RATES="3e-4 1e-3 3e-3 1e-2" pick the points; the first seed is taken.
+# TUNED="lora lofit_10" names the settings (lofit_3, red and loreft are others), RATES="1e-3 3e-3" the points of each; the
+# first seed is taken.
 source "$(dirname "$0")/grid.sh"
 use_tasks truthfulqa
 
 points=()
+rates_of() { case $1 in lofit*) echo "3e-3 1e-2 3e-2 1e-1" ;; *) echo "3e-4 1e-3 3e-3 1e-2" ;; esac; }
 try() {
   local run_dir
-  run_dir=$(seed_dir)/tune-$1-$3
+  run_dir=$(seed_dir)/tune-$1-$2
   points+=("$run_dir")
-  learn train-offsets "$run_dir" "$2" trainer.learning_rate="$3" "${@:4}" || :
+  learn train-offsets "$run_dir" "$1" trainer.learning_rate="$2" "${@:3}" || :
 }
 rows() {
-  for rate in ${LORA_RATES:-3e-4 1e-3 3e-3 1e-2}; do try lora lora "$rate"; done
-  select_heads scale || return 0
-  for rate in ${LOFIT_RATES:-2e-3 5e-3 1e-2 2e-2}; do try lofit-10 lofit_10 "$rate" head_mask="$(heads_dir scale)"; done
+  local what rate heads
+  for what in ${TUNED:-lora lofit_10}; do
+    heads=()
+    case $what in lofit*) select_heads scale || continue; heads=(head_mask="$(heads_dir scale)") ;; esac
+    for rate in ${RATES:-$(rates_of "$what")}; do try "$what" "$rate" ${heads[@]+"${heads[@]}"}; done
+  done
 }
 in_each_fold with_first_seed rows
 draw tune.py "$model_dir/tune" "${points[@]}"
