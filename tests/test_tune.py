@@ -5,6 +5,7 @@ import importlib.util
 import json
 from pathlib import Path
 
+import pytest
 import typer
 from typer.testing import CliRunner
 
@@ -16,42 +17,51 @@ tune = importlib.util.module_from_spec(spec)
 spec.loader.exec_module(tune)
 
 
-def finish(folder, method, rate, *mc2, status="finished"):
+def finish(folder, method, rate, *mc2, fold=0, **facts):
     folder.mkdir(parents=True)
-    trainer = {"trainer": {"learning_rate": rate}}
-    about = dict.fromkeys(STATED["train_offsets"], "x")
-    manifest = about | {"stage": "train_offsets", "status": status, "task": "t", "method": method, "config": trainer}
-    if method == "lofit":
-        manifest["num_heads"] = 27
-    (folder / "manifest.json").write_text(json.dumps(manifest))
+    about = dict.fromkeys(STATED["train_offsets"], "x") | {"stage": "train_offsets", "status": "finished", "task": "t"}
+    about |= {"fold": fold, "method": method, "config": {"trainer": {"learning_rate": rate}}, **facts}
+    (folder / "manifest.json").write_text(json.dumps(about))
     lines = [json.dumps({"epoch": i, "loss": 1 - value, "mc2": value}) for i, value in enumerate(mc2)]
-    (folder / "validation.jsonl").write_text("\n".join(lines))
+    if lines:
+        (folder / "validation.jsonl").write_text("\n".join(lines))
     return folder
 
 
-def test_the_last_look_counts_and_each_method_has_its_best(tmp_path):
-    runs = [
+@pytest.fixture
+def runs(tmp_path):
+    return [
         finish(tmp_path / "a0", "lora", 1e-3, 0.9, 0.5),
-        finish(tmp_path / "a1", "lora", 1e-3, 0.7),
+        finish(tmp_path / "a1", "lora", 1e-3, 0.7, fold=1),
         finish(tmp_path / "b", "lora", 1e-2, 0.55),
-        finish(tmp_path / "c", "lofit", 1e-2, 0.4),
-        finish(tmp_path / "d", "lofit", 1e-1, 0.99, status="failed"),
+        finish(tmp_path / "c", "lofit", 1e-2, 0.4, num_heads=27),
+        finish(tmp_path / "d", "lofit", 1e-1, 0.99, num_heads=27, status="failed"),
+        finish(tmp_path / "e", "iti", 1e-1),
+        tmp_path / "nowhere",
     ]
-    (tmp_path / "iti").mkdir()
-    (tmp_path / "iti/manifest.json").write_text((tmp_path / "a0/manifest.json").read_text())
-    runs.append(tmp_path / "iti")
-    points = tune.read_validation([*runs, tmp_path / "nowhere"])
-    assert tune.choose(points, "mc2") == {("t", "lora", 1e-3), ("t", "lofit (27 heads)", 1e-2)}
-    assert tune.choose(points, "loss") == {("t", "lora", 1e-3), ("t", "lofit (27 heads)", 1e-2)}
+
+
+def invoke(*arguments):
     app = typer.Typer()
     app.command()(tune.main)
-    result = CliRunner().invoke(app, [str(tmp_path / "out"), *map(str, runs)])
-    assert result.exit_code == 0, result.output
-    refused = CliRunner().invoke(app, [str(tmp_path / "out"), *map(str, runs), "--metric", "mc3"])
-    assert (refused.exit_code, "allowed: loss, mc2" in refused.stderr) == (2, True)
+    return CliRunner().invoke(app, [*map(str, arguments)])
+
+
+@pytest.mark.parametrize("options", [(), ("--metric", "loss")])
+def test_the_last_look_counts_and_each_method_has_its_best_in_each_fold(tmp_path, runs, options):
+    assert invoke(tmp_path / "out", *runs, *options).exit_code == 0
     rows = list(csv.DictReader((tmp_path / "out" / "tune.csv").open()))
-    assert [(row["method"], row["learning_rate"], float(row["mc2"])) for row in rows] == [
-        ("lofit (27 heads)", "0.01", 0.4),
-        ("lora", "0.001", 0.6),
-        ("lora", "0.01", 0.55),
+    assert [(row["fold"], row["method"], row["learning_rate"], float(row["mc2"])) for row in rows] == [
+        ("0", "lofit (27 heads)", "0.01", 0.4),
+        ("0", "lora", "0.001", 0.5),
+        ("0", "lora", "0.01", 0.55),
+        ("1", "lora", "0.001", 0.7),
     ]
+    marked = [line.endswith("| best |") for line in (tmp_path / "out" / "tune.md").read_text().splitlines()[4:8]]
+    assert marked == [True, False, True, True]
+
+
+def test_what_was_not_measured_is_refused(tmp_path, runs):
+    result = invoke(tmp_path / "out", *runs, "--metric", "mc3")
+    assert (result.exit_code, "allowed: loss, mc2" in result.stderr) == (2, True)
+    assert invoke(tmp_path / "out", tmp_path / "nowhere").exit_code == 1
