@@ -2,7 +2,8 @@
 PYTHON ?= python3
 VENV := .venv
 INSTALLED := $(VENV)/.installed
-TOO_OLD = "lofit needs Python 3.11 or newer and $(PYTHON) is older; add PYTHON=python3.12, or whichever you have"
+OLD := "lofit needs Python 3.11 or newer and $(PYTHON) is older; add PYTHON=python3.12, or whichever you have"
+IS_NEW := -c 'import sys; sys.exit(None if sys.version_info >= (3, 11) else $(OLD))'
 export PATH := $(CURDIR)/$(VENV)/bin:$(PATH)
 
 .PHONY: demo test
@@ -17,7 +18,6 @@ test: $(INSTALLED)
 	pytest
 
 $(INSTALLED): pyproject.toml scripts/constraints.txt
-	@$(PYTHON) -c 'import sys; sys.exit(None if sys.version_info >= (3, 11) else $(TOO_OLD))'
-	$(PYTHON) -m venv --clear $(VENV)
+	$(VENV)/bin/python $(IS_NEW) 2> /dev/null || { $(PYTHON) $(IS_NEW) && $(PYTHON) -m venv --clear $(VENV); }
 	$(VENV)/bin/python -m pip install --quiet --no-compile --disable-pip-version-check -c scripts/constraints.txt -e '.[dev]'
 	touch $@

@@ -12,10 +12,10 @@ from omegaconf.errors import OmegaConfBaseException
 
 from lofit_cli.errors import RunError, UserError, did_you_mean
 
+# What the operating system says of files and folders that the user can mend.
 FULL = (errno.EDQUOT, errno.EFBIG, errno.ENOSPC)
 REFUSED = (errno.EACCES, errno.EPERM, errno.EROFS, errno.EIO)
 MISNAMED = (errno.EISDIR, errno.ENAMETOOLONG, errno.ENOENT, errno.ENOTDIR)
-"""What the operating system says of files and folders that the user can mend."""
 
 
 @contextmanager
@@ -39,12 +39,11 @@ def for_people(error: Exception) -> UserError:
     """Return an error that a person can mend as one sentence; raise any other again."""
     if isinstance(error, UserError):
         return error
+    named = getattr(error, "filename", None) or "a file"
     if isinstance(error, OSError) and error.errno in FULL:
-        return RunError(
-            f"could not write {error.filename}: {error.strerror}; free some space or choose another runs_dir"
-        )
+        return RunError(f"could not write {named}: {error.strerror}; free some space or choose another runs_dir")
     if isinstance(error, OSError) and error.errno in (*REFUSED, *MISNAMED):
-        return RunError(f"could not use {error.filename}: {error.strerror}; mend that or name another file or folder")
+        return RunError(f"could not use {named}: {error.strerror}; mend that or name another file or folder")
     if isinstance(error, RuntimeError) and "memory" in str(error):
         return RunError("the device ran out of memory; lower model.max_row_tokens or set model.dtype=bfloat16")
     raise error
@@ -57,7 +56,9 @@ def explain_unparsable(error: OverrideParseException) -> str:
 
 def explain_addition(key: str, base: DictConfig, is_group: bool) -> str:
     """Explain a key with a `+` before it, such as `+experiment=NAME`."""
-    if is_group or OmegaConf.select(base, key) is not None:
+    parent, _, name = key.rpartition(".")
+    node = OmegaConf.select(base, parent) if parent else base
+    if is_group or (isinstance(node, DictConfig) and name in node):
         return f"+{key}: this key is there already; write {key}=... without the +"
     return f"unknown key '{key}'; {_allowed(base, key)}"
 

@@ -69,7 +69,7 @@ def _manifest(task, fold, seed, method):
         "made_by": made_by,
         "metrics": list(METRICS[task]),
         "intervention": None if name == "none" else f"runs/train_offsets/{name}-{seed}",
-        "protocol": "iti" if task == "truthfulqa" else "zero-shot",
+        "protocol": "iti" if task == "truthfulqa" else "zero-shot, 32 tokens",
         "split": "test",
         "python": "3.12.0",
         "platform": "Linux",

@@ -152,6 +152,7 @@ USAGE_ERRORS = {
         "method.config={",
     ),
     "a group with a plus": (("select-heads", "+experiment=x"), "write experiment=... without the +"),
+    "a key without a value, with a plus": (("train-offsets", "+num_heads=3"), "write num_heads=... without the +"),
     "a key with a plus": (("select-heads", "+trainer.l1=1"), "write trainer.l1=... without the +"),
     "a key taken away": (("select-heads", "~trainer.learning_rate"), "can't be taken away"),
     "the config of a sweep": (("select-heads", "--cfg", "-m", "seed=1,2"), "--cfg shows one point"),

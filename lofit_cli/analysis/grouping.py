@@ -157,10 +157,10 @@ def _without_reruns(label: str, group: Sequence[Evaluation]) -> Group:
 
 
 def _require_same_making(first: Evaluation, second: Evaluation) -> None:
-    if _default_key(first) == _default_key(second):
-        return
     names = dict.fromkeys((*GROUP_FACTS, *first.made_by, *second.made_by))
     differing = [name for name in names if fact(first, name) != fact(second, name)]
+    if _default_key(first) == _default_key(second) or not differing:
+        return
     raise UserError(
         f"group_by puts {first.path} and {second.path} into one row, both of fold {first.fold} and seed {first.seed}; "
         f"they differ in {', '.join(differing)}: add one of these"

@@ -20,8 +20,8 @@ from lofit_cli.errors import RunError, UserError
 
 MANIFEST = "manifest.json"
 SEEN_ITEMS = "seen_items.json"
-MADE_WITH = ("method", "model", "dtype", "model_hash", "num_trained_parameters")
-MEASURED_ON = (
+OF_METHOD = ("method", "model", "dtype", "model_hash", "num_trained_parameters")
+OF_EVALUATION = (
     "selector",
     "num_heads",
     "seed",
@@ -33,7 +33,7 @@ MEASURED_ON = (
     "dataset_hash",
     "metrics",
 )
-STATED = {"train_offsets": MADE_WITH, "evaluate": (*MADE_WITH, *MEASURED_ON)}
+STATED = {"train_offsets": OF_METHOD, "evaluate": (*OF_METHOD, *OF_EVALUATION)}
 """What the manifest of a finished run of a stage is read for."""
 RECORDED_PACKAGES = ("lofit", "torch", "transformers", "safetensors", "datasets", "hydra-core", "scipy", "numpy")
 

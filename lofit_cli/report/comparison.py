@@ -1,5 +1,6 @@
 """Everything that a comparison writes and prints."""
 
+import re
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
@@ -30,7 +31,7 @@ def write_comparison(sections: Sequence[ComparedSection], folder: Path) -> None:
         _write_tables("summary", summaries, summary_records, markdown_summary, latex_summary, folder)
     records = [record for section in sections for record in category_records(section)]
     write_file(folder / "categories.csv", lambda path: write_csv(path, records))
-    endings = [f"-{name}" for name in names] if len(names) > 1 else [""]
+    endings = [f"-{re.sub(r'[^a-zA-Z0-9_.]+', '-', name)}" for name in names] if len(names) > 1 else [""]
     figures = [_plot(section, ending, folder) for section, ending in zip(sections, endings, strict=True)]
     write_html(sections, names, figures, summaries, folder / "report.html")
     _print(sections, summaries)

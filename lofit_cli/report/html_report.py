@@ -24,7 +24,7 @@ from lofit_cli.report.cells import (
     percent,
     spread_cell,
 )
-from lofit_cli.report.summary import NOTE, Summary, average
+from lofit_cli.report.summary import NOTE, Summary, average_text
 
 TEMPLATE = "report.html.jinja"
 
@@ -75,7 +75,7 @@ def _environment() -> Environment:
         lstrip_blocks=True,
     )
     helpers = (describe_cost, describe_coverage, describe_pairing, describe_section, describe_tests)
-    cells = (average, interval_cell, metric_cells, percent, spread_cell, inline_png, describe_commit)
+    cells = (average_text, interval_cell, metric_cells, percent, spread_cell, inline_png, describe_commit)
     environment.globals |= {function.__name__: function for function in (*helpers, *cells)}
     return environment
 

@@ -76,7 +76,7 @@ def print_summary(summary: Summary) -> None:
     for header in ("run", *summary.columns, "average"):
         table.add_column(header, justify="left" if header == "run" else "right", overflow="fold")
     for label, cells in summary.lines.items():
-        table.add_row(escape(label), *map(_text, cells), _percent_or_nothing(average(cells)))
+        table.add_row(escape(label), *map(_text, cells), average_text(cells))
     show(table)
 
 
@@ -85,7 +85,7 @@ def markdown_summary(summary: Summary) -> str:
     headers = ["run", *summary.columns, "average"]
     lines = [markdown_row(headers), markdown_row(["---", *["---:"] * (len(headers) - 1)])]
     for label, cells in summary.lines.items():
-        lines.append(markdown_row([label, *map(_text, cells), _percent_or_nothing(average(cells))]))
+        lines.append(markdown_row([label, *map(_text, cells), average_text(cells)]))
     return "\n\n".join([f"**{summary.title}**", "\n".join(lines), NOTE])
 
 
@@ -97,7 +97,7 @@ def latex_summary(summary: Summary) -> str:
     lines = []
     for label, cells in summary.lines.items():
         texts = [_latex_text(cell, top) for cell, top in zip(cells, best, strict=True)]
-        lines.append(" & ".join([escape_latex(label), *texts, _percent_or_nothing(average(cells))]))
+        lines.append(" & ".join([escape_latex(label), *texts, average_text(cells)]))
     caption = f"{escape_latex(summary.title)}. {LATEX_NOTE}"
     return latex_table("l" + "r" * (len(headers) - 1), " & ".join(headers), lines, caption)
 
@@ -142,5 +142,8 @@ def _latex_text(cell: Cell | None, best: float | None) -> str:
     return mean + (f"$^{{{cell.marks}}}$" if cell.marks else "")
 
 
-def _percent_or_nothing(fraction: float | None) -> str:
-    return "" if fraction is None else percent(fraction)
+def average_text(cells: Sequence[Cell | None]) -> str:
+    """Return the average in percent, marked where a cell does not cover all folds; nothing where a cell is missing."""
+    mean = average(cells)
+    covers_all = all(cell.covers_all for cell in cells if cell)
+    return "" if mean is None else percent(mean) + ("" if covers_all else PARTIAL)

@@ -12,6 +12,9 @@ from lofit_cli.tasks.records import Record, fields, hold_out, load_hub_records, 
 PROMPT = "\nPlease choose the correct answer to the question.\nQuestion: {question}\n{options}\nAnswer:"
 """LoFiT (arXiv 2406.01563), appendix C."""
 
+WORDS = ("A", "I")
+"""Letters that are words too."""
+
 NUM_VALIDATION = 299
 SAMPLING_SEED = 42
 
@@ -49,15 +52,15 @@ def _task(config: TaskConfig, splits: Mapping[str, Sequence[Record]]) -> Generat
 
 
 def chooses(generated: str, item: OpenItem) -> bool:
-    """Return whether a text is the right letter, the right option's text, or begins with that letter and a mark.
+    """Return whether a text is the right letter, the right option's text, or begins with that letter as a word.
 
-    A letter before a space is none: `A whale` begins a sentence. Nor is what is another option's text.
+    What is another option's text does not begin with a letter, and an `A` or `I` before a space begins a sentence.
     """
-    said = plain(generated)
+    said, letter = plain(generated), item.accepted[0]
     if said in map(plain, item.accepted):
         return True
-    begins_with_letter = re.match(rf"\W*{re.escape(item.accepted[0])}[^\w\s]", generated)
-    return bool(begins_with_letter) and said not in map(plain, item.other_options)
+    end = r"[^\w\s]" if letter in WORDS else r"(?!\w)"
+    return said not in map(plain, item.other_options) and bool(re.match(rf"\W*{re.escape(letter)}{end}", generated))
 
 
 def _item(record: Record, item_id: str) -> OpenItem:

@@ -48,7 +48,7 @@ def is_best(look: Look, looks: list[Look], metric: str) -> bool:
 
 
 def main(out: Path, runs: Runs, metric: Metric = None) -> None:
-    """Show the validation split's loss and metrics at each rate, and mark each method's best."""
+    """Show the validation split's loss and metrics at each rate, and mark the best of each task, fold and method."""
     looks = sorted(read_looks(runs), key=lambda look: [str(look["task"]), look["fold"], look["method"], look[RATE]])
     if not looks:
         typer.echo("tune: none of these runs has finished", err=True)

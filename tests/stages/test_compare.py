@@ -69,12 +69,20 @@ def test_the_summary_averages_rows_that_have_all_tasks():
     assert (partial["row"], partial["average"], partial["mquake EM"]) == ("lofit (27 random heads)", "", "")
 
 
+def test_file_names_of_two_protocols(tmp_path):
+    for number, tokens in enumerate((8, 32)):
+        write_run(Path(f"runs/{number}"), "clutrr", 0, 1, num_questions=20, protocol=f"zero-shot, {tokens} tokens")
+    run_compare("runs=[runs]")
+    figures = {file.name for file in Path("out").glob("comparison-*.png")}
+    assert figures == {f"comparison-clutrr-zero-shot-{tokens}-tokens.png" for tokens in (8, 32)}
+
+
 def test_one_task_has_no_summary_and_plain_names():
     write_runs(Path("runs"), tasks=("clutrr",), folds=(0,), seeds=(1,), methods=METHODS[:2], num_questions=20)
     result = run_compare("runs=[runs/clutrr/*]")
     assert {"comparison.png", "categories.png"} <= {file.name for file in Path("out").iterdir()}
     assert not list(Path("out").glob("summary*"))
-    assert "smollm2 (float32) on clutrr, fold 0, test split, zero-shot" in result.stdout
+    assert "smollm2 (float32) on clutrr, fold 0, test split, zero-shot, 32 tokens" in result.stdout
     assert "01-fold0-seed1" in result.stdout
 
 

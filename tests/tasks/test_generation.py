@@ -106,6 +106,18 @@ def test_a_letter_or_an_options_text_chooses(generated, right):
     assert chooses(generated, item) is right
 
 
+@pytest.mark.parametrize(
+    ("generated", "right"),
+    [
+        *((text, True) for text in ("B", "B because it is red", "B blood", "B - blood", "Blood.", "(B) blood")),
+        *((text, False) for text in ("A blood", "Bats", "B flat", "b flat")),
+    ],
+)
+def test_a_letter_that_is_no_word_may_stand_before_a_space(generated, right):
+    item = OpenItem("i", "c", "?", " B", ("B", "blood"), " A", ("B flat",))
+    assert chooses(generated, item) is right
+
+
 def test_siqa_can_be_measured_without_training_files(tmp_path):
     task = load_task(TaskConfig("siqa", data_dir=_write(tmp_path, {"test.jsonl": [CHOICE]}), num_train=100))
     assert len(task.items("test")) == 1
