@@ -18,6 +18,6 @@ test: $(INSTALLED)
 	pytest
 
 $(INSTALLED): pyproject.toml scripts/constraints.txt
-	$(VENV)/bin/python $(IS_NEW) 2> /dev/null || { $(PYTHON) $(IS_NEW) && $(PYTHON) -m venv --clear $(VENV); }
+	@$(VENV)/bin/python $(IS_NEW) 2> /dev/null || { $(PYTHON) $(IS_NEW) && $(PYTHON) -m venv --clear $(VENV); }
 	$(VENV)/bin/python -m pip install --quiet --no-compile --disable-pip-version-check -c scripts/constraints.txt -e '.[dev]'
 	touch $@
