@@ -435,10 +435,16 @@ def test_loss_that_is_not_finite_stops_and_keeps_the_last_good_state(lofit):
     refused(lofit("train-offsets", "head_mask=runs/nan"), "ended as 'failed'")
 
 
-def _start(model_dir, *overrides, **options):
+def _heed_signals():
+    """Undo what a shell or nohup that started the tests has set aside."""
+    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+        signal.signal(number, signal.SIG_DFL)
+
+
+def _start(model_dir, *overrides, preexec_fn=_heed_signals):
     common = ["model=hub", f"model.id={model_dir}", "model.dtype=float32", "task=truthfulqa", "task.data_dir=data"]
     command = [sys.executable, "-m", "lofit_cli.cli", "select-heads", *common, "num_heads=2", *overrides]
-    return subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, **options)
+    return subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, preexec_fn=preexec_fn)
 
 
 def _wait_for(file, process):
