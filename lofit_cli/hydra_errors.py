@@ -56,9 +56,8 @@ def explain_unparsable(error: OverrideParseException) -> str:
 
 def explain_addition(key: str, base: DictConfig, is_group: bool) -> str:
     """Explain a key with a `+` before it, such as `+experiment=NAME`."""
-    parent, _, name = key.rpartition(".")
-    node = OmegaConf.select(base, parent) if parent else base
-    if is_group or (isinstance(node, DictConfig) and name in node):
+    node, name = _place(base, key)
+    if is_group or name in node:
         return f"+{key}: this key is there already; write {key}=... without the +"
     return f"unknown key '{key}'; {_allowed(base, key)}"
 
@@ -91,11 +90,15 @@ def _explain(error: Exception, base: DictConfig) -> str:
 
 def _allowed(base: DictConfig, key: str) -> str:
     """Return what keys there are beside the one asked for, and the nearest."""
+    node, name = _place(base, key)
+    return did_you_mean(name, map(str, node))
+
+
+def _place(base: DictConfig, key: str) -> tuple[DictConfig, str]:
+    """Return the node that a key would stand in and its name there; the whole config where there is no such node."""
     parent, _, name = key.rpartition(".")
     node = OmegaConf.select(base, parent) if parent else base
-    if not isinstance(node, DictConfig):
-        return did_you_mean(key, map(str, base))
-    return did_you_mean(name, map(str, node))
+    return (node, name) if isinstance(node, DictConfig) else (base, key)
 
 
 def _one_sentence(error: BaseException) -> str:
