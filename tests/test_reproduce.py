@@ -209,6 +209,27 @@ def test_a_figure_that_failed_is_named(workshop):
     assert result.stderr.endswith("failed:\nfigure3.py\n")
 
 
+def test_what_was_tuned_is_tested_at_each_folds_best_rate(workshop):
+    (workshop / "bin" / "python").write_text(
+        '#!/bin/sh\nmkdir -p $2\nprintf "%s\\n" "$@" | grep -e qa-0.*lora-1e-2 -e qa-1.*lora-1e-3 > $2/best.txt\n'
+    )
+    options = {"SEEDS": "1", "RATES": "1e-3 1e-2", "FAIL": "nothing"}
+    assert run("tune", workshop, **options).returncode == 0
+    assert "evaluate" not in {stage for stage, _ in calls(workshop)}
+
+    assert run("tune", workshop, TEST="1", **options).returncode == 0
+    made = calls(workshop)
+    scored = {value(overrides, "hydra.run.dir"): value(overrides, "intervention") for _, overrides in made[:-1]}
+    home = "runs/paper/smollm2/truthfulqa-"
+    assert scored == {
+        f"{home}0/eval-none": "none",
+        f"{home}0/seed-1/eval-tune-lora-1e-2": f"{home}0/seed-1/tune-lora-1e-2",
+        f"{home}1/eval-none": "none",
+        f"{home}1/seed-1/eval-tune-lora-1e-3": f"{home}1/seed-1/tune-lora-1e-3",
+    }
+    assert (made[-1][0], value(made[-1][1], "group_by")) == ("compare", "[method,num_heads]")
+
+
 def test_ctrl_c_stops_the_script(workshop):
     (workshop / "bin" / "lofit").write_text("#!/bin/sh\necho $* >> calls\nexit 130\n")
     assert run("table1_2", workshop).returncode == 130

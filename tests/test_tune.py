@@ -49,7 +49,11 @@ def invoke(*arguments):
 
 
 @pytest.mark.parametrize(
-    ("options", "best"), [((), [True, False, True, True]), (("--metric", "loss"), [True, True, False, True])]
+    ("options", "best"),
+    [
+        ((), ["best", "", "best, the highest", "best"]),
+        (("--metric", "loss"), ["best", "best, the lowest", "", "best"]),
+    ],
 )
 def test_the_last_look_counts_and_each_method_has_its_best_in_each_fold(tmp_path, runs, options, best):
     assert invoke(tmp_path / "out", *runs, *options).exit_code == 0
@@ -60,11 +64,18 @@ def test_the_last_look_counts_and_each_method_has_its_best_in_each_fold(tmp_path
         ("0", "lora", "0.01", 0.55),
         ("1", "lora", "0.001", 0.7),
     ]
-    marked = [line.endswith("| best |") for line in (tmp_path / "out" / "tune.md").read_text().splitlines()[4:8]]
+    marked = [line.split("|")[-2].strip() for line in (tmp_path / "out" / "tune.md").read_text().splitlines()[4:8]]
     assert marked == best
+    listed = (tmp_path / "out" / "best.txt").read_text().splitlines()
+    assert sorted(listed) == sorted(row["run"] for row, mark in zip(rows, marked, strict=True) if mark)
 
 
 def test_what_was_not_measured_is_refused(tmp_path, runs):
     result = invoke(tmp_path / "out", *runs, "--metric", "mc3")
     assert (result.exit_code, "allowed: loss, mc2" in result.stderr) == (2, True)
     assert invoke(tmp_path / "out", tmp_path / "nowhere").exit_code == 1
+
+
+def test_of_equal_rates_the_lowest_is_best():
+    looks = [{"task": "t", "fold": 0, "method": "lora", "learning_rate": rate, "mc1": 0.5} for rate in (1e-3, 1e-2)]
+    assert tune.find_best(looks, "mc1") == looks[:1]

@@ -115,12 +115,12 @@ finally() {
   if [ -n "${DRY:-}" ]; then print_command "${@:2}"; else "${@:2}" || failed+=$1$nl; fi
 }
 
-# finish: compare what there is, say what failed, and end.
+# finish [KEY=VALUE ...]: compare what there is, say what failed, and end.
 finish() {
   local runs
   runs=$(for run_dir in ${evaluated[@]+"${evaluated[@]}"}; do echo "$run_dir"; done | paste -sd, -)
   if [ -n "$runs" ]; then
-    finally compare lofit compare "runs=[$runs]" hydra.run.dir="$model_dir/$(basename "$0" .sh)/$(date +%F_%H-%M-%S)"
+    finally compare lofit compare "runs=[$runs]" "$@" hydra.run.dir="$model_dir/$(basename "$0" .sh)/$(date +%F_%H-%M-%S)"
   fi
   [ -z "${DRY:-}" ] || echo "# $num_runs runs: $num_finished finished, $((num_runs - num_finished)) to do"
   [ "$failed" != "$nl" ] || exit 0

@@ -9,23 +9,25 @@ from typing import Annotated, Any
 
 import typer
 
+from lofit_cli.artifacts.files import write_file
 from lofit_cli.artifacts.run_dir import is_finished, read_manifest
 from lofit_cli.errors import did_you_mean
 from lofit_cli.report.table_files import TextTable, write_table
 
 VALIDATION = "validation.jsonl"
 RATE = "learning_rate"
-PLACE = ("task", "fold", "method", RATE)
+PLACE = ("task", "fold", "method")
 
 Runs = Annotated[list[Path], typer.Argument(help="Finished train-offsets runs; others are left out.")]
 Metric = Annotated[str | None, typer.Option(help="What the best rate is best by: MC2 where it is measured, or loss.")]
 Look = dict[str, Any]
-"""A finished run: its task, fold, method and learning rate, and what the validation split said at its end."""
+"""A finished run: its folder, task, fold, method and learning rate, and what the validation split said at its end."""
 
 
 def read_looks(runs: list[Path]) -> list[Look]:
-    """Return a look for each finished run; those that learnt nothing step by step have none."""
-    return [_read_look(run) for run in runs if is_finished(run, "train_offsets") and (run / VALIDATION).exists()]
+    """Return a look for each finished run, in order; those that learnt nothing step by step have none."""
+    finished = [run for run in runs if is_finished(run, "train_offsets") and (run / VALIDATION).exists()]
+    return sorted(map(_read_look, finished), key=lambda look: (*map(str, _place(look)), look[RATE]))
 
 
 def _read_look(run: Path) -> Look:
@@ -34,43 +36,65 @@ def _read_look(run: Path) -> Look:
     found = {"task": manifest["task"], "fold": manifest["fold"], "method": manifest["method"] + heads}
     found[RATE] = manifest["config"]["trainer"]["learning_rate"]
     last: Look = json.loads((run / VALIDATION).read_text().splitlines()[-1])
-    return found | last
+    return found | last | {"run": str(run)}
 
 
-def is_best(look: Look, looks: list[Look], metric: str) -> bool:
-    """Return whether no other rate of its task, fold and method is better: a lower loss, or more of another metric.
+def _place(look: Look) -> tuple[Any, ...]:
+    return tuple(look[key] for key in PLACE)
 
-    Folds have a best rate each, because one fold's validation questions are test questions of the other.
+
+def find_best(looks: list[Look], metric: str) -> list[Look]:
+    """Return the best rate of each task, fold and method: the lowest loss, or the most of another metric.
+
+    Folds have a best rate each, because one fold's validation questions are test questions of the other. Of rates that
+    are equally good it is the lowest.
     """
-    rivals = [other[metric] for other in looks if all(other[key] == look[key] for key in ("task", "fold", "method"))]
-    best: float = min(rivals) if metric == "loss" else max(rivals)
-    return bool(look[metric] == best)
+    best: dict[tuple[Any, ...], Look] = {}
+    for look in looks:
+        rival = best.setdefault(_place(look), look)
+        if look[metric] < rival[metric] if metric == "loss" else look[metric] > rival[metric]:
+            best[_place(look)] = look
+    return list(best.values())
 
 
 def main(out: Path, runs: Runs, metric: Metric = None) -> None:
-    """Show the validation split's loss and metrics at each rate, and mark the best of each task, fold and method."""
-    looks = sorted(read_looks(runs), key=lambda look: [str(look["task"]), look["fold"], look["method"], look[RATE]])
+    """Show the validation split's loss and metrics at each rate; best.txt lists each fold's best runs."""
+    looks = read_looks(runs)
     if not looks:
         typer.echo("tune: none of these runs has finished", err=True)
         raise typer.Exit(1)
-    names = [name for name in looks[0] if name not in (*PLACE, "epoch") and all(name in look for look in looks)]
+    measured = [name for name in looks[0] if name not in (*PLACE, RATE, "epoch", "run")]
+    names = [name for name in measured if all(name in look for look in looks)]
     metric = metric or ("mc2" if "mc2" in names else "loss")
     if metric not in names:
         typer.echo(f"tune: --metric {metric} was not measured; {did_you_mean(metric, names)}", err=True)
         raise typer.Exit(2)
+    best = find_best(looks, metric)
+    write_table(_table(looks, names, best, metric), _records(looks, names), out, "tune")
+    write_file(out / "best.txt", lambda path: path.write_text("".join(f"{look['run']}\n" for look in best)))
+
+
+def _table(looks: list[Look], names: list[str], best: list[Look], metric: str) -> TextTable:
+    headers = [*PLACE, "rate", *(name if name == "loss" else name.upper() for name in names), ""]
     lines = []
     for look in looks:
-        cells = [f"{look[name]:.3f}" if name == "loss" else f"{100 * look[name]:.1f}" for name in names]
-        place = [str(look["task"]), str(look["fold"]), look["method"], f"{look[RATE]:g}"]
-        lines.append([*place, *cells, "best" if is_best(look, looks, metric) else ""])
-    headers = ["task", "fold", "method", "rate", *(name if name == "loss" else name.upper() for name in names), ""]
-    note = f"validation split after training; best by {metric}"
-    write_table(
-        TextTable("Learning rates", headers, lines, note),
-        [{k: look[k] for k in (*PLACE, *names)} for look in looks],
-        out,
-        "tune",
-    )
+        values = [f"{look[name]:.3f}" if name == "loss" else f"{100 * look[name]:.1f}" for name in names]
+        lines.append([*map(str, _place(look)), f"{look[RATE]:g}", *values, _mark(look, looks, best)])
+    return TextTable("Learning rates", headers, lines, f"validation split after training; best by {metric}")
+
+
+def _mark(look: Look, looks: list[Look], best: list[Look]) -> str:
+    """Return what is to be said of a rate; beyond one at the end of those tried, a better one may lie."""
+    if look not in best:
+        return ""
+    rates = [other[RATE] for other in looks if _place(other) == _place(look)]
+    if len(rates) == 1:
+        return "best"
+    return {min(rates): "best, the lowest", max(rates): "best, the highest"}.get(look[RATE], "best")
+
+
+def _records(looks: list[Look], names: list[str]) -> list[dict[str, Any]]:
+    return [{name: look[name] for name in (*PLACE, RATE, *names, "run")} for look in looks]
 
 
 if __name__ == "__main__":

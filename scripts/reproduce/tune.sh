@@ -1,5 +1,6 @@
 #!/usr/bin/env bash
 # Learning rates looked at on the validation split alone, as many for each: of LoRA and of LoFiT at 10 % of the heads.
+# TEST=1 then scores the test split with each fold's best rate: methods side by side that were tuned alike.
 # Usage: [MODEL=...] [DATA=FOLDER] [DRY=1] scripts/reproduce/tune.sh [KEY=VALUE ...]    all settings: grid.sh
 # TUNED="lora lofit_10" names the settings (lofit_3, red and loreft are others), RATES="1e-3 3e-3" the points of each; the
 # first seed is taken.
@@ -22,6 +23,15 @@ rows() {
     for rate in ${RATES:-$(rates_of "$what")}; do try "$what" "$rate" ${heads[@]+"${heads[@]}"}; done
   done
 }
+test_best() {
+  local what run_dir
+  score_as_it_is
+  for what in ${TUNED:-lora lofit_10}; do
+    run_dir=$(grep -sF "$(seed_dir)/tune-$what-" "$model_dir/tune/best.txt") || continue
+    measure "$(seed_dir)/eval-${run_dir##*/}" seed="$seed" intervention="$run_dir" || :
+  done
+}
 in_each_fold with_first_seed rows
 draw tune.py "$model_dir/tune" "${points[@]}"
-finish
+[ -z "${TEST:-}" ] || in_each_fold with_first_seed test_best
+finish group_by='[method,num_heads]'
