@@ -34,6 +34,10 @@ USAGE_ERRORS = {
     "unknown method name": (("train-offsets", "method.name=lofitt"), "did you mean 'lofit'?"),
     "unknown experiment": (("select-heads", "experiment=authors"), "experiment=authors is not known"),
     "unknown protocol": (("evaluate", "eval.protocol=itti"), "did you mean 'iti'?"),
+    "questions that can't be swapped": (
+        ("evaluate", "task=truthfulqa_generation", "intervention=none", "swap_questions=true"),
+        "swap_questions=true is for a task whose listed answers are scored",
+    ),
     "unknown dtype": (("evaluate", "model.dtype=float23"), "did you mean 'float32'?"),
     "unknown device": (("evaluate", "intervention=none", "model.device=gpu"), "model.device=gpu is not there"),
     "value too small": (

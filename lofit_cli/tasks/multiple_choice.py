@@ -2,7 +2,8 @@
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from typing import Self
 
 from lofit_cli.errors import UserError
 from lofit_cli.tasks.task import Example, Item, Task
@@ -76,7 +77,31 @@ class PreferenceTask(Task[Question]):
 
 @dataclass(frozen=True)
 class MultipleChoiceTask(PreferenceTask):
-    """A benchmark in TruthfulQA's form: the model never answers; each listed answer's log-probability is measured."""
+    """A benchmark in TruthfulQA's form: the model never answers; each listed answer's log-probability is measured.
+
+    Attributes:
+        swapped: whether answers are scored after another item's question.
+    """
+
+    swapped: bool = False
+
+    def swap_questions(self, split: str) -> Self:
+        """Return the task with each of a split's questions in the place of the one half the split away.
+
+        A right answer can then be told from a wrong one by the answers alone. Half away, because neighbours share a
+        topic.
+        """
+        items = self.items(split)
+        if len(items) < 2:
+            raise UserError(f"swap_questions=true needs two questions; the {split} split of '{self.name}' has one")
+        texts = [item.text for item in items]
+        away = texts[len(texts) // 2 :] + texts[: len(texts) // 2]
+        moved = [replace(item, text=text) for item, text in zip(items, away, strict=True)]
+        return replace(self, splits={**self.splits, split: moved}, swapped=True)
+
+    def protocol(self, asked_for: str) -> str:
+        """Return the protocol asked for, and whether questions are swapped."""
+        return f"{asked_for}, questions swapped" if self.swapped else asked_for
 
     @property
     def metrics(self) -> tuple[str, ...]:

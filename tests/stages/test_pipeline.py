@@ -184,6 +184,16 @@ def test_another_protocol_gives_other_scores(lofit):
     assert scores[0] != scores[1]
 
 
+def test_swapped_questions_are_a_table_of_their_own(lofit):
+    ok(lofit("evaluate", "-m", "intervention=none", "swap_questions=false,true"))
+    result = ok(lofit("compare"))
+    assert "iti, questions swapped" in result.stdout
+    tables = [pq.read_table(f) for f in sorted(Path("runs/evaluate").glob("*/predictions.parquet"))]
+    own, swapped = (table.to_pydict() for table in tables)
+    assert (own["answers"], sorted(own["question"])) == (swapped["answers"], sorted(swapped["question"]))
+    assert own["log_probs"] != swapped["log_probs"]
+
+
 def test_compare_takes_the_evaluations_that_a_glob_matches(lofit):
     ok(lofit("select-heads", "selector=random", "hydra.run.dir=runs/mine/heads"))
     ok(lofit("evaluate", "intervention=none", "hydra.run.dir=runs/mine/none"))

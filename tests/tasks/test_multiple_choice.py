@@ -1,9 +1,11 @@
 """Prompts, training items and metrics of questions in TruthfulQA's form."""
 
 import math
+from dataclasses import replace
 
 import pytest
 
+from lofit_cli.errors import UserError
 from lofit_cli.schema.sources import TaskConfig
 from lofit_cli.tasks.multiple_choice import MultipleChoiceTask, Question, measure_question, scoring_prompt
 
@@ -48,3 +50,18 @@ def test_training_on_all_answers_keeps_the_chosen_first():
     (example,) = _examples(train_answers="all", close_answers=False, answer_prefix="")
     assert example.answers == ("No", "They cannot fly.", "Yes", "Only at night")
     assert example.num_chosen == 2
+
+
+def test_swapped_questions_are_all_anothers_and_leave_the_answers_where_they_are():
+    items = [replace(QUESTION, id=f"q{i}", text=f"{i}?") for i in range(5)]
+    task = MultipleChoiceTask(TaskConfig("t"), {"test": items, "train": [QUESTION]})
+    swapped = task.swap_questions("test")
+    assert [item.text for item in swapped.items("test")] == ["2?", "3?", "4?", "0?", "1?"]
+    assert [replace(item, text="") for item in swapped.items("test")] == [replace(item, text="") for item in items]
+    assert (swapped.items("train"), task.items("test")) == ([QUESTION], items)
+    assert (task.protocol("iti"), swapped.protocol("iti")) == ("iti", "iti, questions swapped")
+
+
+def test_one_question_cannot_be_swapped():
+    with pytest.raises(UserError, match="needs two questions"):
+        MultipleChoiceTask(TaskConfig("t"), {"train": [QUESTION]}).swap_questions("train")
