@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 import torch
 import typer
+from lofit_data import write_truthfulqa
 from paper_runs import write_evaluation, write_manifest, write_selection
 
 from lofit_cli.artifacts.run_dir import STATED
@@ -113,6 +114,16 @@ def test_logit_lens(tmp_path, model_dir, monkeypatch):
     assert [row["rank"] for row in records(tmp_path / "out/logit_lens.csv")] == ["1", "2", "3"] * 2
 
 
+@pytest.mark.parametrize(("incorrect", "share"), [(None, 1.0), ("The answer is right", 0.0)])
+def test_answers_alone_are_told_apart_by_their_words_or_not_at_all(tmp_path, incorrect, share):
+    for fold in (0, 1):
+        write_truthfulqa(tmp_path, fold=fold, best=incorrect, incorrect=incorrect)
+    load_script("answers_alone").main(tmp_path / "out", str(tmp_path))
+    found = {row["metric"]: float(row["mean"]) for row in records(tmp_path / "out/answers_alone.csv")}
+    assert found["mc1"] == share
+    assert found["mc3"] <= share
+
+
 @pytest.mark.parametrize(
     ("name", "arguments", "says"),
     [
@@ -120,6 +131,7 @@ def test_logit_lens(tmp_path, model_dir, monkeypatch):
         ("figure3", (), "select the heads first"),
         ("figure6", (), "select the heads first"),
         ("logit_lens", (), "no manifest.json"),
+        ("answers_alone", ("nowhere",), "task.data_dir=nowhere is not a folder"),
     ],
 )
 def test_a_missing_run_is_one_sentence(name, arguments, says, tmp_path, capsys):

@@ -1,0 +1,64 @@
+"""How far TruthfulQA's right answers can be told from wrong ones by their words alone, without question or model.
+
+python scripts/reproduce/answers_alone.py runs/answers_alone --data-dir data/truthfulqa
+
+Logistic regression on TF-IDF words, scikit-learn's defaults, fitted to the pairs that methods with a gradient train on.
+"""
+
+from pathlib import Path
+from typing import Annotated
+
+import numpy as np
+import typer
+from sklearn.feature_extraction.text import TfidfVectorizer
+from sklearn.linear_model import LogisticRegression
+from sklearn.pipeline import make_pipeline
+
+from lofit_cli.analysis.bootstrap import Folds, bootstrap_columns
+from lofit_cli.analysis.statistics import mean_interval, stack
+from lofit_cli.errors import UserError
+from lofit_cli.report.cells import interval_cell, percent
+from lofit_cli.report.table_files import TextTable, write_table
+from lofit_cli.schema.sources import TaskConfig
+from lofit_cli.tasks.multiple_choice import MultipleChoiceTask
+from lofit_cli.tasks.truthfulqa import load_truthfulqa
+
+NUM_RESAMPLES = 10_000
+SEED = 42
+RANKED = ("mc1", "mc3")
+"""Metrics that ask which answer is likelier, not by how much: the scale of these scores is not a model's."""
+
+DataDir = Annotated[str | None, typer.Option(help="Folder with the CSV files; without it they come from the Hub.")]
+
+
+def score_by_words(task: MultipleChoiceTask) -> list[dict[str, float]]:
+    """Return each test question's metrics, its answers scored by a classifier of the training answers."""
+    pairs = [(answer, i < e.num_chosen) for e in task.examples("train") for i, answer in enumerate(e.answers)]
+    answers, chosen = zip(*pairs, strict=True)
+    classifier = make_pipeline(TfidfVectorizer(), LogisticRegression()).fit(answers, chosen)
+    questions = task.items("test")
+    return [task.measure(q, classifier.predict_log_proba([*q.correct, *q.incorrect])[:, 1]) for q in questions]
+
+
+def main(out: Path, data_dir: DataDir = None) -> None:
+    """Write the metrics of both folds' test questions as CSV, Markdown and LaTeX."""
+    try:
+        tasks = [load_truthfulqa(TaskConfig("truthfulqa", fold=fold, data_dir=data_dir)) for fold in (0, 1)]
+        scored = [score_by_words(task) for task in tasks]
+    except UserError as error:
+        typer.echo(f"answers_alone: {error}", err=True)
+        raise typer.Exit(error.exit_code)
+    columns: list[Folds] = [
+        {fold: np.array([row[name] for row in rows]) for fold, rows in enumerate(scored)} for name in RANKED
+    ]
+    records, lines = [], []
+    for name, values, resampled in zip(RANKED, columns, bootstrap_columns(columns, NUM_RESAMPLES, SEED), strict=True):
+        mean, interval = float(stack(values).mean()), mean_interval(values, resampled)
+        records.append({"metric": name, "mean": mean, "low": interval.low, "high": interval.high})
+        lines.append([name.upper(), f"{percent(mean)} {interval_cell(interval)}"])
+    note = f"{sum(map(len, scored))} test questions of two folds, scored by the words of their answers"
+    write_table(TextTable("Answers alone", ["metric", "% [95 %]"], lines, note), records, out, "answers_alone")
+
+
+if __name__ == "__main__":
+    typer.run(main)
