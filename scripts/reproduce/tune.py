@@ -80,17 +80,15 @@ def _table(looks: list[Look], names: list[str], best: list[Look], metric: str) -
     for look in looks:
         values = [f"{look[name]:.3f}" if name == "loss" else f"{100 * look[name]:.1f}" for name in names]
         lines.append([*map(str, _place(look)), f"{look[RATE]:g}", *values, _mark(look, looks, best)])
-    return TextTable("Learning rates", headers, lines, f"validation split after training; best by {metric}")
+    note = f"validation split after training; best by {metric}, *: at an end of the rates tried"
+    return TextTable("Learning rates", headers, lines, note)
 
 
 def _mark(look: Look, looks: list[Look], best: list[Look]) -> str:
     """Return what is to be said of a rate; beyond one at the end of those tried, a better one may lie."""
-    if look not in best:
-        return ""
-    rates = [other[RATE] for other in looks if _place(other) == _place(look)]
-    if len(rates) == 1:
-        return "best"
-    return {min(rates): "best, the lowest", max(rates): "best, the highest"}.get(look[RATE], "best")
+    rates = sorted(other[RATE] for other in looks if _place(other) == _place(look))
+    at_an_end = len(rates) > 1 and look[RATE] in (rates[0], rates[-1])
+    return ("best*" if at_an_end else "best") if look in best else ""
 
 
 def _records(looks: list[Look], names: list[str]) -> list[dict[str, Any]]:
