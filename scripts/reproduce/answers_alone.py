@@ -1,6 +1,7 @@
-"""How far TruthfulQA's right answers can be told from wrong ones by their words alone, without question or model.
+"""How far a benchmark's right answers can be told from wrong ones by their words alone, without question or model.
 
 python scripts/reproduce/answers_alone.py runs/answers_alone --data-dir data/truthfulqa
+python scripts/reproduce/answers_alone.py runs/answers_alone_ours --task misconceptions
 
 Logistic regression on TF-IDF words, scikit-learn's defaults, fitted to the pairs that methods with a gradient train on.
 """
@@ -20,15 +21,24 @@ from lofit_cli.errors import UserError
 from lofit_cli.report.cells import interval_cell, percent
 from lofit_cli.report.table_files import TextTable, write_table
 from lofit_cli.schema.sources import TaskConfig
-from lofit_cli.tasks.multiple_choice import MultipleChoiceTask
-from lofit_cli.tasks.truthfulqa import load_truthfulqa
+from lofit_cli.tasks import FOLDS, load_task
+from lofit_cli.tasks.multiple_choice import BinaryTask, MultipleChoiceTask
 
 NUM_RESAMPLES = 10_000
 SEED = 42
 RANKED = ("mc1", "mc3")
 """Metrics that ask which answer is likelier, not by how much: the scale of these scores is not a model's."""
 
+TaskName = Annotated[str, typer.Option(help="truthfulqa or misconceptions.")]
 DataDir = Annotated[str | None, typer.Option(help="Folder with the CSV files; without it they come from the Hub.")]
+
+
+def load_fold(name: str, fold: int, data_dir: str | None) -> MultipleChoiceTask:
+    """Return a fold of a task that scores listed answers and can be trained on."""
+    task = load_task(TaskConfig(name, fold=fold, data_dir=data_dir))
+    if not isinstance(task, MultipleChoiceTask) or isinstance(task, BinaryTask):
+        raise UserError(f"--task {name} has no MC1; name truthfulqa or misconceptions")
+    return task
 
 
 def score_by_words(task: MultipleChoiceTask) -> list[dict[str, float]]:
@@ -40,11 +50,10 @@ def score_by_words(task: MultipleChoiceTask) -> list[dict[str, float]]:
     return [task.measure(q, classifier.predict_log_proba([*q.correct, *q.incorrect])[:, 1]) for q in questions]
 
 
-def main(out: Path, data_dir: DataDir = None) -> None:
-    """Write the metrics of both folds' test questions as CSV, Markdown and LaTeX."""
+def main(out: Path, task: TaskName = "truthfulqa", data_dir: DataDir = None) -> None:
+    """Write the metrics of the test questions of all folds as CSV, Markdown and LaTeX."""
     try:
-        tasks = [load_truthfulqa(TaskConfig("truthfulqa", fold=fold, data_dir=data_dir)) for fold in (0, 1)]
-        scored = [score_by_words(task) for task in tasks]
+        scored = [score_by_words(load_fold(task, fold, data_dir)) for fold in range(FOLDS.get(task, 1))]
     except UserError as error:
         typer.echo(f"answers_alone: {error}", err=True)
         raise typer.Exit(error.exit_code)
@@ -56,7 +65,7 @@ def main(out: Path, data_dir: DataDir = None) -> None:
         mean, interval = float(stack(values).mean()), mean_interval(values, resampled)
         records.append({"metric": name, "mean": mean, "low": interval.low, "high": interval.high})
         lines.append([name.upper(), f"{percent(mean)} {interval_cell(interval)}"])
-    note = f"{sum(map(len, scored))} test questions of two folds, scored by the words of their answers"
+    note = f"{sum(map(len, scored))} test questions of {task}, scored by the words of their answers"
     write_table(TextTable("Answers alone", ["metric", "% [95 %]"], lines, note), records, out, "answers_alone")
 
 

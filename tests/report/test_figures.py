@@ -118,7 +118,7 @@ def test_logit_lens(tmp_path, model_dir, monkeypatch):
 def test_answers_alone_are_told_apart_by_their_words_or_not_at_all(tmp_path, incorrect, share):
     for fold in (0, 1):
         write_truthfulqa(tmp_path, fold=fold, best=incorrect, incorrect=incorrect)
-    load_script("answers_alone").main(tmp_path / "out", str(tmp_path))
+    load_script("answers_alone").main(tmp_path / "out", data_dir=str(tmp_path))
     found = {row["metric"]: float(row["mean"]) for row in records(tmp_path / "out/answers_alone.csv")}
     assert found["mc1"] == share
     assert found["mc3"] <= share
@@ -131,7 +131,7 @@ def test_answers_alone_are_told_apart_by_their_words_or_not_at_all(tmp_path, inc
         ("figure3", (), "select the heads first"),
         ("figure6", (), "select the heads first"),
         ("logit_lens", (), "no manifest.json"),
-        ("answers_alone", ("nowhere",), "task.data_dir=nowhere is not a folder"),
+        ("answers_alone", ("kinship",), "--task kinship has no MC1"),
     ],
 )
 def test_a_missing_run_is_one_sentence(name, arguments, says, tmp_path, capsys):
