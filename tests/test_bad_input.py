@@ -36,7 +36,7 @@ USAGE_ERRORS = {
     "unknown protocol": (("evaluate", "eval.protocol=itti"), "did you mean 'iti'?"),
     "questions that can't be swapped": (
         ("evaluate", "task=truthfulqa_generation", "intervention=none", "swap_questions=true"),
-        "swap_questions=true is for a task whose listed answers are scored",
+        "swap_questions=true is for tasks in TruthfulQA's form, not for 'truthfulqa_generation'",
     ),
     "unknown dtype": (("evaluate", "model.dtype=float23"), "did you mean 'float32'?"),
     "unknown device": (("evaluate", "intervention=none", "model.device=gpu"), "model.device=gpu is not there"),
@@ -320,7 +320,8 @@ def test_offsets_that_were_trained_on_the_test_questions(lofit):
     for split in ("train", "val"):
         Path(f"data/fold_1_{split}_seed_42.csv").write_text(Path("data/fold_0_test_seed_42.csv").read_text())
     common = ("evaluate", "intervention=runs/a", "task.fold=1")
-    refused(lofit(*common), "has learnt from 6 of these 6 test questions")
+    for swapped in ("false", "true"):
+        refused(lofit(*common, f"swap_questions={swapped}"), "has learnt from 6 of these 6 test questions")
     assert lofit(*common, "eval.split=validation").exit_code == 0
 
 

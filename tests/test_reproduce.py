@@ -209,25 +209,50 @@ def test_a_figure_that_failed_is_named(workshop):
     assert result.stderr.endswith("failed:\nfigure3.py\n")
 
 
-def test_what_was_tuned_is_tested_at_each_folds_best_rate(workshop):
+@pytest.fixture
+def looks(workshop):
+    """A workshop in which the best rate of fold 0 is 1e-2, that of fold 1 1e-3, and no other can be looked at."""
     (workshop / "bin" / "python").write_text(
-        '#!/bin/sh\nmkdir -p $2\nprintf "%s\\n" "$@" | grep -e qa-0.*lora-1e-2 -e qa-1.*lora-1e-3 > $2/best.txt\n'
+        '#!/bin/sh\nmkdir -p $2\nprintf "%s\\n" "$@" | sed -E "s|[.]/|/|; s|//+|/|g" |'
+        " grep -e qa-0.*lora-1e-2 -e qa-1.*lora-1e-3 > $2/best.txt\n"
     )
-    options = {"SEEDS": "1", "RATES": "1e-3 1e-2", "FAIL": "nothing"}
-    assert run("tune", workshop, **options).returncode == 0
-    assert "evaluate" not in {stage for stage, _ in calls(workshop)}
+    return workshop
 
-    assert run("tune", workshop, TEST="1", **options).returncode == 0
-    made = calls(workshop)
-    scored = {value(overrides, "hydra.run.dir"): value(overrides, "intervention") for _, overrides in made[:-1]}
-    home = "runs/paper/smollm2/truthfulqa-"
-    assert scored == {
-        f"{home}0/eval-none": "none",
-        f"{home}0/seed-1/eval-tune-lora-1e-2": f"{home}0/seed-1/tune-lora-1e-2",
-        f"{home}1/eval-none": "none",
-        f"{home}1/seed-1/eval-tune-lora-1e-3": f"{home}1/seed-1/tune-lora-1e-3",
-    }
+
+TUNING = {"SEEDS": "1", "TUNED": "lora", "RATES": "1e-3 1e-2", "FAIL": "nothing"}
+
+
+@pytest.mark.parametrize("out", ["runs/paper", "./new//folder/"])
+def test_what_was_tuned_is_tested_at_each_folds_best_rate(looks, out):
+    assert run("tune", looks, OUT=out, **TUNING).returncode == 0
+    assert "evaluate" not in {stage for stage, _ in calls(looks)}
+
+    assert run("tune", looks, TEST="1", OUT=out, **TUNING).returncode == 0
+    made = calls(looks)
+    scored = [(value(o, "hydra.run.dir"), Path(value(o, "intervention")).name) for _, o in made[:-1]]
+    assert [("qa-0" in run_dir, Path(run_dir).name, name) for run_dir, name in scored] == [
+        (True, "eval-none", "none"),
+        (True, "eval-tune-lora-1e-2", "tune-lora-1e-2"),
+        (False, "eval-none", "none"),
+        (False, "eval-tune-lora-1e-3", "tune-lora-1e-3"),
+    ]
     assert (made[-1][0], value(made[-1][1], "group_by")) == ("compare", "[method,num_heads]")
+
+
+def test_rates_that_were_not_looked_at_are_not_tested(looks):
+    assert run("tune", looks, **TUNING).returncode == 0
+    calls(looks)
+    (looks / "bin" / "python").write_text("#!/bin/sh\nexit 1\n")
+    result = run("tune", looks, TEST="1", **(TUNING | {"FOLDS": "0"}))
+    assert (result.returncode, "tune-lora-*: no rate has been looked at" in result.stderr) == (1, True)
+    assert [stage for stage, _ in calls(looks)] == ["evaluate", "compare"]
+
+
+def test_a_dry_run_says_that_the_best_are_tested(looks):
+    _, last = plan("tune", looks, TEST="1", **TUNING)
+    result = run("tune", looks, DRY="1", TEST="1", **TUNING)
+    assert "# evaluate the best of runs/paper/smollm2/truthfulqa-1/seed-1/tune-lora-*" in result.stdout.splitlines()
+    assert last == "# 6 runs: 0 finished, 6 to do"
 
 
 def test_ctrl_c_stops_the_script(workshop):

@@ -48,12 +48,14 @@ class Summary:
     Attributes:
         columns: headings such as `truthfulqa MC1`.
         lines: row label -> its cell in each column, None where it was not measured.
+        repeats: whether a task stands in it under two protocols, so that an average would count it twice.
     """
 
     title: str
     facts: dict[str, Any]
     columns: tuple[str, ...]
     lines: dict[str, tuple[Cell | None, ...]]
+    repeats: bool
 
 
 def summarise_sections(sections: Sequence[ComparedSection]) -> list[Summary]:
@@ -64,10 +66,10 @@ def summarise_sections(sections: Sequence[ComparedSection]) -> list[Summary]:
     return [_summarise(part) for part in parts.values() if len(part) > 1]
 
 
-def average(cells: Sequence[Cell | None]) -> float | None:
-    """Return the mean over all columns, as the paper's last column is; None where one of them is missing."""
+def average(summary: Summary, cells: Sequence[Cell | None]) -> float | None:
+    """Return the mean over all columns, as the paper's last column is; None where one is missing or a task repeats."""
     means = [cell.metric.mean for cell in cells if cell]
-    return sum(means) / len(means) if len(means) == len(cells) else None
+    return sum(means) / len(means) if len(means) == len(cells) and not summary.repeats else None
 
 
 def print_summary(summary: Summary) -> None:
@@ -76,7 +78,7 @@ def print_summary(summary: Summary) -> None:
     for header in ("run", *summary.columns, "average"):
         table.add_column(header, justify="left" if header == "run" else "right", overflow="fold")
     for label, cells in summary.lines.items():
-        table.add_row(escape(label), *map(_text, cells), average_text(cells))
+        table.add_row(escape(label), *map(_text, cells), average_text(summary, cells))
     show(table)
 
 
@@ -85,7 +87,7 @@ def markdown_summary(summary: Summary) -> str:
     headers = ["run", *summary.columns, "average"]
     lines = [markdown_row(headers), markdown_row(["---", *["---:"] * (len(headers) - 1)])]
     for label, cells in summary.lines.items():
-        lines.append(markdown_row([label, *map(_text, cells), average_text(cells)]))
+        lines.append(markdown_row([label, *map(_text, cells), average_text(summary, cells)]))
     return "\n\n".join([f"**{summary.title}**", "\n".join(lines), NOTE])
 
 
@@ -97,7 +99,7 @@ def latex_summary(summary: Summary) -> str:
     lines = []
     for label, cells in summary.lines.items():
         texts = [_latex_text(cell, top) for cell, top in zip(cells, best, strict=True)]
-        lines.append(" & ".join([escape_latex(label), *texts, average_text(cells)]))
+        lines.append(" & ".join([escape_latex(label), *texts, average_text(summary, cells)]))
     caption = f"{escape_latex(summary.title)}. {LATEX_NOTE}"
     return latex_table("l" + "r" * (len(headers) - 1), " & ".join(headers), lines, caption)
 
@@ -110,7 +112,7 @@ def summary_records(summary: Summary) -> list[dict[str, Any]]:
         for name, cell in zip(summary.columns, cells, strict=True):
             record |= {name: cell and cell.metric.mean, f"{name} p_holm": cell and cell.metric.adjusted_p}
             record[f"{name} all_folds"] = cell and cell.covers_all
-        records.append(record | {"average": average(cells)})
+        records.append(record | {"average": average(summary, cells)})
     return records
 
 
@@ -128,7 +130,8 @@ def _summarise(sections: Sequence[ComparedSection]) -> Summary:
     lines = {label: tuple(column.get(label) for column in columns) for label in labels}
     facts = {key: sections[0].facts[key] for key in ("model", "dtype", "split")}
     title = f"{facts['model']} ({facts['dtype']}), {facts['split']} split"
-    return Summary(title, facts, tuple(f"{name} {metric.upper()}" for name, metric, _ in cells), lines)
+    repeats = len({section.facts["task"] for section in sections}) < len(sections)
+    return Summary(title, facts, tuple(f"{name} {metric.upper()}" for name, metric, _ in cells), lines, repeats)
 
 
 def _text(cell: Cell | None) -> str:
@@ -142,8 +145,8 @@ def _latex_text(cell: Cell | None, best: float | None) -> str:
     return mean + (f"$^{{{cell.marks}}}$" if cell.marks else "")
 
 
-def average_text(cells: Sequence[Cell | None]) -> str:
-    """Return the average in percent, marked where a cell does not cover all folds; nothing where a cell is missing."""
-    mean = average(cells)
+def average_text(summary: Summary, cells: Sequence[Cell | None]) -> str:
+    """Return the average in percent, marked where a cell does not cover all folds; nothing where there is none."""
+    mean = average(summary, cells)
     covers_all = all(cell.covers_all for cell in cells if cell)
     return "" if mean is None else percent(mean) + ("" if covers_all else PARTIAL)

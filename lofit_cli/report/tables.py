@@ -22,10 +22,10 @@ def print_head_mask(heads: HeadMask) -> None:
     show(table)
 
 
-def print_metrics(method: str, task: str, split: str, summaries: dict[str, Summary]) -> None:
+def print_metrics(method: str, task: str, protocol: str, split: str, summaries: dict[str, Summary]) -> None:
     """Print each metric, in percent, with its standard error."""
     num_questions = next(iter(summaries.values())).num_questions
-    table = Table(title=f"{method} on {task}, {num_questions} {split} questions")
+    table = Table(title=f"{method} on {task} ({protocol}), {num_questions} {split} questions")
     for column in ("metric", "mean %", "standard error"):
         table.add_column(column, justify="left" if column == "metric" else "right")
     for name, summary in summaries.items():

@@ -52,7 +52,8 @@ def evaluate(config: EvaluateConfig, run: RunDir) -> Sequence[Prediction]:
     edit, facts = load_intervention(folder, lm)
     run.record(**describe_model(lm), **{**task.facts(), "seed": config.seed, **facts})
     run.record(metrics=[*task.metrics, *judged_metrics(judges)], intervention=str(folder) if folder else None)
-    run.record(protocol=task.protocol(config.eval.protocol), split=config.eval.split, judges=judges)
+    protocol = task.protocol(config.eval.protocol)
+    run.record(protocol=protocol, split=config.eval.split, judges=judges)
     with edit.attach(lm), progress_bar(f"scoring {config.eval.split}", len(items)) as advance:
         predictions = measure_split(lm, task, config.eval.split, config.eval.protocol, advance, edit.demonstrations)
     if judges:
@@ -64,7 +65,7 @@ def evaluate(config: EvaluateConfig, run: RunDir) -> Sequence[Prediction]:
     summaries = summarise_metrics(predictions)
     write_predictions(run.path, predictions)
     write_json(run.path / "metrics.json", {name: asdict(summary) for name, summary in summaries.items()})
-    print_metrics(facts["method"], config.task.name, config.eval.split, summaries)
+    print_metrics(facts["method"], config.task.name, protocol, config.eval.split, summaries)
     return predictions
 
 
@@ -109,8 +110,8 @@ def _refuse_training_items(task: Task[Any], folder: Path | None) -> None:
 def _swap_questions(task: Task[Any], split: str) -> Task[Any]:
     if not isinstance(task, MultipleChoiceTask):
         raise UserError(
-            f"swap_questions=true is for a task whose listed answers are scored, not '{task.name}'; leave it out or "
-            "set task=truthfulqa, truthfulqa_binary or misconceptions"
+            f"swap_questions=true is for tasks in TruthfulQA's form, not for '{task.name}'; leave it out, or set "
+            "task=truthfulqa, truthfulqa_binary or misconceptions"
         )
     return task.swap_questions(split)
 

@@ -88,8 +88,8 @@ class MultipleChoiceTask(PreferenceTask):
     def swap_questions(self, split: str) -> Self:
         """Return the task with each of a split's questions in the place of the one half the split away.
 
-        A right answer can then be told from a wrong one by the answers alone. Half away, because neighbours share a
-        topic.
+        A right answer can then be told from a wrong one by the answers alone. Half away, because some benchmarks list
+        questions of one topic side by side.
         """
         items = self.items(split)
         if len(items) < 2:

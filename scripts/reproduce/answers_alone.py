@@ -17,27 +17,29 @@ from sklearn.pipeline import make_pipeline
 
 from lofit_cli.analysis.bootstrap import Folds, bootstrap_columns
 from lofit_cli.analysis.statistics import mean_interval, stack
-from lofit_cli.errors import UserError
+from lofit_cli.errors import UserError, did_you_mean
 from lofit_cli.report.cells import interval_cell, percent
 from lofit_cli.report.table_files import TextTable, write_table
 from lofit_cli.schema.sources import TaskConfig
 from lofit_cli.tasks import FOLDS, load_task
-from lofit_cli.tasks.multiple_choice import BinaryTask, MultipleChoiceTask
+from lofit_cli.tasks.multiple_choice import MultipleChoiceTask
 
+TASKS = ("misconceptions", "truthfulqa")
 NUM_RESAMPLES = 10_000
 SEED = 42
 RANKED = ("mc1", "mc3")
 """Metrics that ask which answer is likelier, not by how much: the scale of these scores is not a model's."""
 
-TaskName = Annotated[str, typer.Option(help="truthfulqa or misconceptions.")]
+TaskName = Annotated[str, typer.Option(help=", ".join(TASKS))]
 DataDir = Annotated[str | None, typer.Option(help="Folder with the CSV files; without it they come from the Hub.")]
 
 
 def load_fold(name: str, fold: int, data_dir: str | None) -> MultipleChoiceTask:
-    """Return a fold of a task that scores listed answers and can be trained on."""
+    """Return a fold of one of the tasks that have an MC1."""
+    if name not in TASKS:
+        raise UserError(f"--task {name} is not known; {did_you_mean(name, TASKS)}")
     task = load_task(TaskConfig(name, fold=fold, data_dir=data_dir))
-    if not isinstance(task, MultipleChoiceTask) or isinstance(task, BinaryTask):
-        raise UserError(f"--task {name} has no MC1; name truthfulqa or misconceptions")
+    assert isinstance(task, MultipleChoiceTask)
     return task
 
 

@@ -27,11 +27,18 @@ test_best() {
   local what run_dir
   score_as_it_is
   for what in ${TUNED:-lora lofit_10}; do
-    run_dir=$(grep -sF "$(seed_dir)/tune-$what-" "$model_dir/tune/best.txt") || continue
-    measure "$(seed_dir)/eval-${run_dir##*/}" seed="$seed" intervention="$run_dir" || :
+    if [ -n "${DRY:-}" ]; then
+      echo "# evaluate the best of $(seed_dir)/tune-$what-*"
+    elif run_dir=$(grep -sF "/$task-$fold/seed-$seed/tune-$what-" "$best"); then
+      measure "$(seed_dir)/eval-${run_dir##*/}" seed="$seed" intervention="$run_dir" || :
+    else
+      failed+="$(seed_dir)/tune-$what-*: no rate has been looked at on the validation split$nl"
+    fi
   done
 }
+best=$model_dir/tune/best.txt
 in_each_fold with_first_seed rows
-draw tune.py "$model_dir/tune" "${points[@]}"
+[ -n "${DRY:-}" ] || rm -f "$best"
+draw tune.py "$model_dir/tune" ${points[@]+"${points[@]}"}
 [ -z "${TEST:-}" ] || in_each_fold with_first_seed test_best
 finish group_by='[method,num_heads]'

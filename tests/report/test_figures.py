@@ -114,14 +114,28 @@ def test_logit_lens(tmp_path, model_dir, monkeypatch):
     assert [row["rank"] for row in records(tmp_path / "out/logit_lens.csv")] == ["1", "2", "3"] * 2
 
 
-@pytest.mark.parametrize(("incorrect", "share"), [(None, 1.0), ("The answer is right", 0.0)])
-def test_answers_alone_are_told_apart_by_their_words_or_not_at_all(tmp_path, incorrect, share):
+@pytest.mark.parametrize(
+    ("best", "incorrect", "share"),
+    [
+        (None, None, 1.0),
+        ("The answer is right", "The answer is right", 0.0),
+        # What only test questions could teach is not learnt.
+        ("{split} good", "{split} bad", 0.0),
+    ],
+)
+def test_answers_alone_are_told_apart_by_training_words_or_not_at_all(tmp_path, best, incorrect, share):
     for fold in (0, 1):
-        write_truthfulqa(tmp_path, fold=fold, best=incorrect, incorrect=incorrect)
+        for split in ("train", "val", "test"):
+            words = [text and text.format(split=split).replace(" ", split) for text in (best, incorrect)]
+            write_truthfulqa(tmp_path, num_questions={split: 4}, fold=fold, best=words[0], incorrect=words[1])
     load_script("answers_alone").main(tmp_path / "out", data_dir=str(tmp_path))
     found = {row["metric"]: float(row["mean"]) for row in records(tmp_path / "out/answers_alone.csv")}
     assert found["mc1"] == share
-    assert found["mc3"] <= share
+
+
+def test_answers_alone_of_our_own_questions(tmp_path):
+    load_script("answers_alone").main(tmp_path, "misconceptions")
+    assert [row["metric"] for row in records(tmp_path / "answers_alone.csv")] == ["mc1", "mc3"]
 
 
 @pytest.mark.parametrize(
@@ -131,7 +145,7 @@ def test_answers_alone_are_told_apart_by_their_words_or_not_at_all(tmp_path, inc
         ("figure3", (), "select the heads first"),
         ("figure6", (), "select the heads first"),
         ("logit_lens", (), "no manifest.json"),
-        ("answers_alone", ("kinship",), "--task kinship has no MC1"),
+        ("answers_alone", ("kinship",), "--task kinship is not known"),
     ],
 )
 def test_a_missing_run_is_one_sentence(name, arguments, says, tmp_path, capsys):

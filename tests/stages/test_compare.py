@@ -69,6 +69,14 @@ def test_the_summary_averages_rows_that_have_all_tasks():
     assert (partial["row"], partial["average"], partial["mquake EM"]) == ("lofit (27 random heads)", "", "")
 
 
+def test_the_summary_averages_no_task_twice():
+    for protocol in ("iti", "iti, questions swapped"):
+        write_run(Path(f"runs/{protocol}"), "truthfulqa", 0, 1, num_questions=20, protocol=protocol)
+    run_compare("runs=[runs]")
+    (row,) = records("summary")
+    assert (row["average"], "truthfulqa-iti, questions swapped MC1" in row) == ("", True)
+
+
 def test_file_names_of_two_protocols(tmp_path):
     for number, tokens in enumerate((8, 32)):
         write_run(Path(f"runs/{number}"), "clutrr", 0, 1, num_questions=20, protocol=f"zero-shot, {tokens} tokens")

@@ -185,11 +185,15 @@ def test_another_protocol_gives_other_scores(lofit):
 
 
 def test_swapped_questions_are_a_table_of_their_own(lofit):
-    ok(lofit("evaluate", "-m", "intervention=none", "swap_questions=false,true"))
-    result = ok(lofit("compare"))
-    assert "iti, questions swapped" in result.stdout
+    ok(lofit("train-offsets", "method=red", *FAST))
+    ok(lofit("evaluate", "-m", "intervention=none,latest", "swap_questions=false,true"))
+    ok(lofit("compare"))
+    with (only_run("compare") / "comparison.csv").open() as file:
+        rows = sorted((row["protocol"], row["method"]) for row in csv.DictReader(file))
+    swapped = "iti, questions swapped"
+    assert rows == [("iti", "none"), ("iti", "red"), (swapped, "none"), (swapped, "red")]
     tables = [pq.read_table(f) for f in sorted(Path("runs/evaluate").glob("*/predictions.parquet"))]
-    own, swapped = (table.to_pydict() for table in tables)
+    own, swapped = (table.to_pydict() for table in tables[:2])
     assert (own["answers"], sorted(own["question"])) == (swapped["answers"], sorted(swapped["question"]))
     assert own["log_probs"] != swapped["log_probs"]
 
