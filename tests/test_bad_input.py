@@ -35,9 +35,10 @@ USAGE_ERRORS = {
     "unknown experiment": (("select-heads", "experiment=authors"), "experiment=authors is not known"),
     "unknown protocol": (("evaluate", "eval.protocol=itti"), "did you mean 'iti'?"),
     "questions that can't be swapped": (
-        ("evaluate", "task=truthfulqa_generation", "intervention=none", "swap_questions=true"),
-        "swap_questions=true is for tasks in TruthfulQA's form, not for 'truthfulqa_generation'",
+        ("evaluate", "task=truthfulqa_generation", "intervention=none", "task.swap_questions=[test]"),
+        "task.swap_questions is for tasks in TruthfulQA's form, not for 'truthfulqa_generation'",
     ),
+    "unknown split to swap": (("select-heads", "task.swap_questions=[val]"), "task.swap_questions=val is not known"),
     "unknown dtype": (("evaluate", "model.dtype=float23"), "did you mean 'float32'?"),
     "unknown device": (("evaluate", "intervention=none", "model.device=gpu"), "model.device=gpu is not there"),
     "value too small": (
@@ -320,8 +321,8 @@ def test_offsets_that_were_trained_on_the_test_questions(lofit):
     for split in ("train", "val"):
         Path(f"data/fold_1_{split}_seed_42.csv").write_text(Path("data/fold_0_test_seed_42.csv").read_text())
     common = ("evaluate", "intervention=runs/a", "task.fold=1")
-    for swapped in ("false", "true"):
-        refused(lofit(*common, f"swap_questions={swapped}"), "has learnt from 6 of these 6 test questions")
+    for swapped in ("[]", "[test]"):
+        refused(lofit(*common, f"task.swap_questions={swapped}"), "has learnt from 6 of these 6 test questions")
     assert lofit(*common, "eval.split=validation").exit_code == 0
 
 

@@ -1,11 +1,13 @@
 """The model, the task and what is measured of it."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from omegaconf import MISSING
 
 from lofit_cli.errors import UserError
 from lofit_cli.schema.checks import MAX_HOPS, not_empty, one_of, within
+
+SPLITS = ("train", "validation", "test")
 
 
 @dataclass
@@ -29,6 +31,7 @@ class TaskConfig:
     """A benchmark: where its questions come from and how they are shown in training.
 
     `data_dir` is a folder, or `sample` for the task's bundled sample; `num_hops` and `story_seed` are kinship's.
+    `swap_questions` lists splits in which each item's answers stand after another item's question, a control.
     """
 
     name: str = MISSING
@@ -44,10 +47,13 @@ class TaskConfig:
     max_new_tokens: int = 32
     num_hops: int = 2
     story_seed: int = 42
+    swap_questions: list[str] = field(default_factory=list)
 
     def __post_init__(self) -> None:
         one_of("task.train_answers", self.train_answers, ("first", "all"))
         within("task.num_train", 1 if self.num_train is None else self.num_train, 1)
+        for split in self.swap_questions:
+            one_of("task.swap_questions", split, SPLITS)
         within("task.max_new_tokens", self.max_new_tokens, 1)
         within("task.num_hops", self.num_hops, 2, MAX_HOPS)
         if "{question}" not in self.train_prompt:
@@ -70,4 +76,4 @@ class EvalConfig:
     def __post_init__(self) -> None:
         not_empty(**{"eval.judge_true": self.judge_true, "eval.judge_info": self.judge_info})
         one_of("eval.protocol", self.protocol, ("iti", "lm_eval"))
-        one_of("eval.split", self.split, ("train", "validation", "test"))
+        one_of("eval.split", self.split, SPLITS)

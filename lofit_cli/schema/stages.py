@@ -55,13 +55,12 @@ class TrainOffsetsConfig:
 
 @dataclass
 class EvaluateConfig:
-    """`lofit evaluate`. `swap_questions` scores each item's answers after another's question, a control."""
+    """`lofit evaluate`."""
 
     model: ModelConfig = MISSING
     task: TaskConfig = MISSING
     eval: EvalConfig = field(default_factory=EvalConfig)
     intervention: str = "latest"
-    swap_questions: bool = False
     seed: int = 42
     runs_dir: str = "runs"
 

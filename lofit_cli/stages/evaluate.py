@@ -19,7 +19,6 @@ from lofit_cli.report.progress import progress_bar, say
 from lofit_cli.report.tables import print_metrics
 from lofit_cli.schema.stages import EvaluateConfig
 from lofit_cli.tasks import load_task
-from lofit_cli.tasks.multiple_choice import MultipleChoiceTask
 from lofit_cli.tasks.open_ended import OpenEndedTask
 from lofit_cli.tasks.task import Task
 from lofit_cli.training.judge import judge_answers, judge_models, judged_metrics
@@ -43,16 +42,14 @@ def evaluate(config: EvaluateConfig, run: RunDir) -> Sequence[Prediction]:
     task = load_task(config.task)
     judges = _judges(config, task)
     folder = _intervention_dir(config, task.facts())
+    items = task.items(config.eval.split)
     if config.eval.split == "test":
         _refuse_training_items(task, folder)
-    if config.swap_questions:
-        task = _swap_questions(task, config.eval.split)
-    items = task.items(config.eval.split)
     lm = load_model(config.model)
     edit, facts = load_intervention(folder, lm)
     run.record(**describe_model(lm), **{**task.facts(), "seed": config.seed, **facts})
     run.record(metrics=[*task.metrics, *judged_metrics(judges)], intervention=str(folder) if folder else None)
-    protocol = task.protocol(config.eval.protocol)
+    protocol = task.protocol(config.eval.protocol, config.eval.split)
     run.record(protocol=protocol, split=config.eval.split, judges=judges)
     with edit.attach(lm), progress_bar(f"scoring {config.eval.split}", len(items)) as advance:
         predictions = measure_split(lm, task, config.eval.split, config.eval.protocol, advance, edit.demonstrations)
@@ -105,15 +102,6 @@ def _refuse_training_items(task: Task[Any], folder: Path | None) -> None:
         )
     if folder:
         refuse_seen(folder, test - own)
-
-
-def _swap_questions(task: Task[Any], split: str) -> Task[Any]:
-    if not isinstance(task, MultipleChoiceTask):
-        raise UserError(
-            f"swap_questions=true is for tasks in TruthfulQA's form, not for '{task.name}'; leave it out, or set "
-            "task=truthfulqa, truthfulqa_binary or misconceptions"
-        )
-    return task.swap_questions(split)
 
 
 def _require_same_weights(manifest: dict[str, Any], lm: LanguageModel, folder: Path) -> None:

@@ -16,6 +16,7 @@ from lofit_cli.tasks.lettered import load_arc_challenge, load_siqa
 from lofit_cli.tasks.misconceptions import load_misconceptions
 from lofit_cli.tasks.mmlu import load_mmlu
 from lofit_cli.tasks.mquake import load_mquake
+from lofit_cli.tasks.multiple_choice import MultipleChoiceTask
 from lofit_cli.tasks.svamp import load_svamp
 from lofit_cli.tasks.task import Task
 from lofit_cli.tasks.truthfulqa import load_truthfulqa, load_truthfulqa_binary, load_truthfulqa_generation
@@ -60,13 +61,19 @@ def load_task(config: TaskConfig) -> Task[Any]:
         counted = "1 fold" if folds == 1 else f"{folds} folds"
         raise UserError(f"task.fold={config.fold} is not allowed: task '{config.name}' has {counted}, counted from 0")
     try:
-        return _load_sample(config) if config.data_dir == SAMPLE else TASKS[config.name](config)
+        task = _load_sample(config) if config.data_dir == SAMPLE else TASKS[config.name](config)
     except (AttributeError, IndexError, KeyError, TypeError, ValueError) as error:
         # A field that is there and holds something else, a number for a text for example.
         raise UserError(
             f"the files of task '{config.name}' are not in its form ({type(error).__name__}: {error}); "
             "compare them with those of task.data_dir=sample"
         )
+    if config.swap_questions and not isinstance(task, MultipleChoiceTask):
+        raise UserError(
+            f"task.swap_questions is for tasks in TruthfulQA's form, not for '{config.name}'; leave it out, or set "
+            "task=truthfulqa, truthfulqa_binary or misconceptions"
+        )
+    return task
 
 
 def _load_sample(config: TaskConfig) -> Task[Any]:

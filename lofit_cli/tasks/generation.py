@@ -54,7 +54,7 @@ class GenerationTask(Task[OpenItem]):
         """Return the one metric."""
         return (self.metric,)
 
-    def protocol(self, asked_for: str) -> str:
+    def protocol(self, asked_for: str, split: str) -> str:
         """Return the protocol with the length at which an answer is cut."""
         return f"zero-shot, {self.config.max_new_tokens} tokens"
 

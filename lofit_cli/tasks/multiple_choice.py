@@ -3,7 +3,6 @@
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from typing import Self
 
 from lofit_cli.errors import UserError
 from lofit_cli.tasks.task import Example, Item, Task
@@ -53,7 +52,7 @@ class PreferenceTask(Task[Question]):
 
     objective = "dpo"
 
-    def protocol(self, asked_for: str) -> str:
+    def protocol(self, asked_for: str, split: str) -> str:
         """Return the protocol asked for."""
         return asked_for
 
@@ -79,29 +78,17 @@ class PreferenceTask(Task[Question]):
 class MultipleChoiceTask(PreferenceTask):
     """A benchmark in TruthfulQA's form: the model never answers; each listed answer's log-probability is measured.
 
-    Attributes:
-        swapped: whether answers are scored after another item's question.
+    A split named in `task.swap_questions` has another item's question before each item's answers.
     """
 
-    swapped: bool = False
+    def items(self, split: str) -> list[Question]:
+        """Return a split's questions, or its items with their questions swapped."""
+        items = super().items(split)
+        return swap_questions(items) if split in self.config.swap_questions else items
 
-    def swap_questions(self, split: str) -> Self:
-        """Return the task with each of a split's questions in the place of the one half the split away.
-
-        A right answer can then be told from a wrong one by the answers alone. Half away, because some benchmarks list
-        questions of one topic side by side.
-        """
-        items = self.items(split)
-        if len(items) < 2:
-            raise UserError(f"swap_questions=true needs two questions; the {split} split of '{self.name}' has one")
-        texts = [item.text for item in items]
-        away = texts[len(texts) // 2 :] + texts[: len(texts) // 2]
-        moved = [replace(item, text=text) for item, text in zip(items, away, strict=True)]
-        return replace(self, splits={**self.splits, split: moved}, swapped=True)
-
-    def protocol(self, asked_for: str) -> str:
-        """Return the protocol asked for, and whether questions are swapped."""
-        return f"{asked_for}, questions swapped" if self.swapped else asked_for
+    def protocol(self, asked_for: str, split: str) -> str:
+        """Return the protocol asked for, and whether the split's questions are swapped."""
+        return f"{asked_for}, questions swapped" if split in self.config.swap_questions else asked_for
 
     @property
     def metrics(self) -> tuple[str, ...]:
@@ -125,6 +112,18 @@ class BinaryTask(MultipleChoiceTask):
     def measure(self, question: Question, log_probs: Sequence[float]) -> dict[str, float]:
         """Return 1 where the correct answer, which comes first, is the likelier one."""
         return {"accuracy": float(log_probs[0] > max(log_probs[1:]))}
+
+
+def swap_questions(items: Sequence[Question]) -> list[Question]:
+    """Return the items with the text of each moved to the item half the list away: a control.
+
+    A right answer can then be told from a wrong one by the answers alone. Half away, because some benchmarks list
+    questions of one topic side by side.
+    """
+    if len(items) < 2:
+        raise UserError("task.swap_questions needs two questions in a split; this one has one")
+    half = len(items) // 2
+    return [replace(item, text=other.text) for item, other in zip(items, [*items[half:], *items[:half]], strict=True)]
 
 
 def scoring_prompt(question: Question, protocol: str, demonstrations: str = "") -> tuple[str, tuple[str, ...]]:

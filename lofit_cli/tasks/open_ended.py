@@ -26,7 +26,7 @@ class OpenEndedTask(PreferenceTask):
         """Return, for each kind of similarity, how often the text is nearer to a correct answer, and by how much."""
         return tuple(f"{kind}_{form}" for kind in ("bleu", *ROUGE_KINDS) for form in ("acc", "diff"))
 
-    def protocol(self, asked_for: str) -> str:
+    def protocol(self, asked_for: str, split: str) -> str:
         """Return the protocol with the length at which an answer is cut."""
         return f"{asked_for}, {self.config.max_new_tokens} tokens"
 

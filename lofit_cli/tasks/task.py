@@ -66,7 +66,7 @@ class Task(ABC, Generic[AnyItem]):
         """Return the name it is registered under."""
         return self.config.name
 
-    def protocol(self, asked_for: str) -> str:
+    def protocol(self, asked_for: str, split: str) -> str:
         """Return how items are measured, as the manifest says it: runs of other protocols are never compared.
 
         Args:

@@ -186,7 +186,7 @@ def test_another_protocol_gives_other_scores(lofit):
 
 def test_swapped_questions_are_a_table_of_their_own(lofit):
     ok(lofit("train-offsets", "method=red", *FAST))
-    ok(lofit("evaluate", "-m", "intervention=none,latest", "swap_questions=false,true"))
+    ok(lofit("evaluate", "-m", "intervention=none,latest", "task.swap_questions=[],[test]"))
     ok(lofit("compare"))
     with (only_run("compare") / "comparison.csv").open() as file:
         rows = sorted((row["protocol"], row["method"]) for row in csv.DictReader(file))
@@ -196,6 +196,14 @@ def test_swapped_questions_are_a_table_of_their_own(lofit):
     own, swapped = (table.to_pydict() for table in tables[:2])
     assert (own["answers"], sorted(own["question"])) == (swapped["answers"], sorted(swapped["question"]))
     assert own["log_probs"] != swapped["log_probs"]
+
+
+def test_training_on_swapped_questions_is_a_row_of_its_own(lofit):
+    ok(lofit("train-offsets", "-m", "method=red", "task.swap_questions=[],[train]", *FAST))
+    for run_dir in sorted(Path("runs/train_offsets").iterdir()):
+        if (run_dir / "manifest.json").exists():
+            ok(lofit("evaluate", f"intervention={run_dir}"))
+    assert "task.swap_questions" in ok(lofit("compare")).stdout.replace("\n", "")
 
 
 def test_compare_takes_the_evaluations_that_a_glob_matches(lofit):

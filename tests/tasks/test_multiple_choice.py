@@ -54,14 +54,26 @@ def test_training_on_all_answers_keeps_the_chosen_first():
 
 def test_swapped_questions_are_all_anothers_and_leave_the_answers_where_they_are():
     items = [replace(QUESTION, id=f"q{i}", text=f"{i}?") for i in range(5)]
-    task = MultipleChoiceTask(TaskConfig("t"), {"test": items, "train": [QUESTION]})
-    swapped = task.swap_questions("test")
+    splits = {"test": items, "train": [QUESTION]}
+    plain, swapped = (MultipleChoiceTask(TaskConfig("t", swap_questions=names), splits) for names in ([], ["test"]))
     assert [item.text for item in swapped.items("test")] == ["2?", "3?", "4?", "0?", "1?"]
     assert [replace(item, text="") for item in swapped.items("test")] == [replace(item, text="") for item in items]
-    assert (swapped.items("train"), task.items("test")) == ([QUESTION], items)
-    assert (task.protocol("iti"), swapped.protocol("iti")) == ("iti", "iti, questions swapped")
+    assert (swapped.items("train"), plain.items("test")) == ([QUESTION], items)
+    assert [swapped.protocol("iti", split) for split in ("train", "test")] == ["iti", "iti, questions swapped"]
+    # What it is made of is the same, so that neither `latest` nor the refusal of seen questions takes it for another.
+    assert swapped.facts() == plain.facts()
+    assert swapped.fingerprints("test") == {item.fingerprint for item in items}
+
+
+def test_training_on_swapped_questions():
+    items = [replace(QUESTION, text="a?"), replace(QUESTION, text="b?", best="They cannot fly.")]
+    task = MultipleChoiceTask(TaskConfig("t", swap_questions=["train"]), {"train": items})
+    assert [(e.prompt, e.answers[0]) for e in task.examples("train")] == [
+        ("Q: b?\nA:", " No."),
+        ("Q: a?\nA:", " They cannot fly."),
+    ]
 
 
 def test_one_question_cannot_be_swapped():
     with pytest.raises(UserError, match="needs two questions"):
-        MultipleChoiceTask(TaskConfig("t"), {"train": [QUESTION]}).swap_questions("train")
+        MultipleChoiceTask(TaskConfig("t", swap_questions=["train"]), {"train": [QUESTION]}).items("train")
