@@ -6,6 +6,8 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 
 import yaml
+from hydra.core.global_hydra import GlobalHydra
+from hydra.core.object_type import ObjectType
 from hydra.errors import HydraException, MissingConfigException, OverrideParseException
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
@@ -16,6 +18,8 @@ from lofit_cli.errors import RunError, UserError, did_you_mean
 FULL = (errno.EDQUOT, errno.EFBIG, errno.ENOSPC)
 REFUSED = (errno.EACCES, errno.EPERM, errno.EROFS, errno.EIO)
 MISNAMED = (errno.EISDIR, errno.ENAMETOOLONG, errno.ENOENT, errno.ENOTDIR)
+# What OmegaConf says of a value that its key can't take.
+UNFIT = ("could not be converted", "is not a valid", "Cannot", "not supported", "Interpolation")
 
 
 @contextmanager
@@ -67,8 +71,27 @@ def _explain_option(error: MissingConfigException) -> str:
     group, _, name = (error.missing_cfg_file or "").rpartition("/")
     if not group:
         return _one_sentence(error)
-    options = [option for option in error.options or [] if not option.startswith("_")]
-    return f"{group}={name} is not known; {did_you_mean(name, options)}"
+    if "/" in group:
+        # experiment=default/truthfulqa: Hydra lists what the group holds, not what its folder does.
+        group, _, folder = group.partition("/")
+        return _explain_nested(group, folder, name)
+    return f"{group}={name} is not known; {did_you_mean(name, _options(group))}"
+
+
+def _explain_nested(group: str, folder: str, name: str) -> str:
+    """Explain a name in a folder of a config group; name the folders where there is no such one."""
+    beside = _options(f"{group}/{folder}")
+    named = [f"{folder}/{option}" for option in beside] or [f"{inner}/{name}" for inner in _folders(group)]
+    return f"{group}={folder}/{name} is not known; {did_you_mean(f'{folder}/{name}', named)}"
+
+
+def _options(group: str) -> list[str]:
+    found = GlobalHydra.instance().config_loader().get_group_options(group)
+    return [option for option in found if not option.startswith("_")]
+
+
+def _folders(group: str) -> list[str]:
+    return GlobalHydra.instance().config_loader().get_group_options(group, ObjectType.GROUP)
 
 
 def _explain(error: Exception, base: DictConfig) -> str:
@@ -83,7 +106,7 @@ def _explain(error: Exception, base: DictConfig) -> str:
         return f"{key}=null is not allowed{where}; give it a value, or leave it out for the default"
     if "is not a ListConfig" in text:
         return f"{key} takes a list{where}; write '{key}=[...]', in quotes"
-    if "could not be converted" in text or "Cannot" in text or "not supported" in text or "Interpolation" in text:
+    if any(words in text for words in UNFIT):
         return f"{key}: {_one_sentence(error.__cause__ or error)}{where}"
     return f"unknown key '{key}'{where}; {_allowed(base, key)}"
 

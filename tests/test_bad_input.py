@@ -32,6 +32,15 @@ USAGE_ERRORS = {
     "unknown selector": (("select-heads", "selector=scal"), "did you mean 'scale'?"),
     "unknown selector name": (("select-heads", "selector.name=scal"), "did you mean 'scale'?"),
     "unknown method name": (("train-offsets", "method.name=lofitt"), "did you mean 'lofit'?"),
+    "not a boolean": (("select-heads", "task.append_eos=maybe"), "task.append_eos: Value 'maybe' is not a valid bool"),
+    "unknown experiment in a folder": (
+        ("evaluate", "experiment=default/trutfulqa"),
+        "experiment=default/trutfulqa is not known; did you mean 'default/truthfulqa'?",
+    ),
+    "unknown folder of experiments": (
+        ("evaluate", "experiment=llama2_7/clutrr"),
+        "experiment=llama2_7/clutrr is not known; did you mean 'llama2_7b/clutrr'?",
+    ),
     "unknown experiment": (("select-heads", "experiment=authors"), "experiment=authors is not known"),
     "unknown protocol": (("evaluate", "eval.protocol=itti"), "did you mean 'iti'?"),
     "questions that can't be swapped": (
@@ -324,6 +333,13 @@ def test_offsets_that_were_trained_on_the_test_questions(lofit):
     for swapped in ("[]", "[test]"):
         refused(lofit(*common, f"task.swap_questions={swapped}"), "has learnt from 6 of these 6 test questions")
     assert lofit(*common, "eval.split=validation").exit_code == 0
+
+
+def test_a_run_that_does_not_say_what_it_has_learnt_from(lofit):
+    assert lofit("train-offsets", "method=repe", "method.vector=contrast", "hydra.run.dir=runs/a").exit_code == 0
+    assert lofit("evaluate", "intervention=runs/a").exit_code == 0
+    Path("runs/a/seen_items.json").unlink()
+    refused(lofit("evaluate", "intervention=runs/a"), "has no seen_items.json")
 
 
 def test_offsets_on_heads_that_were_selected_on_the_test_questions(lofit):

@@ -156,9 +156,14 @@ def _without_reruns(label: str, group: Sequence[Evaluation]) -> Group:
     return Group(label, tuple(newest[place] for place in sorted(newest)), tuple(reruns))
 
 
+def differing_settings(runs: Sequence[Evaluation]) -> list[str]:
+    """Return the names of what these runs differ in, beside seed and fold."""
+    names = dict.fromkeys([*GROUP_FACTS, *(name for run in runs for name in run.made_by)])
+    return [name for name in names if any(fact(run, name) != fact(runs[0], name) for run in runs)]
+
+
 def _require_same_making(first: Evaluation, second: Evaluation) -> None:
-    names = dict.fromkeys((*GROUP_FACTS, *first.made_by, *second.made_by))
-    differing = [name for name in names if fact(first, name) != fact(second, name)]
+    differing = differing_settings([first, second])
     if _default_key(first) == _default_key(second) or not differing:
         return
     raise UserError(

@@ -1,6 +1,6 @@
 """What a run has learnt from, so that nothing is measured on its own training data.
 
-A run that learns lists its items in `seen_items.json`; a run built on another one's files lists that one's as well.
+Every run of `train-offsets` lists its items in `seen_items.json`; one built on another's lists that one's as well.
 """
 
 from collections.abc import Iterable
@@ -26,8 +26,13 @@ def refuse_seen(folder: Path, items: Iterable[str]) -> None:
     """Refuse to measure the run in a folder on items it has seen.
 
     Raises:
-        UserError: it has seen one or more of them.
+        UserError: it has seen one or more of them, or does not say what it has seen.
     """
+    if not (folder / SEEN_ITEMS).exists():
+        raise UserError(
+            f"intervention={folder} has no {SEEN_ITEMS}, so that what it has learnt from is not known; copy that file "
+            "as well, or train it again"
+        )
     measured = set(items)
     if shared := len(measured & read_seen(folder)):
         raise UserError(

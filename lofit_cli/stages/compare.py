@@ -8,6 +8,7 @@ from lofit_cli.analysis.comparison import ComparedSection, compare_section
 from lofit_cli.analysis.grouping import (
     SECTION_FACTS,
     Group,
+    differing_settings,
     group_runs,
     require_known,
     require_same_questions,
@@ -59,12 +60,19 @@ def _compare(part: Sequence[Evaluation], chosen: Evaluation | None, config: Comp
     groups = group_runs(part, config.group_by)
     for group in groups:
         _note_reruns(group)
+        if config.group_by:
+            _note_mixed(group)
     return compare_section(groups, _baseline(groups, chosen), config.num_resamples, config.seed)
 
 
 def _note_other_weights(part: Sequence[Evaluation]) -> None:
     if len({run.manifest["model_hash"] for run in part}) > 1:
         say(f"note: not all runs of model '{part[0].manifest['model']}' have the same weights (model_hash)")
+
+
+def _note_mixed(group: Group) -> None:
+    if differing := differing_settings(group.runs):
+        say(f"note: row '{group.label}' pools runs that differ in {', '.join(differing)}")
 
 
 def _note_reruns(group: Group) -> None:

@@ -33,6 +33,7 @@ def train_offsets(config: TrainOffsetsConfig, run: RunDir) -> Intervention:
     run.record_settings(method=settings, task={**task.settings(), "items": task.items_hash()})
     every_head = torch.ones(lm.geometry.num_layers, lm.geometry.num_heads, dtype=torch.bool)
     head_mask = _take_heads(config, file, lm, run) if file else every_head
+    add_seen(run.path, ())
     torch.manual_seed(config.seed)
     edit = method.make(lm, task, config, head_mask, run)
     save_intervention(edit, run.path, lm)

@@ -69,8 +69,10 @@ def test_latest_is_the_newest_finished_run_with_the_same_facts(tmp_path):
     unfinished.mkdir()
     write_json(unfinished / "manifest.json", {"status": "interrupted", "seed": 1, "ended_at": "9999"})
     assert find_latest(tmp_path, "select_heads", {"seed": 1}).name == "a"
-    with pytest.raises(UserError, match="no finished select_heads run with seed 3"):
+    with pytest.raises(UserError, match=r"no finished select_heads run with seed 3 in .*b differs in seed only"):
         find_latest(tmp_path, "select_heads", {"seed": 3})
+    with pytest.raises(UserError, match=r"select_heads; run it first"):
+        find_latest(tmp_path, "select_heads", {"seed": 3, "task": "t"})
 
 
 def test_a_failed_run_is_marked_and_not_taken(tmp_path):

@@ -123,6 +123,13 @@ def test_group_by_does_not_take_runs_of_two_kinds_for_repeats():
     )
 
 
+def test_a_row_of_runs_made_in_different_ways_is_noted():
+    for seed, method in enumerate(METHODS[1:3]):
+        write_run(Path(f"runs/{seed}"), "clutrr", 0, seed, method, num_questions=20)
+    assert "note: row 'lofit' pools runs that differ in" in run_compare("runs=[runs]", "group_by=[method]").stderr
+    assert "pools runs" not in run_compare("runs=[runs]", "group_by=[method,seed]", "hydra.run.dir=again").stderr
+
+
 def test_a_rerun_and_other_weights_are_said():
     write_run(Path("runs/a"), "clutrr", 0, 1, ended_at="2026-02-02", num_questions=20)
     write_run(Path("runs/b"), "clutrr", 0, 1, ended_at="2026-02-01", num_questions=20, model_hash="b")
