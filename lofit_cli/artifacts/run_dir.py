@@ -159,21 +159,21 @@ def find_latest(runs_dir: Path, stage: str, facts: dict[str, Any]) -> Path:
     Raises:
         UserError: there is none.
     """
-    manifests = []
+    found = []
     for file in (runs_dir / stage).glob(f"*/{MANIFEST}"):
         # One run's damaged manifest must not stand in the way of the others.
         with suppress(UserError):
-            manifests.append((file.parent, read_manifest(file.parent, stage, "latest")))
-    newest = sorted(manifests, key=lambda found: str(found[1]["ended_at"]), reverse=True)
-    differing = [[key for key, value in facts.items() if manifest.get(key) != value] for _, manifest in newest]
-    if [] in differing:
-        return newest[differing.index([])][0]
+            manifest = read_manifest(file.parent, stage, "latest")
+            differing = [key for key, value in facts.items() if manifest.get(key) != value]
+            found.append((manifest["ended_at"], file.parent, differing))
+    found.sort(reverse=True)
+    for _, folder, differing in found:
+        if not differing:
+            return folder
+    near = [f" ({folder} differs in {keys[0]} only)" for _, folder, keys in found if len(keys) == 1]
     wanted = ", ".join(f"{key} {value}" for key, value in facts.items() if key != "dataset_hash")
-    near = [(folder, keys) for (folder, _), keys in zip(newest, differing, strict=True) if len(keys) == 1]
-    hint = f" ({near[0][0]} differs in {near[0][1][0]} only)" if near else ""
-    raise UserError(
-        f"no finished {stage} run with {wanted} in {runs_dir / stage}{hint}; run it first or name a directory"
-    )
+    place = f"{runs_dir / stage}{''.join(near[:1])}"
+    raise UserError(f"no finished {stage} run with {wanted} in {place}; run it first or name a directory")
 
 
 def _read_any_manifest(path: Path) -> dict[str, Any]:
