@@ -23,7 +23,7 @@ from omegaconf.errors import OmegaConfBaseException
 from lofit_cli.artifacts.run_dir import make_way, start_run
 from lofit_cli.errors import UserError
 from lofit_cli.hydra_errors import explain_addition, explain_unparsable, explained, for_people
-from lofit_cli.schema.makers import METHOD_CONFIGS, SELECTOR_CONFIGS
+from lofit_cli.schema.components import METHOD_CONFIGS, SELECTOR_CONFIGS
 from lofit_cli.schema.stages import STAGE_CONFIGS
 
 HYDRA_VERSION_BASE = "1.3"
@@ -76,7 +76,7 @@ def conf_dir() -> Path:
 def _job(stage: str, failures: list[UserError]) -> Callable[[DictConfig], None]:
     """Return the function that Hydra calls for each point; a point that fails does not stop a sweep."""
     function = getattr(importlib.import_module(f"lofit_cli.stages.{stage}"), stage)
-    from lofit_cli.report.progress import say
+    from lofit_cli.console import say
 
     def job(config: DictConfig) -> None:
         settings = _to_dataclass(config)

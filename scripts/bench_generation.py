@@ -12,7 +12,7 @@ from lofit_cli.models import generation
 from lofit_cli.models.load import load_model
 from lofit_cli.schema.sources import ModelConfig, TaskConfig
 from lofit_cli.tasks import load_task
-from lofit_cli.tasks.multiple_choice import scoring_prompt
+from lofit_cli.tasks.forms.truthfulqa import scoring_prompt
 
 
 def main(

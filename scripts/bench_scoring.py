@@ -15,7 +15,7 @@ from lofit_cli.models.logprobs import answer_logprobs, score_answers
 from lofit_cli.models.packing import Prompted, tokenize
 from lofit_cli.schema.sources import ModelConfig, TaskConfig
 from lofit_cli.tasks import load_task
-from lofit_cli.tasks.multiple_choice import scoring_prompt
+from lofit_cli.tasks.forms.truthfulqa import scoring_prompt
 
 
 def score_one_by_one(lm: LanguageModel, items: list[Prompted]) -> list[float]:

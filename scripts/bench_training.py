@@ -16,7 +16,7 @@ from lofit_cli.models.logprobs import answer_logprobs
 from lofit_cli.models.packing import TokenSequence, tokenize
 from lofit_cli.schema.sources import ModelConfig, TaskConfig
 from lofit_cli.tasks import load_task
-from lofit_cli.training.objectives import dpo_loss
+from lofit_cli.training.losses import dpo_loss
 
 BATCH_SIZE = 8
 

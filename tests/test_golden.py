@@ -7,10 +7,10 @@ from pathlib import Path
 import pytest
 
 from lofit_cli.analysis.statistics import summarise
+from lofit_cli.evaluation.measure import measure_split
 from lofit_cli.models.load import load_model
 from lofit_cli.schema.sources import ModelConfig, TaskConfig
 from lofit_cli.tasks import load_task
-from lofit_cli.training.measure import measure_split
 
 SHARED = Path(os.environ.get("LOFIT_SHARED", "../shared"))
 GOLDEN = SHARED / "reference" / "golden" / "truthfulqa_fold0_smollm2_fp32.csv"

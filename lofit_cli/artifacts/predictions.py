@@ -29,7 +29,7 @@ class Prediction:
 
 
 @dataclass(frozen=True)
-class ScoredQuestion(Prediction):
+class ScoredAnswers(Prediction):
     """A question with the log-probability of each answer.
 
     Attributes:
@@ -44,7 +44,7 @@ class ScoredQuestion(Prediction):
 
 
 @dataclass(frozen=True)
-class AnsweredItem(Prediction):
+class GeneratedAnswer(Prediction):
     """A prompt with the line that the model generated after it, and those that count as right."""
 
     accepted: list[str]

@@ -10,7 +10,7 @@ from torch import Tensor, nn
 from lofit_cli.errors import UserError
 from lofit_cli.interventions.intervention import Intervention
 from lofit_cli.models.language_model import LanguageModel
-from lofit_cli.models.places import POSITIONS
+from lofit_cli.models.positions import POSITIONS
 from lofit_cli.schema.checks import one_of
 
 

@@ -8,18 +8,19 @@ from torch import Tensor
 from lofit_cli.artifacts.run_dir import RunDir
 from lofit_cli.errors import UserError, did_you_mean
 from lofit_cli.interventions.intervention import Intervention
-from lofit_cli.methods.adapter import train_adapter
-from lofit_cli.methods.bitfit import train_bitfit
-from lofit_cli.methods.directions import steer_by_mean, steer_by_reading
-from lofit_cli.methods.full import train_full
-from lofit_cli.methods.icl import demonstrate
-from lofit_cli.methods.iti import intervene
-from lofit_cli.methods.lofit import train_lofit
-from lofit_cli.methods.loreft import train_loreft
-from lofit_cli.methods.random_offset import turn_at_random
-from lofit_cli.methods.red import train_red
+from lofit_cli.methods.bitfit import make_bitfit
+from lofit_cli.methods.caa import make_caa
+from lofit_cli.methods.full import make_full
+from lofit_cli.methods.icl import make_icl
+from lofit_cli.methods.iti import make_iti
+from lofit_cli.methods.lofit import make_lofit
+from lofit_cli.methods.loreft import make_loreft
+from lofit_cli.methods.peft import make_peft
+from lofit_cli.methods.random_offset import make_random_offset
+from lofit_cli.methods.red import make_red
+from lofit_cli.methods.repe import make_repe
 from lofit_cli.models.language_model import LanguageModel
-from lofit_cli.schema.makers import METHOD_CONFIGS, MethodConfig
+from lofit_cli.schema.components import METHOD_CONFIGS, MethodConfig
 from lofit_cli.schema.stages import TrainOffsetsConfig
 from lofit_cli.tasks.task import Task
 
@@ -37,18 +38,18 @@ class Method(NamedTuple):
 
 
 METHODS: dict[str, Method] = {
-    "bitfit": Method(train_bitfit),
-    "caa": Method(steer_by_mean),
-    "full": Method(train_full),
-    "icl": Method(demonstrate),
-    "iti": Method(intervene, takes_heads=True),
-    "lofit": Method(train_lofit, takes_heads=True),
-    "lora": Method(train_adapter),
-    "loreft": Method(train_loreft),
-    "peft": Method(train_adapter),
-    "random_offset": Method(turn_at_random),
-    "red": Method(train_red),
-    "repe": Method(steer_by_reading),
+    "bitfit": Method(make_bitfit),
+    "caa": Method(make_caa),
+    "full": Method(make_full),
+    "icl": Method(make_icl),
+    "iti": Method(make_iti, takes_heads=True),
+    "lofit": Method(make_lofit, takes_heads=True),
+    "lora": Method(make_peft),
+    "loreft": Method(make_loreft),
+    "peft": Method(make_peft),
+    "random_offset": Method(make_random_offset),
+    "red": Method(make_red),
+    "repe": Method(make_repe),
 }
 
 

@@ -9,10 +9,10 @@ from lofit_cli.interventions.bias_edit import BiasEdit
 from lofit_cli.models.language_model import LanguageModel
 from lofit_cli.schema.stages import TrainOffsetsConfig
 from lofit_cli.tasks.task import Task
-from lofit_cli.training.fit import Fit
+from lofit_cli.training.trainer import Fit
 
 
-def train_bitfit(
+def make_bitfit(
     lm: LanguageModel, task: Task[Any], config: TrainOffsetsConfig, head_mask: Tensor, run: RunDir
 ) -> BiasEdit:
     """Train every bias from where it is."""

@@ -11,10 +11,10 @@ from lofit_cli.interventions.weights_edit import WeightsEdit
 from lofit_cli.models.language_model import LanguageModel
 from lofit_cli.schema.stages import TrainOffsetsConfig
 from lofit_cli.tasks.task import Task
-from lofit_cli.training.fit import Fit
+from lofit_cli.training.trainer import Fit
 
 
-def train_full(
+def make_full(
     lm: LanguageModel, task: Task[Any], config: TrainOffsetsConfig, head_mask: Tensor, run: RunDir
 ) -> WeightsEdit:
     """Train a copy of every weight.

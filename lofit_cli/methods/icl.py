@@ -10,12 +10,12 @@ from lofit_cli.artifacts.seen_items import add_seen
 from lofit_cli.errors import UserError
 from lofit_cli.interventions.demonstrations import Demonstrations
 from lofit_cli.models.language_model import LanguageModel
-from lofit_cli.schema.makers import IclConfig
+from lofit_cli.schema.components import IclConfig
 from lofit_cli.schema.stages import TrainOffsetsConfig
 from lofit_cli.tasks.task import Task
 
 
-def demonstrate(
+def make_icl(
     lm: LanguageModel, task: Task[Any], config: TrainOffsetsConfig, head_mask: Tensor, run: RunDir
 ) -> Demonstrations:
     """Draw training items by the seed and show each with its right answer.

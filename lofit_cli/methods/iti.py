@@ -7,17 +7,17 @@ from sklearn.linear_model import LogisticRegression
 from torch import Tensor
 
 from lofit_cli.artifacts.run_dir import RunDir
+from lofit_cli.evaluation.contrastive import PROBE_ITERATIONS, labelled_activations
 from lofit_cli.interventions.head_edit import HeadEdit
 from lofit_cli.interventions.intervention import Intervention
-from lofit_cli.methods.candidates import Candidate, keep_best
+from lofit_cli.methods.grid_search import Candidate, keep_best
 from lofit_cli.models.language_model import LanguageModel
-from lofit_cli.schema.makers import ItiConfig
+from lofit_cli.schema.components import ItiConfig
 from lofit_cli.schema.stages import TrainOffsetsConfig
 from lofit_cli.tasks.task import Task
-from lofit_cli.training.labelled import PROBE_ITERATIONS, labelled_activations
 
 
-def intervene(
+def make_iti(
     lm: LanguageModel, task: Task[Any], config: TrainOffsetsConfig, head_mask: Tensor, run: RunDir
 ) -> Intervention:
     """Return the edit `z <- z + alpha * sigma * theta` of each kept head, at the tokens that predict an answer.

@@ -10,10 +10,10 @@ from lofit_cli.interventions.head_edit import HeadEdit
 from lofit_cli.models.language_model import LanguageModel
 from lofit_cli.schema.stages import TrainOffsetsConfig
 from lofit_cli.tasks.task import Task
-from lofit_cli.training.fit import Fit
+from lofit_cli.training.trainer import Fit
 
 
-def train_lofit(
+def make_lofit(
     lm: LanguageModel, task: Task[Any], config: TrainOffsetsConfig, head_mask: Tensor, run: RunDir
 ) -> HeadEdit:
     """Train an offset on each head of the mask."""

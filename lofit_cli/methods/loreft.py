@@ -7,13 +7,13 @@ from torch import Tensor
 from lofit_cli.artifacts.run_dir import RunDir
 from lofit_cli.interventions.residual_edit import LowRankEdit
 from lofit_cli.models.language_model import LanguageModel
-from lofit_cli.schema.makers import LoreftConfig
+from lofit_cli.schema.components import LoreftConfig
 from lofit_cli.schema.stages import TrainOffsetsConfig
 from lofit_cli.tasks.task import Task
-from lofit_cli.training.fit import Fit
+from lofit_cli.training.trainer import Fit
 
 
-def train_loreft(
+def make_loreft(
     lm: LanguageModel, task: Task[Any], config: TrainOffsetsConfig, head_mask: Tensor, run: RunDir
 ) -> LowRankEdit:
     """Train the edit from a random rotation."""

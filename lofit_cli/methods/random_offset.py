@@ -13,12 +13,12 @@ from lofit_cli.errors import UserError
 from lofit_cli.interventions.files import load_intervention_file
 from lofit_cli.interventions.head_edit import HeadEdit
 from lofit_cli.models.language_model import LanguageModel
-from lofit_cli.schema.makers import RandomOffsetConfig
+from lofit_cli.schema.components import RandomOffsetConfig
 from lofit_cli.schema.stages import TrainOffsetsConfig
 from lofit_cli.tasks.task import Task
 
 
-def turn_at_random(
+def make_random_offset(
     lm: LanguageModel, task: Task[Any], config: TrainOffsetsConfig, head_mask: Tensor, run: RunDir
 ) -> HeadEdit:
     """Replace each offset of the run that `method.source` names by a random one of the same L2 norm.

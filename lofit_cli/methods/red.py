@@ -8,13 +8,13 @@ from torch import Tensor
 from lofit_cli.artifacts.run_dir import RunDir
 from lofit_cli.interventions.head_edit import HeadEdit
 from lofit_cli.models.language_model import LanguageModel
-from lofit_cli.schema.makers import RedConfig
+from lofit_cli.schema.components import RedConfig
 from lofit_cli.schema.stages import TrainOffsetsConfig
 from lofit_cli.tasks.task import Task
-from lofit_cli.training.fit import Fit
+from lofit_cli.training.trainer import Fit
 
 
-def train_red(
+def make_red(
     lm: LanguageModel, task: Task[Any], config: TrainOffsetsConfig, head_mask: Tensor, run: RunDir
 ) -> HeadEdit:
     """Train a scale and an offset on all heads, or on those of the upper half of the layers, from no change at all.

@@ -10,8 +10,8 @@ import zipfile
 from dataclasses import dataclass
 from pathlib import Path
 
+from lofit_cli.console import say
 from lofit_cli.errors import RunError
-from lofit_cli.report.progress import say
 
 STANDARD_ERROR = 2
 

@@ -11,7 +11,7 @@ from transformers import DynamicCache, PreTrainedModel
 
 from lofit_cli.models.language_model import LanguageModel
 from lofit_cli.models.packing import PackedRow, TokenSequence, group_padded, pack_row
-from lofit_cli.models.places import ANSWER
+from lofit_cli.models.positions import ANSWER
 from lofit_cli.schema.checks import FAR
 
 

@@ -9,7 +9,7 @@ from transformers import PreTrainedModel, PreTrainedTokenizerBase
 from lofit_cli.artifacts.geometry import Geometry
 from lofit_cli.errors import UserError
 from lofit_cli.models.heads import decoder_layers
-from lofit_cli.models.places import PlaceBoard
+from lofit_cli.models.positions import PlaceBoard
 
 
 @dataclass(frozen=True)

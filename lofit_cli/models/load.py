@@ -11,12 +11,12 @@ from huggingface_hub.utils import logging as hub_logging
 from transformers import AutoConfig, AutoModelForCausalLM, AutoTokenizer, PreTrainedModel
 from transformers.utils import logging as transformers_logging
 
+from lofit_cli.console import say
 from lofit_cli.errors import RunError, UserError, did_you_mean
-from lofit_cli.models.can_pack import can_pack
 from lofit_cli.models.embedded import EMBEDDED_MODELS, embedded_model_dir
 from lofit_cli.models.heads import find_geometry
 from lofit_cli.models.language_model import LanguageModel
-from lofit_cli.report.progress import say
+from lofit_cli.models.packing_check import can_pack
 from lofit_cli.schema.sources import ModelConfig
 
 ROW_TOKENS = {"cpu": 512, "cuda": 4096}

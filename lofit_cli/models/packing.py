@@ -14,7 +14,7 @@ from torch import Tensor
 from transformers import PreTrainedTokenizerBase
 
 from lofit_cli.errors import UserError
-from lofit_cli.models.places import token_places
+from lofit_cli.models.positions import token_places
 from lofit_cli.schema.checks import FAR
 
 Tokens = TypeVar("Tokens", tuple[int, ...], list[int])

@@ -1,1 +1,1 @@
-"""What a person sees: progress, tables and figures."""
+"""What a person sees of results: tables and figures."""

@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 
 from lofit_cli.analysis.comparison import ComparedMetric, ComparedRow, ComparedSection
-from lofit_cli.report.cells import describe_section, describe_tests, interval_cell, name_row, percent
+from lofit_cli.report.comparison.words import describe_section, describe_tests, interval_cell, name_row, percent
 
 SPECIAL = {character: f"\\{character}" for character in "&%$#_{}"} | {
     "\\": r"\textbackslash{}",

@@ -12,7 +12,7 @@ from lofit_cli.schema.checks import (
     not_empty,
     within,
 )
-from lofit_cli.schema.makers import MethodConfig, SelectorConfig, TrainerConfig
+from lofit_cli.schema.components import MethodConfig, SelectorConfig, TrainerConfig
 from lofit_cli.schema.sources import EvalConfig, ModelConfig, TaskConfig
 
 

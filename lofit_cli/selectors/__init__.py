@@ -8,12 +8,15 @@ from torch import Tensor
 from lofit_cli.artifacts.run_dir import RunDir
 from lofit_cli.errors import UserError, did_you_mean
 from lofit_cli.models.language_model import LanguageModel
-from lofit_cli.schema.makers import SELECTOR_CONFIGS, SelectorConfig
+from lofit_cli.schema.components import SELECTOR_CONFIGS, SelectorConfig
 from lofit_cli.schema.stages import SelectHeadsConfig
-from lofit_cli.selectors.copied import copy_from_file, copy_from_run
-from lofit_cli.selectors.probe import score_heads_by_layer_probe, score_heads_by_probe
+from lofit_cli.selectors.file import copy_from_file
+from lofit_cli.selectors.from_run import copy_from_run
+from lofit_cli.selectors.offset_norm import score_heads_by_offset_norm
+from lofit_cli.selectors.probe import score_heads_by_probe
+from lofit_cli.selectors.probe_layers import score_heads_by_layer_probe
 from lofit_cli.selectors.random import score_heads_at_random
-from lofit_cli.selectors.trained import score_heads_by_offset_norm, score_heads_by_scale
+from lofit_cli.selectors.scale import score_heads_by_scale
 from lofit_cli.tasks.task import Task
 
 Selector = Callable[[LanguageModel, Task[Any], SelectHeadsConfig, RunDir], Tensor]

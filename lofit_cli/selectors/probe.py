@@ -7,11 +7,11 @@ from sklearn.linear_model import LogisticRegression
 from torch import Tensor
 
 from lofit_cli.artifacts.run_dir import RunDir
+from lofit_cli.console import progress_bar
+from lofit_cli.evaluation.contrastive import PROBE_ITERATIONS, Labelled, labelled_activations
 from lofit_cli.models.language_model import LanguageModel
-from lofit_cli.report.progress import progress_bar
 from lofit_cli.schema.stages import SelectHeadsConfig
 from lofit_cli.tasks.task import Task
-from lofit_cli.training.labelled import PROBE_ITERATIONS, Labelled, labelled_activations
 
 
 def score_heads_by_probe(lm: LanguageModel, task: Task[Any], config: SelectHeadsConfig, run: RunDir) -> Tensor:
@@ -19,38 +19,23 @@ def score_heads_by_probe(lm: LanguageModel, task: Task[Any], config: SelectHeads
 
     Source: ITI (arXiv 2306.03341), section 3.1: the activation at the last token of a question with an answer.
     """
-    train, validation = _labelled(lm, task, run)
+    train, validation = read_labelled(lm, task, run)
     geometry = lm.geometry
     scores = torch.zeros(geometry.num_layers, geometry.num_heads)
     with progress_bar("probing heads", geometry.num_all_heads) as advance:
         for layer in range(geometry.num_layers):
             for head in range(geometry.num_heads):
-                scores[layer, head] = _probe_accuracy(train, validation, (slice(None), layer, head))
+                scores[layer, head] = probe_accuracy(train, validation, (slice(None), layer, head))
                 advance(1)
     return scores
 
 
-def score_heads_by_layer_probe(lm: LanguageModel, task: Task[Any], config: SelectHeadsConfig, run: RunDir) -> Tensor:
-    """Return the accuracy of a probe on all heads of a layer together, the same for each of its heads.
-
-    Source: LoFiT (arXiv 2406.01563), section 5.2, "probing layers".
-    """
-    train, validation = _labelled(lm, task, run)
-    geometry = lm.geometry
-    scores = torch.zeros(geometry.num_layers, geometry.num_heads)
-    with progress_bar("probing layers", geometry.num_layers) as advance:
-        for layer in range(geometry.num_layers):
-            scores[layer] = _probe_accuracy(train, validation, (slice(None), layer))
-            advance(1)
-    return scores
-
-
-def _labelled(lm: LanguageModel, task: Task[Any], run: RunDir) -> tuple[Labelled, Labelled]:
+def read_labelled(lm: LanguageModel, task: Task[Any], run: RunDir) -> tuple[Labelled, Labelled]:
     """Return what probes are trained on and what they are scored on."""
     return labelled_activations(lm, task, "train", run), labelled_activations(lm, task, "validation", run)
 
 
-def _probe_accuracy(train: Labelled, validation: Labelled, where: tuple[Any, ...]) -> float:
+def probe_accuracy(train: Labelled, validation: Labelled, where: tuple[Any, ...]) -> float:
     features, held_out = (values[where].flatten(1).numpy() for values, _ in (train, validation))
     probe = LogisticRegression(max_iter=PROBE_ITERATIONS).fit(features, train[1].numpy())
     return float(probe.score(held_out, validation[1].numpy()))

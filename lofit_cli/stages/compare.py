@@ -16,9 +16,9 @@ from lofit_cli.analysis.grouping import (
 )
 from lofit_cli.artifacts.evaluations import Evaluation, find_evaluations, read_evaluation
 from lofit_cli.artifacts.run_dir import RunDir
+from lofit_cli.console import say
 from lofit_cli.errors import UserError
-from lofit_cli.report.comparison import write_comparison
-from lofit_cli.report.progress import say
+from lofit_cli.report.comparison.write import write_comparison
 from lofit_cli.schema.stages import CompareConfig
 
 

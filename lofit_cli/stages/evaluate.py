@@ -6,23 +6,23 @@ from pathlib import Path
 from typing import Any
 
 from lofit_cli.artifacts.files import write_json
-from lofit_cli.artifacts.predictions import AnsweredItem, Prediction, write_predictions
+from lofit_cli.artifacts.predictions import GeneratedAnswer, Prediction, write_predictions
 from lofit_cli.artifacts.run_dir import RunDir, find_latest, read_manifest
 from lofit_cli.artifacts.seen_items import refuse_seen
+from lofit_cli.console import progress_bar, say
 from lofit_cli.errors import UserError
+from lofit_cli.evaluation.judge import judge_answers, judge_models, judged_metrics
+from lofit_cli.evaluation.measure import measure_split, summarise_metrics
 from lofit_cli.interventions.demonstrations import Demonstrations
 from lofit_cli.interventions.files import load_intervention_file
 from lofit_cli.interventions.intervention import Intervention
 from lofit_cli.models.language_model import LanguageModel
 from lofit_cli.models.load import check_source, describe_model, load_model
-from lofit_cli.report.progress import progress_bar, say
-from lofit_cli.report.tables import print_metrics
+from lofit_cli.report.results import print_metrics
 from lofit_cli.schema.stages import EvaluateConfig
 from lofit_cli.tasks import load_task
-from lofit_cli.tasks.open_ended import OpenEndedTask
+from lofit_cli.tasks.forms.truthfulqa_generation import TruthfulQAGenerationTask
 from lofit_cli.tasks.task import Task
-from lofit_cli.training.judge import judge_answers, judge_models, judged_metrics
-from lofit_cli.training.measure import measure_split, summarise_metrics
 
 METHOD_FACTS = (
     "method",
@@ -57,7 +57,7 @@ def evaluate(config: EvaluateConfig, run: RunDir) -> Sequence[Prediction]:
         write_predictions(run.path, predictions)
         # A judge is as large as what it judges; there may be room for one of them only.
         del lm, edit
-        answered = [prediction for prediction in predictions if isinstance(prediction, AnsweredItem)]
+        answered = [prediction for prediction in predictions if isinstance(prediction, GeneratedAnswer)]
         predictions = judge_answers(judges, config.model, answered)
     summaries = summarise_metrics(predictions)
     write_predictions(run.path, predictions)
@@ -70,7 +70,7 @@ def _judges(config: EvaluateConfig, task: Task[Any]) -> dict[str, str]:
     """Return the judges that are set, refusing them where the task has no answers to judge or one can't be loaded."""
     judges = judge_models(config.eval)
     for metric, name in judges.items():
-        if not isinstance(task, OpenEndedTask):
+        if not isinstance(task, TruthfulQAGenerationTask):
             raise UserError(
                 f"eval.judge_{metric}={name} is for a task that is answered openly; add task=truthfulqa_generation"
             )

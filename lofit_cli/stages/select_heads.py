@@ -7,7 +7,7 @@ from lofit_cli.artifacts.run_dir import RunDir
 from lofit_cli.errors import UserError
 from lofit_cli.models.load import describe_model, load_model
 from lofit_cli.report.plots import plot_head_scores, plot_heads_per_layer, plot_training
-from lofit_cli.report.tables import print_head_mask
+from lofit_cli.report.results import print_head_mask
 from lofit_cli.schema.stages import SelectHeadsConfig
 from lofit_cli.selectors import get_selector
 from lofit_cli.tasks import load_task

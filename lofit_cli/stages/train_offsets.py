@@ -10,6 +10,7 @@ from lofit_cli.artifacts.files import read_json
 from lofit_cli.artifacts.head_mask import FILE_NAME, HeadMask, keep_top, parse_num_heads
 from lofit_cli.artifacts.run_dir import MANIFEST, RunDir, content_hash, find_latest, read_manifest
 from lofit_cli.artifacts.seen_items import add_seen, read_seen
+from lofit_cli.console import say
 from lofit_cli.errors import UserError
 from lofit_cli.interventions.files import save_intervention
 from lofit_cli.interventions.intervention import Intervention
@@ -17,7 +18,6 @@ from lofit_cli.methods import Method, get_method
 from lofit_cli.models.language_model import LanguageModel
 from lofit_cli.models.load import describe_model, load_model
 from lofit_cli.report.plots import plot_heads_per_layer, plot_training
-from lofit_cli.report.progress import say
 from lofit_cli.schema.stages import TrainOffsetsConfig
 from lofit_cli.tasks import load_task
 

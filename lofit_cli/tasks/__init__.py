@@ -5,21 +5,25 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+from lofit_cli.console import say
 from lofit_cli.errors import UserError, did_you_mean
-from lofit_cli.report.progress import say
 from lofit_cli.schema.sources import TaskConfig
+from lofit_cli.tasks.arc_challenge import load_arc_challenge
 from lofit_cli.tasks.boolq import load_boolq
 from lofit_cli.tasks.clutrr import load_clutrr
-from lofit_cli.tasks.false_answers import load_nq, load_triviaqa
+from lofit_cli.tasks.forms.truthfulqa import TruthfulQATask
 from lofit_cli.tasks.kinship import load_kinship
-from lofit_cli.tasks.lettered import load_arc_challenge, load_siqa
 from lofit_cli.tasks.misconceptions import load_misconceptions
 from lofit_cli.tasks.mmlu import load_mmlu
 from lofit_cli.tasks.mquake import load_mquake
-from lofit_cli.tasks.multiple_choice import MultipleChoiceTask
+from lofit_cli.tasks.nq import load_nq
+from lofit_cli.tasks.siqa import load_siqa
 from lofit_cli.tasks.svamp import load_svamp
 from lofit_cli.tasks.task import Task
-from lofit_cli.tasks.truthfulqa import load_truthfulqa, load_truthfulqa_binary, load_truthfulqa_generation
+from lofit_cli.tasks.triviaqa import load_triviaqa
+from lofit_cli.tasks.truthfulqa import load_truthfulqa
+from lofit_cli.tasks.truthfulqa_binary import load_truthfulqa_binary
+from lofit_cli.tasks.truthfulqa_generation import load_truthfulqa_generation
 
 TASKS: dict[str, Callable[[TaskConfig], Task[Any]]] = {
     "arc_challenge": load_arc_challenge,
@@ -68,7 +72,7 @@ def load_task(config: TaskConfig) -> Task[Any]:
             f"the files of task '{config.name}' are not in its form ({type(error).__name__}: {error}); "
             "compare them with those of task.data_dir=sample"
         )
-    if config.swap_questions and not isinstance(task, MultipleChoiceTask):
+    if config.swap_questions and not isinstance(task, TruthfulQATask):
         raise UserError(
             f"task.swap_questions is for tasks in TruthfulQA's form, not for '{config.name}'; leave it out, or set "
             "task=truthfulqa, truthfulqa_binary or misconceptions"

@@ -5,7 +5,7 @@ from pathlib import Path
 
 from lofit_cli.errors import UserError
 from lofit_cli.schema.sources import TaskConfig
-from lofit_cli.tasks.generation import GenerationTask, OpenItem
+from lofit_cli.tasks.forms.generation import GenerationTask, OpenItem
 from lofit_cli.tasks.records import Record, fields, hold_out, load_hub_records, optional_records, read_records
 
 PROMPT = "\n{passage}\nQuestion: {question}\nAnswer:"

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from lofit_cli.errors import UserError
 from lofit_cli.schema.sources import TaskConfig
-from lofit_cli.tasks.generation import GenerationTask, OpenItem
+from lofit_cli.tasks.forms.generation import GenerationTask, OpenItem
 from lofit_cli.tasks.records import Record, fields, load_hub_records, read_records
 
 SPLIT_FILES = {"train": "train.json", "validation": "val.json", "test": "test.json"}

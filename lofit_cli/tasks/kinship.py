@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from lofit_cli.errors import UserError
 from lofit_cli.schema.sources import TaskConfig
 from lofit_cli.tasks.clutrr import PROMPT
-from lofit_cli.tasks.generation import GenerationTask, OpenItem
+from lofit_cli.tasks.forms.generation import GenerationTask, OpenItem
 
 FORMS = {
     "child": ("daughter", "son"),

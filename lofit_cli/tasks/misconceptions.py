@@ -5,12 +5,12 @@ from pathlib import Path
 
 from lofit_cli.errors import UserError
 from lofit_cli.schema.sources import TaskConfig
-from lofit_cli.tasks.multiple_choice import MultipleChoiceTask, Question, check_question
+from lofit_cli.tasks.forms.truthfulqa import Question, TruthfulQATask, check_question
 
 FILE = Path(__file__).with_name("misconceptions.jsonl")
 
 
-def load_misconceptions(config: TaskConfig) -> MultipleChoiceTask:
+def load_misconceptions(config: TaskConfig) -> TruthfulQATask:
     """Return the bundled questions; each line of the file names its split, which never changes."""
     if config.data_dir or config.hub_id:
         raise UserError("task.data_dir and task.hub_id are not used by task 'misconceptions'; add task=truthfulqa")
@@ -20,4 +20,4 @@ def load_misconceptions(config: TaskConfig) -> MultipleChoiceTask:
         answers = tuple(row["correct_answers"]), tuple(row["incorrect_answers"])
         question = Question(row["id"], row["category"], row["question"], row["best_answer"], *answers)
         splits[row["split"]].append(check_question(question, FILE.name))
-    return MultipleChoiceTask(config, splits)
+    return TruthfulQATask(config, splits)

@@ -5,7 +5,7 @@ from pathlib import Path
 
 from lofit_cli.errors import UserError
 from lofit_cli.schema.sources import TaskConfig
-from lofit_cli.tasks.choice import ChoiceItem, ChoiceTask, check_choice
+from lofit_cli.tasks.forms.multiple_choice import MultipleChoiceItem, MultipleChoiceTask, check_choice
 from lofit_cli.tasks.records import Record, fields, load_hub_records, read_records
 
 PROMPT = (
@@ -17,22 +17,22 @@ PROMPT = (
 LETTERS = ("A", "B", "C", "D")
 
 
-def load_mmlu(config: TaskConfig) -> ChoiceTask:
+def load_mmlu(config: TaskConfig) -> MultipleChoiceTask:
     """Return MMLU's test questions: from `test.jsonl` of `task.data_dir`, else from the Hub (subset `all`)."""
     if config.data_dir:
         records = read_records(Path(config.data_dir) / "test.jsonl")
     else:
         records = load_hub_records(config.hub_id or "cais/mmlu", "all", "test")
-    return ChoiceTask(config, {"test": _items(records)})
+    return MultipleChoiceTask(config, {"test": _items(records)})
 
 
-def _items(records: Sequence[Record]) -> list[ChoiceItem]:
+def _items(records: Sequence[Record]) -> list[MultipleChoiceItem]:
     """Return the questions; those of a subject stand together, sharing a beginning."""
     items = [_item(record, f"mmlu-{i}") for i, record in enumerate(records)]
     return sorted(items, key=lambda item: item.category)
 
 
-def _item(record: Record, item_id: str) -> ChoiceItem:
+def _item(record: Record, item_id: str) -> MultipleChoiceItem:
     source = f"question {item_id}"
     question, subject, choices, answer = fields(record, ("question", "subject", "choices", "answer"), source)
     if not isinstance(choices, Sequence) or len(choices) != len(LETTERS):
@@ -41,5 +41,5 @@ def _item(record: Record, item_id: str) -> ChoiceItem:
         raise UserError(f"{source}: its answer {answer!r} is not a whole number from 0 to {len(LETTERS) - 1}")
     options = dict(zip("abcd", choices, strict=True))
     prompt = PROMPT.format(subject=str(subject).replace("_", " "), question=str(question).strip(), **options)
-    item = ChoiceItem(item_id, str(subject), prompt, tuple(f" {letter}" for letter in LETTERS), answer)
+    item = MultipleChoiceItem(item_id, str(subject), prompt, tuple(f" {letter}" for letter in LETTERS), answer)
     return check_choice(item, source)

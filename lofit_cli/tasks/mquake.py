@@ -5,7 +5,7 @@ from pathlib import Path
 
 from lofit_cli.errors import UserError
 from lofit_cli.schema.sources import TaskConfig
-from lofit_cli.tasks.generation import GenerationTask, OpenItem
+from lofit_cli.tasks.forms.generation import GenerationTask, OpenItem
 from lofit_cli.tasks.records import Record, fields, read_records
 
 SPLIT_FILES = {"train": "train.jsonl", "validation": "val.jsonl", "test": "test.jsonl"}

@@ -8,7 +8,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from lofit_cli.schema.sources import TaskConfig
-from lofit_cli.tasks.generation import GenerationTask, OpenItem
+from lofit_cli.tasks.forms.generation import GenerationTask, OpenItem
 from lofit_cli.tasks.records import Record, fields, load_hub_records, read_records
 
 PROMPT = "Question: {body} {question}\nEquation:"

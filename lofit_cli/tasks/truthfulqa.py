@@ -9,8 +9,7 @@ import numpy as np
 
 from lofit_cli.errors import RunError, UserError
 from lofit_cli.schema.sources import TaskConfig
-from lofit_cli.tasks.multiple_choice import BinaryTask, MultipleChoiceTask, Question, check_question, close_answer
-from lofit_cli.tasks.open_ended import OpenEndedTask
+from lofit_cli.tasks.forms.truthfulqa import Question, TruthfulQATask, check_question, close_answer
 
 SPLIT_FILES = {"train": "train", "validation": "val", "test": "test"}
 WHOLE_FILE = "TruthfulQA.csv"
@@ -18,37 +17,22 @@ WHOLE_FILE = "TruthfulQA.csv"
 
 COLUMNS = ("Category", "Question", "Best Answer", "Correct Answers", "Incorrect Answers")
 HUB_COLUMNS = ("category", "question", "best_answer", "correct_answers", "incorrect_answers")
-BEST_INCORRECT = "Best Incorrect Answer"
-"""The column that TruthfulQA's authors added to their CSV file in 2025, for a version with two answers a question."""
 
 
-def load_truthfulqa(config: TaskConfig) -> MultipleChoiceTask:
+def load_truthfulqa(config: TaskConfig) -> TruthfulQATask:
     """Return a fold of TruthfulQA: from `task.data_dir` where it is set, else from the Hub."""
-    return MultipleChoiceTask(config, _load_splits(config))
+    return TruthfulQATask(config, load_folds(config))
 
 
-def load_truthfulqa_generation(config: TaskConfig) -> OpenEndedTask:
-    """Return a fold of TruthfulQA whose questions the model answers in its own words."""
-    return OpenEndedTask(config, _load_splits(config))
-
-
-def load_truthfulqa_binary(config: TaskConfig) -> BinaryTask:
-    """Return a fold of TruthfulQA with two answers a question: the best one and the best incorrect one."""
-    if not config.data_dir:
-        raise UserError(
-            f"task.data_dir must be set for task 'truthfulqa_binary': a folder with {WHOLE_FILE} of "
-            f"github.com/sylinrl/TruthfulQA, which has the column '{BEST_INCORRECT}'; the Hub's version lacks it"
-        )
-    return BinaryTask(config, _read_folder(config, (*COLUMNS[:3], "Best Answer", BEST_INCORRECT)))
-
-
-def _load_splits(config: TaskConfig) -> dict[str, list[Question]]:
+def load_folds(config: TaskConfig) -> dict[str, list[Question]]:
+    """Return a fold's three splits: from `task.data_dir` where it is set, else from the Hub."""
     if config.data_dir:
-        return _read_folder(config, COLUMNS)
+        return read_folder(config, COLUMNS)
     return _split(_load_hub(config.hub_id or "truthfulqa/truthful_qa"), config.fold)
 
 
-def _read_folder(config: TaskConfig, columns: Sequence[str]) -> dict[str, list[Question]]:
+def read_folder(config: TaskConfig, columns: Sequence[str]) -> dict[str, list[Question]]:
+    """Return a fold's three splits from `task.data_dir`, by the columns named."""
     folder = Path(str(config.data_dir))
     if not folder.is_dir():
         raise UserError(f"task.data_dir={config.data_dir} is not a folder; name the one with the fold CSV files")

@@ -1,1 +1,1 @@
-"""The training loop, its objective, and measuring a split."""
+"""The training loop and what it minimises."""

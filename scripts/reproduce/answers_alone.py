@@ -18,11 +18,11 @@ from sklearn.pipeline import make_pipeline
 from lofit_cli.analysis.bootstrap import Folds, bootstrap_columns
 from lofit_cli.analysis.statistics import mean_interval, stack
 from lofit_cli.errors import UserError, did_you_mean
-from lofit_cli.report.cells import interval_cell, percent
-from lofit_cli.report.table_files import TextTable, write_table
+from lofit_cli.report.comparison.words import interval_cell, percent
+from lofit_cli.report.tables import TextTable, write_table
 from lofit_cli.schema.sources import TaskConfig
 from lofit_cli.tasks import FOLDS, load_task
-from lofit_cli.tasks.multiple_choice import MultipleChoiceTask
+from lofit_cli.tasks.forms.truthfulqa import TruthfulQATask
 
 TASKS = ("misconceptions", "truthfulqa")
 NUM_RESAMPLES = 10_000
@@ -34,16 +34,16 @@ TaskName = Annotated[str, typer.Option(help=", ".join(TASKS))]
 DataDir = Annotated[str | None, typer.Option(help="Folder with the CSV files; without it they come from the Hub.")]
 
 
-def load_fold(name: str, fold: int, data_dir: str | None) -> MultipleChoiceTask:
+def load_fold(name: str, fold: int, data_dir: str | None) -> TruthfulQATask:
     """Return a fold of one of the tasks that have an MC1."""
     if name not in TASKS:
         raise UserError(f"--task {name} is not known; {did_you_mean(name, TASKS)}")
     task = load_task(TaskConfig(name, fold=fold, data_dir=data_dir))
-    assert isinstance(task, MultipleChoiceTask)
+    assert isinstance(task, TruthfulQATask)
     return task
 
 
-def score_by_words(task: MultipleChoiceTask) -> list[dict[str, float]]:
+def score_by_words(task: TruthfulQATask) -> list[dict[str, float]]:
     """Return each test question's metrics, its answers scored by a classifier of the training answers."""
     pairs = [(answer, i < e.num_chosen) for e in task.examples("train") for i, answer in enumerate(e.answers)]
     answers, chosen = zip(*pairs, strict=True)

@@ -9,11 +9,11 @@ from pathlib import Path
 import numpy as np
 import typer
 
-from lofit_cli.analysis.transfer import ScoredTransfer, score_transfers
-from lofit_cli.artifacts.transfers import RANDOM, read_transfers
 from lofit_cli.errors import UserError
-from lofit_cli.report.figures import Matrix, plot_matrices
-from lofit_cli.report.table_files import TextTable, write_table
+from lofit_cli.paper.figures import Matrix, plot_matrices
+from lofit_cli.paper.transfer import ScoredTransfer, score_transfers
+from lofit_cli.paper.transfers import RANDOM, read_transfers
+from lofit_cli.report.tables import TextTable, write_table
 
 Cells = dict[tuple[str, str], ScoredTransfer]
 NOTE = "In percent. Worse than the target's own heads: * p < 0.05, + p < 0.1 (paired bootstrap, one-sided)."

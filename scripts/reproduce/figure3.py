@@ -9,11 +9,11 @@ from typing import Annotated
 
 import typer
 
-from lofit_cli.analysis.layers import layer_shares
-from lofit_cli.artifacts.selections import Selection, read_author_lists, read_selections
 from lofit_cli.errors import UserError
-from lofit_cli.report.figures import plot_layer_shares
-from lofit_cli.report.table_files import TextTable, write_table
+from lofit_cli.paper.figures import plot_layer_shares
+from lofit_cli.paper.layers import layer_shares
+from lofit_cli.paper.selections import Selection, read_author_lists, read_selections
+from lofit_cli.report.tables import TextTable, write_table
 
 AUTHORS = Path("runs/authors")
 NumHeads = Annotated[int, typer.Option(min=1, help="How many of the heads that --authors lists.")]

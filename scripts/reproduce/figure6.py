@@ -11,11 +11,11 @@ from typing import Annotated
 import numpy as np
 import typer
 
-from lofit_cli.analysis.overlap import Overlap, draw_selections, overlap_groups
-from lofit_cli.artifacts.selections import Selection, read_author_lists, read_selections
 from lofit_cli.errors import UserError
-from lofit_cli.report.figures import Matrix, plot_matrices
-from lofit_cli.report.table_files import TextTable, write_table
+from lofit_cli.paper.figures import Matrix, plot_matrices
+from lofit_cli.paper.overlap import Overlap, draw_selections, overlap_groups
+from lofit_cli.paper.selections import Selection, read_author_lists, read_selections
+from lofit_cli.report.tables import TextTable, write_table
 
 AUTHORS = Path("runs/authors")
 NumHeads = Annotated[int, typer.Option(min=1, help="How many of the heads that --authors lists.")]

@@ -12,7 +12,7 @@ import typer
 from lofit_cli.artifacts.files import write_file
 from lofit_cli.artifacts.run_dir import is_finished, read_manifest
 from lofit_cli.errors import did_you_mean
-from lofit_cli.report.table_files import TextTable, write_table
+from lofit_cli.report.tables import TextTable, write_table
 
 VALIDATION = "validation.jsonl"
 RATE = "learning_rate"

@@ -10,10 +10,10 @@ from torch.nn.functional import cross_entropy
 
 from lofit_cli.artifacts.run_dir import RunDir
 from lofit_cli.interventions.peft_edit import PeftEdit
-from lofit_cli.schema.makers import TrainerConfig
+from lofit_cli.schema.components import TrainerConfig
 from lofit_cli.schema.sources import EvalConfig, TaskConfig
-from lofit_cli.tasks.generation import GenerationTask, OpenItem
-from lofit_cli.training.fit import Fit
+from lofit_cli.tasks.forms.generation import GenerationTask, OpenItem
+from lofit_cli.training.trainer import Fit
 
 TOKENS = torch.arange(3, 15)[None]
 LORA = {"peft_type": "LORA", "r": 3, "lora_alpha": 5, "lora_dropout": 0.0, "target_modules": ["q_proj", "v_proj"]}

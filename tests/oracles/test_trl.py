@@ -6,7 +6,7 @@ from datasets import Dataset
 from tiny_models import build_language_model, edit_all_heads, random_values
 
 from lofit_cli.models.logprobs import answer_logprobs, tokenize_items
-from lofit_cli.training.objectives import dpo_loss
+from lofit_cli.training.losses import dpo_loss
 
 PAIRS = [
     ("Q: one?\nA:", " the number 7.", " No."),

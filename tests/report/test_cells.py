@@ -3,7 +3,7 @@
 import pytest
 
 from lofit_cli.analysis.comparison import ComparedSection
-from lofit_cli.report.cells import name_sections
+from lofit_cli.report.comparison.words import name_sections
 
 FACTS = {"model": "hub/llama", "dtype": "float32", "task": "truthfulqa", "split": "test", "protocol": "iti"}
 

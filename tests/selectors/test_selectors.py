@@ -10,11 +10,11 @@ from lofit_cli.artifacts.run_dir import RunDir, start_run
 from lofit_cli.artifacts.seen_items import add_seen, read_seen
 from lofit_cli.models.activations import last_token_activations
 from lofit_cli.models.packing import tokenize
-from lofit_cli.schema.makers import FileConfig, FromRunConfig, SelectorConfig, TrainerConfig
+from lofit_cli.schema.components import FileConfig, FromRunConfig, SelectorConfig, TrainerConfig
 from lofit_cli.schema.sources import EvalConfig, ModelConfig, TaskConfig
 from lofit_cli.schema.stages import CompareConfig, SelectHeadsConfig
 from lofit_cli.selectors import SELECTORS, get_selector
-from lofit_cli.tasks.multiple_choice import MultipleChoiceTask, Question
+from lofit_cli.tasks.forms.truthfulqa import Question, TruthfulQATask
 
 OWN = sorted(set(SELECTORS) - {"file", "from_run"})
 LEARNING = sorted(set(OWN) - {"random"})
@@ -28,7 +28,7 @@ def _task(seed=0):
         return Question(f"{split}{i}", "", f"Which {first}?", f"a{second}", (f"a{second}",), (f"b{third}", f"c{first}"))
 
     splits = {"train": 12, "validation": 6, "test": 2}
-    return MultipleChoiceTask(TaskConfig("t"), {s: [question(s, i) for i in range(n)] for s, n in splits.items()})
+    return TruthfulQATask(TaskConfig("t"), {s: [question(s, i) for i in range(n)] for s, n in splits.items()})
 
 
 def _select(name, folder, **trainer):

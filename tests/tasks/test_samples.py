@@ -4,8 +4,8 @@ import pytest
 
 from lofit_cli.schema.sources import TaskConfig
 from lofit_cli.tasks import FOLDS, TASKS, load_task
-from lofit_cli.tasks.choice import ChoiceTask
-from lofit_cli.tasks.generation import GenerationTask
+from lofit_cli.tasks.forms.generation import GenerationTask
+from lofit_cli.tasks.forms.multiple_choice import MultipleChoiceTask
 
 TEST_ONLY = ("mmlu", "nq", "triviaqa")
 
@@ -18,7 +18,7 @@ def _samples():
 def test_every_task_has_a_sample_with_splits_apart(name, fold):
     task = load_task(TaskConfig(name, fold=fold, data_dir="sample"))
     splits = ("test",) if name in TEST_ONLY else ("train", "validation", "test")
-    assert isinstance(task, ChoiceTask) == (name in TEST_ONLY)
+    assert isinstance(task, MultipleChoiceTask) == (name in TEST_ONLY)
     items = [item for split in splits for item in task.items(split)]
     assert len({item.id for item in items}) == len({item.text for item in items}) == len(items)
     assert len(task.items("test")) >= 12

@@ -1,0 +1,1 @@
+"""What a model makes of a split: predictions, verdicts of judges, activations at right and wrong answers."""

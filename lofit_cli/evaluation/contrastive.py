@@ -1,0 +1,57 @@
+"""What a model makes of right and wrong answers, for methods and selectors that fit a statistic to it."""
+
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from lofit_cli.artifacts.run_dir import RunDir
+from lofit_cli.artifacts.seen_items import add_seen
+from lofit_cli.console import progress_bar
+from lofit_cli.models.activations import last_token_activations, last_token_hidden_states
+from lofit_cli.models.language_model import LanguageModel
+from lofit_cli.models.logprobs import tokenize_items
+from lofit_cli.models.packing import TokenSequence
+from lofit_cli.tasks.task import Example, Task
+
+PROBE_ITERATIONS = 1000
+"""As in ITI's code (Li et al. 2023, arXiv 2306.03341)."""
+
+Labelled = tuple[Tensor, Tensor]
+"""Activations (num_answers, num_layers, num_heads, head_dim), and whether each answer is right (num_answers,)."""
+
+
+def labelled_activations(lm: LanguageModel, task: Task[Any], split: str, run: RunDir) -> Labelled:
+    """Return every head's activation at the last token of each prompt with an answer; list the items as seen."""
+    contrasts, sequences = _sequences(lm, task, split, run)
+    right = [i < contrast.num_chosen for contrast in contrasts for i in range(len(contrast.answers))]
+    with progress_bar(f"head activations, {split}", len(sequences)) as advance:
+        return last_token_activations(lm, sequences, advance), torch.tensor(right)
+
+
+def answer_differences(lm: LanguageModel, task: Task[Any], split: str, run: RunDir) -> Tensor:
+    """Return how right answers differ from wrong ones in the residual stream, item by item; list the items as seen.
+
+    Returns:
+        (num_items, num_layers, hidden): the mean over an item's right answers minus that over its wrong ones, of the
+        hidden state at the answer's last token.
+    """
+    contrasts, sequences = _sequences(lm, task, split, run)
+    with progress_bar(f"hidden states, {split}", len(sequences)) as advance:
+        states = last_token_hidden_states(lm, sequences, advance)
+    parts = states.split([len(contrast.answers) for contrast in contrasts])
+    return torch.stack(
+        [
+            part[: contrast.num_chosen].mean(dim=0) - part[contrast.num_chosen :].mean(dim=0)
+            for contrast, part in zip(contrasts, parts, strict=True)
+        ]
+    )
+
+
+def _sequences(
+    lm: LanguageModel, task: Task[Any], split: str, run: RunDir
+) -> tuple[list[Example], list[TokenSequence]]:
+    add_seen(run.path, (item.fingerprint for item in task.items(split)))
+    contrasts = task.contrasts(split)
+    tokenized = tokenize_items(lm, [(contrast.prompt, contrast.answers) for contrast in contrasts])
+    return contrasts, [sequence for item in tokenized for sequence in item]

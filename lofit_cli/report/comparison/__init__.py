@@ -1,0 +1,1 @@
+"""What a comparison looks like: its words, tables, figures and HTML report."""

@@ -1,0 +1,112 @@
+"""A comparison as one HTML file that needs nothing beside it: no script, no request, every figure inside."""
+
+import base64
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+from jinja2 import Environment, PackageLoader, StrictUndefined
+
+from lofit_cli import __version__
+from lofit_cli.analysis.comparison import ComparedSection
+from lofit_cli.analysis.pooling import describe_coverage
+from lofit_cli.artifacts.evaluations import Evaluation
+from lofit_cli.artifacts.files import write_file
+from lofit_cli.report.comparison.summary import NOTE, Summary, average_text
+from lofit_cli.report.comparison.words import (
+    describe_cost,
+    describe_pairing,
+    describe_section,
+    describe_tests,
+    interval_cell,
+    metric_cells,
+    percent,
+    spread_cell,
+)
+
+TEMPLATE = "report.html.jinja"
+
+
+@dataclass(frozen=True)
+class SectionFigures:
+    """The PNG files of a section; no heat map where there was nothing to show."""
+
+    means: Path
+    categories: Path | None
+
+
+def write_html(
+    sections: Sequence[ComparedSection],
+    names: Sequence[str],
+    figures: Sequence[SectionFigures],
+    summaries: Sequence[Summary],
+    file: Path,
+) -> None:
+    """Write the report.
+
+    Args:
+        names: a short name for each section.
+        figures: each section's.
+    """
+    page = (
+        _environment()
+        .get_template(TEMPLATE)
+        .render(
+            sections=list(zip(names, sections, figures, strict=True)),
+            summaries=summaries,
+            summary_note=NOTE,
+            runs=[run for section in sections for run in section.runs],
+            facts=_provenance([run for section in sections for run in section.runs]),
+            version=__version__,
+            written=f"{datetime.now(UTC):%Y-%m-%d %H:%M} UTC",
+        )
+    )
+    write_file(file, lambda path: path.write_text(page, encoding="utf-8"))
+
+
+def _environment() -> Environment:
+    environment = Environment(
+        loader=PackageLoader("lofit_cli.report.comparison", ""),
+        autoescape=True,
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    helpers = (describe_cost, describe_coverage, describe_pairing, describe_section, describe_tests)
+    cells = (average_text, interval_cell, metric_cells, percent, spread_cell, inline_png, describe_commit)
+    environment.globals |= {function.__name__: function for function in (*helpers, *cells)}
+    return environment
+
+
+def inline_png(file: Path) -> str:
+    """Return a PNG file as the address of an image."""
+    return f"data:image/png;base64,{base64.b64encode(file.read_bytes()).decode()}"
+
+
+def describe_commit(run: Evaluation) -> str:
+    """Return the commit that a run was made from, and whether the checkout had changes."""
+    git = run.manifest.get("git")
+    return f"{git['commit'][:10]}{' with changes' if git['dirty'] else ''}" if git else "not from a checkout"
+
+
+def _provenance(runs: Sequence[Evaluation]) -> dict[str, list[str]]:
+    """Return what the runs were made with and from: each value once, so that a difference is seen at once."""
+    found: dict[str, dict[str, None]] = {}
+    for run in runs:
+        for name, value in _origin(run).items():
+            found.setdefault(name, {})[value] = None
+    return {name: list(values) for name, values in found.items()}
+
+
+def _origin(run: Evaluation) -> dict[str, str]:
+    facts: dict[str, Any] = run.manifest
+    versions = {name: version for name, version in facts.get("versions", {}).items() if version}
+    return {
+        "commit": describe_commit(run),
+        f"weights of {facts['model']} ({facts['dtype']})": str(facts.get("model_hash")),
+        f"questions of {facts['task']}, fold {facts['fold']}": str(facts["dataset_hash"]),
+        "Python": f"{facts.get('python')} on {facts.get('platform')}",
+        "packages": ", ".join(f"{name} {version}" for name, version in versions.items()),
+    }

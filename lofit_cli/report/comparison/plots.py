@@ -1,0 +1,111 @@
+"""A comparison's figures: means with intervals, and where the differences come from."""
+
+import textwrap
+from pathlib import Path
+
+import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+
+from lofit_cli.analysis.comparison import ComparedRow, ComparedSection
+from lofit_cli.report.comparison.words import describe_section, name_row
+from lofit_cli.report.plots import new_figure, save_figure
+
+DPI = 150
+MAX_CATEGORIES = 40
+"""As many as can still be read; those with the most questions are shown, all of them are in categories.csv."""
+INCHES_A_LETTER = 0.065
+"""How wide the letters of the labels are, about."""
+LIGHT_SHARE = 0.6
+"""From this share of the scale on, a cell is so dark that its number must be white."""
+
+
+def plot_means(section: ComparedSection, file: Path) -> None:
+    """Write a panel for each metric with a bar for each row, in percent."""
+    num_metrics, num_rows = len(section.metrics), len(section.rows)
+    labels = [wrap_label(name_row(row, section)) for row in section.rows]
+    beside, lines = INCHES_A_LETTER * _longest_line(labels), 1 + max(label.count("\n") for label in labels)
+    width = max(7.0, 0.7 + 1.3 * beside + 2.6 * num_metrics)
+    figure = Figure(figsize=(width, 1.5 + max(0.4, 0.2 * lines) * num_rows), layout="constrained")
+    panels = figure.subplots(1, num_metrics, sharey=True, squeeze=False)[0]
+    for axes, metric in zip(panels, section.metrics, strict=True):
+        _draw_bars(axes, section, metric)
+    panels[0].invert_yaxis()
+    title = textwrap.fill(f"{describe_section(section)}; 95 % intervals", int(width / INCHES_A_LETTER))
+    figure.suptitle(title, fontsize="small")
+    save_figure(figure, file, DPI)
+
+
+def _draw_bars(axes: Axes, section: ComparedSection, metric: str) -> None:
+    found = [row.metrics[metric] for row in section.rows]
+    # Rounding can put the end of an interval without any width on the wrong side of the mean.
+    lengths = [(max(0.0, m.mean - m.interval.low), max(0.0, m.interval.high - m.mean)) for m in found]
+    ends = 100 * np.array(lengths).T
+    colours = ["tab:gray" if row.is_baseline else "tab:blue" for row in section.rows]
+    axes.barh(range(len(found)), [100 * m.mean for m in found], xerr=ends, capsize=3, color=colours, alpha=0.7)
+    axes.axvline(100 * found[0].mean, color="tab:gray", linewidth=0.8, linestyle=":")
+    labels = [wrap_label(name_row(row, section)) for row in section.rows]
+    axes.set(xlabel=f"{metric.upper()} (%)", yticks=range(len(found)), yticklabels=labels)
+
+
+def wrap_label(label: str) -> str:
+    """Return a row's label with its settings on lines of their own."""
+    return label.replace(", ", ",\n")
+
+
+def plot_categories(section: ComparedSection, file: Path) -> bool:
+    """Write a heat map of the headline metric's difference to the baseline: categories x rows, in points.
+
+    Returns:
+        Whether there was something to show: two categories or more and a row that is paired with the baseline.
+    """
+    metric = section.metrics[0]
+    rows = [row for row in section.rows if row.metrics[metric].paired]
+    sizes = _category_sizes(section)
+    if not rows or len(sizes) < 2:
+        return False
+    shown = sorted(sizes, key=lambda name: (-sizes[name], name))[:MAX_CATEGORIES]
+    differences = np.array([[_difference(row, metric, name) for row in rows] for name in shown])
+    labels = [wrap_label(name_row(row, section)) for row in rows]
+    below, beside = (INCHES_A_LETTER * _longest_line(names) for names in (labels, shown))
+    figure, axes = new_figure(3 + beside + 0.55 * len(rows), 1.5 + 0.7 * below + 0.24 * len(shown))
+    _draw_heat_map(figure, axes, differences)
+    axes.set(yticks=range(len(shown)), yticklabels=[f"{name} ({sizes[name]})" for name in shown])
+    axes.set_xticks(range(len(rows)), labels, rotation=40, ha="right", rotation_mode="anchor")
+    left_out = f", the {len(shown)} largest of {len(sizes)}" if len(shown) < len(sizes) else ""
+    axes.set_title(f"{metric.upper()}: points gained on the baseline\nby category (questions){left_out}", fontsize=10)
+    save_figure(figure, file, DPI)
+    return True
+
+
+def _longest_line(labels: list[str]) -> int:
+    return max(len(line) for label in labels for line in label.splitlines())
+
+
+def _draw_heat_map(figure: Figure, axes: Axes, differences: np.ndarray) -> None:
+    """Draw (categories, rows) of differences in points, each with its number; white is no difference."""
+    limit = max(float(np.nanmax(np.abs(differences), initial=0.0)), 1.0)
+    image = axes.imshow(differences, aspect="auto", cmap="RdBu", vmin=-limit, vmax=limit)
+    for (y, x), value in np.ndenumerate(differences):
+        if np.isfinite(value):
+            colour = "white" if abs(value) > LIGHT_SHARE * limit else "black"
+            axes.text(x, y, f"{round(value):+d}", ha="center", va="center", fontsize=7, color=colour)
+    axes.tick_params(labelsize=8)
+    figure.colorbar(image, label="points", shrink=0.6)
+
+
+def _category_sizes(section: ComparedSection) -> dict[str, int]:
+    """Return the number of questions of each category, in the row that has the most."""
+    sizes: dict[str, int] = {}
+    for row in section.rows:
+        for found in row.metrics[section.metrics[0]].categories:
+            sizes[found.category] = max(sizes.get(found.category, 0), found.num_questions)
+    return sizes
+
+
+def _difference(row: ComparedRow, metric: str, category: str) -> float:
+    """Return a row's difference to the baseline in points, nan where the category has no paired question."""
+    for found in row.metrics[metric].categories:
+        if found.category == category and found.difference is not None:
+            return 100 * found.difference
+    return float("nan")

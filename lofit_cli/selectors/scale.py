@@ -1,0 +1,22 @@
+"""LoFiT's first step: heads ranked by the scale that each learns."""
+
+from typing import Any
+
+from torch import Tensor
+
+from lofit_cli.artifacts.run_dir import RunDir
+from lofit_cli.artifacts.tensors import write_tensors
+from lofit_cli.models.language_model import LanguageModel
+from lofit_cli.schema.stages import SelectHeadsConfig
+from lofit_cli.selectors.all_heads import score_heads, train_all_heads
+from lofit_cli.tasks.task import Task
+
+
+def score_heads_by_scale(lm: LanguageModel, task: Task[Any], config: SelectHeadsConfig, run: RunDir) -> Tensor:
+    """Train a scale on all heads, with an L1 penalty, and return each head's score: (num_layers, num_heads).
+
+    Source: LoFiT (arXiv 2406.01563), section 3.
+    """
+    scale = train_all_heads("scale", lm, task, config, run)
+    write_tensors(run.path / "scale.safetensors", "scale", {"scale": scale}, lm.geometry.metadata())
+    return score_heads(scale)

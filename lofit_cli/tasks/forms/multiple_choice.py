@@ -1,0 +1,66 @@
+"""Items with one right answer among several, told by which of them the model finds likeliest."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from lofit_cli.errors import UserError
+from lofit_cli.tasks.task import Example, Item, Task
+
+
+@dataclass(frozen=True)
+class MultipleChoiceItem(Item):
+    """A prompt, which is `text`, and the continuations to choose from, each with what separates it from the prompt."""
+
+    answers: tuple[str, ...]
+    right: int
+
+
+@dataclass(frozen=True)
+class MultipleChoiceTask(Task[MultipleChoiceItem]):
+    """A benchmark whose answers are scored and never generated; training, where it has a split, is on right answers."""
+
+    objective = "sft"
+
+    @property
+    def metrics(self) -> tuple[str, ...]:
+        """Return the one metric."""
+        return ("accuracy",)
+
+    def items(self, split: str) -> list[MultipleChoiceItem]:
+        """Return a split's items.
+
+        Raises:
+            UserError: the split holds none; most benchmarks of this kind have a test split only.
+        """
+        if split != "test" and not self.splits.get(split):
+            raise UserError(
+                f"task '{self.config.name}' has a test split only, and no {split} split; train on another task and "
+                f"evaluate its run here: lofit evaluate task={self.config.name} intervention=DIR"
+            )
+        return super().items(split)
+
+    def examples(self, split: str) -> list[Example]:
+        """Return each prompt with its right answer and then the others."""
+        return [
+            Example(item.text, (item.answers[item.right], *_others(item)), num_chosen=1) for item in self.items(split)
+        ]
+
+    def measure(self, item: MultipleChoiceItem, log_probs: Sequence[float]) -> dict[str, float]:
+        """Return 1 where the right answer is likelier than every other, from natural logs summed over its tokens."""
+        others = [value for i, value in enumerate(log_probs) if i != item.right]
+        return {"accuracy": float(log_probs[item.right] > max(others))}
+
+
+def check_choice(item: MultipleChoiceItem, source: str) -> MultipleChoiceItem:
+    """Return the item, refusing one that can't be measured."""
+    if len(item.answers) < 2 or not all(answer.strip() for answer in item.answers):
+        raise UserError(f"{source}: an item needs two answers or more, none of them empty")
+    if not 0 <= item.right < len(item.answers):
+        raise UserError(f"{source}: its right answer {item.right} is not one of 0 to {len(item.answers) - 1}")
+    if len(set(item.answers)) < len(item.answers):
+        raise UserError(f"{source}: an answer stands there twice, so that none of them can be told to be right")
+    return item
+
+
+def _others(item: MultipleChoiceItem) -> list[str]:
+    return [answer for i, answer in enumerate(item.answers) if i != item.right]

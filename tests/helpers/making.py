@@ -1,0 +1,53 @@
+"""Running any method on a tiny model and a small task."""
+
+import torch
+
+from lofit_cli.artifacts.head_mask import keep_top
+from lofit_cli.artifacts.run_dir import STATED, start_run
+from lofit_cli.interventions.files import save_intervention
+from lofit_cli.methods import get_method
+from lofit_cli.schema.components import METHOD_CONFIGS, MethodConfig, TrainerConfig
+from lofit_cli.schema.sources import ModelConfig, TaskConfig
+from lofit_cli.schema.stages import TrainOffsetsConfig
+from lofit_cli.tasks.forms.truthfulqa import Question, TruthfulQATask
+
+ADAPTERS = {
+    "lora": {"peft_type": "LORA", "r": 2, "lora_alpha": 2, "lora_dropout": 0.0, "target_modules": "all-linear"},
+    "peft": {"peft_type": "IA3", "target_modules": "all-linear", "feedforward_modules": []},
+}
+
+
+def make_task():
+    def question(split, i):
+        return Question(f"{split}{i}", "", f"Which {split} {i}?", f"a{i}", (f"a{i}", "a"), (f"b{i}", "c"))
+
+    sizes = {"train": 4, "validation": 3, "test": 2}
+    return TruthfulQATask(TaskConfig("t"), {s: [question(s, i) for i in range(n)] for s, n in sizes.items()})
+
+
+def make_config(name, folder, rate=0.05, **settings):
+    if name in ADAPTERS:
+        settings.setdefault("config", ADAPTERS[name])
+    if name == "icl":
+        settings.setdefault("num_examples", 2)
+    if name == "random_offset":
+        settings.setdefault("source", str(folder / "lofit"))
+    method = METHOD_CONFIGS.get(name, MethodConfig)(name, **settings)
+    trainer = TrainerConfig(learning_rate=rate, num_epochs=1, batch_size=4)
+    return TrainOffsetsConfig(ModelConfig("m"), TaskConfig("t"), method, trainer)
+
+
+def make(name, lm, folder, **settings):
+    """Run a method into `folder / name`, with two heads where it takes some, and return its intervention."""
+    if name == "random_offset" and "source" not in settings:
+        make("lofit", lm, folder)
+    config = make_config(name, folder, **settings)
+    method = get_method(config.method)
+    scores = torch.rand(lm.geometry.num_layers, lm.geometry.num_heads, generator=torch.Generator().manual_seed(0))
+    mask = keep_top(scores, 2 if method.takes_heads else lm.geometry.num_all_heads)
+    torch.manual_seed(0)
+    with start_run(folder / name, "train_offsets", config) as run:
+        edit = method.make(lm, make_task(), config, mask, run)
+        run.record(**dict.fromkeys(STATED["train_offsets"], "x") | {"method": name, "selector": "t", "num_heads": 2})
+        save_intervention(edit, run.path, lm)
+    return edit

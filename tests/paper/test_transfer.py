@@ -1,0 +1,43 @@
+"""Figure 2's marks: a paired, one-sided bootstrap against the target's own heads."""
+
+import numpy as np
+import pytest
+from scipy.stats import ttest_1samp
+
+from lofit_cli.paper.transfer import lower_p_value, score_transfers
+from lofit_cli.paper.transfers import Transfer
+
+
+def test_the_p_value_is_near_a_t_test_of_many_questions():
+    differences = np.random.default_rng(0).normal(-0.05, 0.5, 400)
+    expected = ttest_1samp(differences, 0, alternative="less").pvalue
+    assert lower_p_value({0: differences}, 4000, seed=1) == pytest.approx(expected, abs=0.02)
+
+
+def test_the_p_value_is_never_0_and_1_without_a_difference():
+    assert lower_p_value({0: np.full(50, -1.0)}, 999, seed=1) == pytest.approx(1 / 1000)
+    assert lower_p_value({0: np.zeros(25), 1: np.zeros(25)}, 999, seed=1) == 1
+
+
+def test_cells_are_pooled_over_folds_and_paired_where_these_are_shared():
+    own = Transfer("t", "t", "mc1", {0: np.ones(40), 1: np.ones(20)})
+    other = Transfer("c", "t", "mc1", {0: np.zeros(40)})
+    same = Transfer("random", "t", "mc1", {1: np.ones(20)})
+    alone = Transfer("t", "c", "em", {0: np.ones(4)})
+    found = {(s.source, s.target): s for s in score_transfers([own, other, same, alone], 1000, seed=1)}
+    assert (found["t", "t"].mean, found["t", "t"].p_value, found["t", "t"].mark) == (1, None, "")
+    assert (found["c", "t"].mean, found["c", "t"].mark) == (0, "*")
+    assert (found["random", "t"].p_value, found["random", "t"].mark) == (1, "")
+    assert found["t", "c"].p_value is None
+
+
+def test_marks_are_the_papers():
+    rng = np.random.default_rng(0)
+    own = Transfer("t", "t", "em", {0: np.zeros(500)})
+    marks = set()
+    for shift in np.linspace(0, 0.1, 15):
+        scores = rng.normal(-shift, 1, 500)
+        (found,) = score_transfers([own, Transfer("c", "t", "em", {0: scores})], 500, seed=1)[1:]
+        assert found.mark == ("*" if found.p_value < 0.05 else "+" if found.p_value < 0.1 else "")
+        marks.add(found.mark)
+    assert {"", "*"} <= marks

@@ -1,0 +1,79 @@
+"""Prompts, training items and metrics of questions in TruthfulQA's form."""
+
+import math
+from dataclasses import replace
+
+import pytest
+
+from lofit_cli.errors import UserError
+from lofit_cli.schema.sources import TaskConfig
+from lofit_cli.tasks.forms.truthfulqa import Question, TruthfulQATask, measure_question, scoring_prompt
+
+QUESTION = Question("q0", "birds", "Can penguins fly?", "No", ("No", "They cannot fly."), ("Yes", "Only at night"))
+
+
+def test_metrics_by_hand():
+    log_probs = [math.log(p) for p in (0.2, 0.4, 0.3, 0.1)]
+    assert measure_question(QUESTION, log_probs) == pytest.approx({"mc1": 0.0, "mc2": 0.6, "mc3": 0.5})
+
+
+def test_mc1_follows_the_best_answer_wherever_it_stands():
+    question = Question("q0", "", "?", "They cannot fly.", QUESTION.correct, QUESTION.incorrect)
+    assert measure_question(question, [-9.0, -1.0, -2.0, -3.0])["mc1"] == 1.0
+
+
+def test_metrics_survive_probabilities_that_underflow():
+    assert measure_question(QUESTION, [-2000.0, -2001.0, -2000.0, -2001.0])["mc2"] == pytest.approx(0.5)
+
+
+def test_a_tie_with_an_incorrect_answer_is_not_a_win():
+    assert measure_question(QUESTION, [-1.0, -1.0, -1.0, -1.0])["mc1"] == 0.0
+
+
+@pytest.mark.parametrize(("protocol", "start"), [("iti", "Interpret each question"), ("lm_eval", "Q: What is human")])
+def test_scoring_prompt_is_the_protocols(protocol, start):
+    prompt, answers = scoring_prompt(QUESTION, protocol)
+    assert prompt.startswith(start)
+    assert prompt.endswith("in Barcelona, Spain.\n\nQ: Can penguins fly?\nA:")
+    assert answers == (" No.", " They cannot fly.", " Yes.", " Only at night.")
+
+
+def _examples(**settings):
+    return TruthfulQATask(TaskConfig("t", **settings), {"train": [QUESTION]}).examples("train")
+
+
+def test_training_pairs_the_best_answer_with_the_first_incorrect_one():
+    assert _examples() == [("Q: Can penguins fly?\nA:", (" No.", " Yes."), 1)]
+
+
+def test_training_on_all_answers_keeps_the_chosen_first():
+    (example,) = _examples(train_answers="all", close_answers=False, answer_prefix="")
+    assert example.answers == ("No", "They cannot fly.", "Yes", "Only at night")
+    assert example.num_chosen == 2
+
+
+def test_swapped_questions_are_all_anothers_and_leave_the_answers_where_they_are():
+    items = [replace(QUESTION, id=f"q{i}", text=f"{i}?") for i in range(5)]
+    splits = {"test": items, "train": [QUESTION]}
+    plain, swapped = (TruthfulQATask(TaskConfig("t", swap_questions=names), splits) for names in ([], ["test"]))
+    assert [item.text for item in swapped.items("test")] == ["2?", "3?", "4?", "0?", "1?"]
+    assert [replace(item, text="") for item in swapped.items("test")] == [replace(item, text="") for item in items]
+    assert (swapped.items("train"), plain.items("test")) == ([QUESTION], items)
+    assert [swapped.protocol("iti", split) for split in ("train", "test")] == ["iti", "iti, questions swapped"]
+    # What it is made of is the same, so that neither `latest` nor the refusal of seen questions takes it for another.
+    assert swapped.facts() == plain.facts()
+    assert swapped.fingerprints("test") == {item.fingerprint for item in items}
+
+
+def test_training_on_swapped_questions():
+    items = [replace(QUESTION, text="a?"), replace(QUESTION, text="b?", best="They cannot fly.")]
+    task = TruthfulQATask(TaskConfig("t", swap_questions=["train"]), {"train": items})
+    assert [(e.prompt, e.answers[0]) for e in task.examples("train")] == [
+        ("Q: b?\nA:", " No."),
+        ("Q: a?\nA:", " They cannot fly."),
+    ]
+
+
+def test_one_question_cannot_be_swapped():
+    with pytest.raises(UserError, match="needs two questions"):
+        TruthfulQATask(TaskConfig("t", swap_questions=["train"]), {"train": [QUESTION]}).items("train")
