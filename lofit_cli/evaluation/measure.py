@@ -3,7 +3,8 @@
 from collections.abc import Callable, Sequence
 from typing import Any
 
-from lofit_cli.analysis.statistics import Summary, summarise
+import numpy as np
+
 from lofit_cli.artifacts.predictions import GeneratedAnswer, Prediction, ScoredAnswers
 from lofit_cli.models.generation import generate_lines
 from lofit_cli.models.language_model import LanguageModel
@@ -43,15 +44,10 @@ def measure_split(
     raise TypeError(f"a {type(task).__name__} can't be measured")
 
 
-def summarise_metrics(predictions: Sequence[Prediction]) -> dict[str, Summary]:
-    """Return each metric's mean over the items, with its standard error."""
-    names = predictions[0].metrics
-    return {name: summarise([prediction.metrics[name] for prediction in predictions]) for name in names}
-
-
 def mean_metrics(predictions: Sequence[Prediction]) -> dict[str, float]:
     """Return each metric's mean over the items."""
-    return {name: summary.mean for name, summary in summarise_metrics(predictions).items()}
+    names = predictions[0].metrics
+    return {name: float(np.mean([prediction.metrics[name] for prediction in predictions])) for name in names}
 
 
 def _score_split(

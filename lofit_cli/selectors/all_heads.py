@@ -1,6 +1,6 @@
 """Training every head at once, which is how LoFiT ranks them: by a scale, or by an offset."""
 
-from typing import Any
+from typing import Any, Literal
 
 import torch
 from torch import Tensor
@@ -13,7 +13,9 @@ from lofit_cli.tasks.task import Task
 from lofit_cli.training.trainer import Fit
 
 
-def train_all_heads(part: str, lm: LanguageModel, task: Task[Any], config: SelectHeadsConfig, run: RunDir) -> Tensor:
+def train_all_heads(
+    part: Literal["scale", "offset"], lm: LanguageModel, task: Task[Any], config: SelectHeadsConfig, run: RunDir
+) -> Tensor:
     """Train the `scale` or the `offset` of every head, from small random numbers by the seed.
 
     Returns:
@@ -23,7 +25,7 @@ def train_all_heads(part: str, lm: LanguageModel, task: Task[Any], config: Selec
     shape = lm.geometry.num_all_heads, lm.geometry.head_dim
     start = config.trainer.init_std * torch.randn(*shape, generator=generator)
     every_head = torch.ones(lm.geometry.num_layers, lm.geometry.num_heads)
-    edit = HeadEdit(every_head, **{part: start})
+    edit = HeadEdit(every_head, scale=start) if part == "scale" else HeadEdit(every_head, offset=start)
     run.record(num_trained_parameters=edit.num_parameters)
     Fit(lm, task, config.trainer, config.eval, edit.to(lm.model.device), run, config.seed).train()
     (learnt,) = edit.parameters()

@@ -36,6 +36,7 @@ def read_labelled(lm: LanguageModel, task: Task[Any], run: RunDir) -> tuple[Labe
 
 
 def probe_accuracy(train: Labelled, validation: Labelled, where: tuple[Any, ...]) -> float:
+    """Return the validation accuracy of a logistic regression on some of the activations."""
     features, held_out = (values[where].flatten(1).numpy() for values, _ in (train, validation))
     probe = LogisticRegression(max_iter=PROBE_ITERATIONS).fit(features, train[1].numpy())
     return float(probe.score(held_out, validation[1].numpy()))

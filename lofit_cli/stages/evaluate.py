@@ -5,6 +5,7 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
+from lofit_cli.analysis.statistics import Summary, summarise
 from lofit_cli.artifacts.files import write_json
 from lofit_cli.artifacts.predictions import GeneratedAnswer, Prediction, write_predictions
 from lofit_cli.artifacts.run_dir import RunDir, find_latest, read_manifest
@@ -12,7 +13,7 @@ from lofit_cli.artifacts.seen_items import refuse_seen
 from lofit_cli.console import progress_bar, say
 from lofit_cli.errors import UserError
 from lofit_cli.evaluation.judge import judge_answers, judge_models, judged_metrics
-from lofit_cli.evaluation.measure import measure_split, summarise_metrics
+from lofit_cli.evaluation.measure import measure_split
 from lofit_cli.interventions.demonstrations import Demonstrations
 from lofit_cli.interventions.files import load_intervention_file
 from lofit_cli.interventions.intervention import Intervention
@@ -59,11 +60,17 @@ def evaluate(config: EvaluateConfig, run: RunDir) -> Sequence[Prediction]:
         del lm, edit
         answered = [prediction for prediction in predictions if isinstance(prediction, GeneratedAnswer)]
         predictions = judge_answers(judges, config.model, answered)
-    summaries = summarise_metrics(predictions)
+    summaries = _summarise(predictions)
     write_predictions(run.path, predictions)
     write_json(run.path / "metrics.json", {name: asdict(summary) for name, summary in summaries.items()})
     print_metrics(facts["method"], config.task.name, protocol, config.eval.split, summaries)
     return predictions
+
+
+def _summarise(predictions: Sequence[Prediction]) -> dict[str, Summary]:
+    """Return each metric's mean over the items, with its standard error."""
+    names = predictions[0].metrics
+    return {name: summarise([prediction.metrics[name] for prediction in predictions]) for name in names}
 
 
 def _judges(config: EvaluateConfig, task: Task[Any]) -> dict[str, str]:

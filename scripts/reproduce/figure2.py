@@ -11,8 +11,7 @@ import typer
 
 from lofit_cli.errors import UserError
 from lofit_cli.paper.figures import Matrix, plot_matrices
-from lofit_cli.paper.transfer import ScoredTransfer, score_transfers
-from lofit_cli.paper.transfers import RANDOM, read_transfers
+from lofit_cli.paper.transfer import RANDOM, ScoredTransfer, read_transfers, score_transfers
 from lofit_cli.report.tables import TextTable, write_table
 
 Cells = dict[tuple[str, str], ScoredTransfer]

@@ -7,7 +7,7 @@ from paper_runs import write_evaluation, write_selection
 
 from lofit_cli.errors import UserError
 from lofit_cli.paper.selections import Selection, read_author_lists, read_selections
-from lofit_cli.paper.transfers import read_transfers
+from lofit_cli.paper.transfer import read_transfers
 
 
 def test_selections_by_fold_and_seed(tmp_path):

@@ -4,8 +4,7 @@ import numpy as np
 import pytest
 from scipy.stats import ttest_1samp
 
-from lofit_cli.paper.transfer import lower_p_value, score_transfers
-from lofit_cli.paper.transfers import Transfer
+from lofit_cli.paper.transfer import Transfer, lower_p_value, score_transfers
 
 
 def test_the_p_value_is_near_a_t_test_of_many_questions():
