@@ -21,11 +21,16 @@ def last_token_activations(
         report: called with the number of sequences done after each forward pass.
 
     Returns:
-        (num_sequences, num_layers, heads_per_layer, head_dim), float32, on the CPU.
+        (num_sequences, num_layers, max_heads, head_dim), float32, on the CPU; 0 where there is no head.
     """
     geometry = lm.geometry
-    flat = _last_tokens(lm, sequences, _inputs_of(lm.output_projections), report)
-    return flat.view(len(sequences), geometry.num_layers, geometry.heads_per_layer, geometry.head_dim)
+    values = torch.zeros(len(sequences), geometry.num_layers, geometry.max_heads, geometry.head_dim)
+    layers = [layer for layer, num_heads in enumerate(geometry.heads_per_layer) if num_heads]
+    found = _last_tokens(lm, sequences, _inputs_of([lm.output_projections[layer] for layer in layers]), report)
+    for layer, flat in zip(layers, found, strict=True):
+        num_heads, head_dim = geometry.heads_per_layer[layer], geometry.head_dims[layer]
+        values[:, layer, :num_heads, :head_dim] = flat.view(len(sequences), num_heads, head_dim)
+    return values
 
 
 def last_token_hidden_states(
@@ -36,7 +41,7 @@ def last_token_hidden_states(
     Returns:
         (num_sequences, num_layers, hidden), float32, on the CPU.
     """
-    return _last_tokens(lm, sequences, _outputs_of(lm.layers), report)
+    return torch.stack(_last_tokens(lm, sequences, _outputs_of(lm.layers), report), dim=1)
 
 
 Recorder = Callable[[list[Tensor]], AbstractContextManager[None]]
@@ -45,17 +50,18 @@ Recorder = Callable[[list[Tensor]], AbstractContextManager[None]]
 
 def _last_tokens(
     lm: LanguageModel, sequences: Sequence[TokenSequence], recorder: Recorder, report: Callable[[int], None]
-) -> Tensor:
+) -> list[Tensor]:
+    """Return (num_sequences, width) for each tensor that is recorded, float32, on the CPU."""
     parts = []
     with torch.inference_mode():
         for batch in group_padded(sequences, lm.max_row_tokens):
             parts.append(_batch_last_tokens(lm, batch, recorder))
             report(len(batch))
-    return torch.cat(parts)
+    return [torch.cat(batches) for batches in zip(*parts, strict=True)]
 
 
-def _batch_last_tokens(lm: LanguageModel, sequences: Sequence[TokenSequence], recorder: Recorder) -> Tensor:
-    """Return (num_sequences, num_layers, width); the rows are padded on the right."""
+def _batch_last_tokens(lm: LanguageModel, sequences: Sequence[TokenSequence], recorder: Recorder) -> list[Tensor]:
+    """Return the same for one forward pass; its rows are padded on the right."""
     tokens = pad_sequence([torch.tensor(s.tokens) for s in sequences], batch_first=True).to(lm.model.device)
     lengths = torch.tensor([len(s.tokens) for s in sequences], device=tokens.device)
     attended = (torch.arange(tokens.shape[1], device=tokens.device) < lengths[:, None]).long()
@@ -63,7 +69,7 @@ def _batch_last_tokens(lm: LanguageModel, sequences: Sequence[TokenSequence], re
     found: list[Tensor] = []
     with recorder(found):
         lm.model(input_ids=tokens, attention_mask=attended, use_cache=False)
-    return torch.stack([values[rows, lengths - 1] for values in found], dim=1).float().cpu()
+    return [values[rows, lengths - 1].float().cpu() for values in found]
 
 
 def _inputs_of(modules: Sequence[nn.Module]) -> Recorder:

@@ -36,7 +36,7 @@ def find_geometry(model: PreTrainedModel) -> tuple[Geometry, list[nn.Module]]:
     widths = {width for _, width in calls.values()}
     if len(widths) != 1 or (width := widths.pop()) % heads_per_layer:
         raise UserError(f"model '{_name(model)}' has layers whose heads differ in size, which is not supported")
-    geometry = Geometry(len(layers), heads_per_layer, width // heads_per_layer)
+    geometry = Geometry.uniform(len(layers), heads_per_layer, width // heads_per_layer)
     return geometry, [calls[layer][0] for layer in range(len(layers))]
 
 

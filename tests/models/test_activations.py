@@ -16,7 +16,7 @@ def test_activations_are_those_of_each_sequence_alone(family):
     sequences = [sequence for item in tokenize(lm.tokenizer, ITEMS) for sequence in item]
     found = last_token_activations(lm, sequences)
     geometry = lm.geometry
-    assert found.shape == (3, geometry.num_layers, geometry.heads_per_layer, geometry.head_dim)
+    assert found.shape == (3, geometry.num_layers, geometry.max_heads, geometry.head_dim)
     for row, sequence in zip(found, sequences, strict=True):
         torch.testing.assert_close(row.flatten(1), _alone(lm, sequence.tokens), atol=1e-5, rtol=1e-4)
 
