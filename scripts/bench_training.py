@@ -46,7 +46,7 @@ def main(
 ) -> None:
     """Run the same epoch both ways, in turn, and print the ratio of the times."""
     lm = load_model(ModelConfig(id=model, dtype=dtype, device=device))
-    plain = replace(lm, can_pack=False)
+    plain = replace(lm, batching="padded")
     config = TaskConfig("truthfulqa", data_dir=data_dir) if data_dir else TaskConfig("misconceptions")
     preferences = load_task(config).examples("train")[:num_items]
     items = tokenize(lm.tokenizer, [(p.prompt, p.answers) for p in preferences])

@@ -67,11 +67,11 @@ def build_tokenizer():
     return t.PreTrainedTokenizerFast(tokenizer_object=tokenizer, eos_token="<eos>", pad_token="<eos>")
 
 
-def build_language_model(family, can_pack=True, max_row_tokens=64, **changes):
+def build_language_model(family, batching="packed", max_row_tokens=64, **changes):
     """Return a tiny model with its heads found, scored in packed rows or in padded batches."""
     model = build_model(family, **changes)
     geometry, projections = find_geometry(model)
-    return LanguageModel(family, model, build_tokenizer(), geometry, projections, can_pack, max_row_tokens)
+    return LanguageModel(family, model, build_tokenizer(), geometry, projections, batching, max_row_tokens)
 
 
 def random_values(geometry, seed, size=0.3):
