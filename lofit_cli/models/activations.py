@@ -21,11 +21,11 @@ def last_token_activations(
         report: called with the number of sequences done after each forward pass.
 
     Returns:
-        (num_sequences, num_layers, num_heads, head_dim), float32, on the CPU.
+        (num_sequences, num_layers, heads_per_layer, head_dim), float32, on the CPU.
     """
     geometry = lm.geometry
     flat = _last_tokens(lm, sequences, _inputs_of(lm.output_projections), report)
-    return flat.view(len(sequences), geometry.num_layers, geometry.num_heads, geometry.head_dim)
+    return flat.view(len(sequences), geometry.num_layers, geometry.heads_per_layer, geometry.head_dim)
 
 
 def last_token_hidden_states(

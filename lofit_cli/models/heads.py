@@ -12,16 +12,16 @@ def find_geometry(model: PreTrainedModel) -> tuple[Geometry, list[nn.Module]]:
     """Return the model's geometry and each layer's attention output projection (`o_proj`).
 
     The output projection is the last linear map that runs inside a layer's attention module; its input, viewed as
-    (batch, seq, num_heads, head_dim), holds the head activations (LoFiT, arXiv 2406.01563, section 2). This covers
-    explicit head dimensions, grouped-query attention, fused query-key-value maps and unusual names alike.
+    (batch, seq, heads_per_layer, head_dim), holds the head activations (LoFiT, arXiv 2406.01563, section 2). This
+    covers explicit head dimensions, grouped-query attention, fused query-key-value maps and unusual names alike.
 
     Raises:
         UserError: a layer has no attention heads (a state-space model, for example).
     """
     config = model.config.get_text_config(decoder=True)
-    num_heads = getattr(config, "num_attention_heads", None)
+    heads_per_layer = getattr(config, "num_attention_heads", None)
     layers = decoder_layers(model)
-    if not num_heads or not layers:
+    if not heads_per_layer or not layers:
         raise UserError(f"model '{_name(model)}' has no attention heads to edit; choose a transformer decoder")
     calls = _record_projections(model, layers)
     missing = [layer for layer in range(len(layers)) if layer not in calls]
@@ -31,9 +31,9 @@ def find_geometry(model: PreTrainedModel) -> tuple[Geometry, list[nn.Module]]:
             "every layer must have them: choose a transformer decoder"
         )
     widths = {width for _, width in calls.values()}
-    if len(widths) != 1 or (width := widths.pop()) % num_heads:
+    if len(widths) != 1 or (width := widths.pop()) % heads_per_layer:
         raise UserError(f"model '{_name(model)}' has layers whose heads differ in size, which is not supported")
-    geometry = Geometry(len(layers), num_heads, width // num_heads)
+    geometry = Geometry(len(layers), heads_per_layer, width // heads_per_layer)
     return geometry, [calls[layer][0] for layer in range(len(layers))]
 
 

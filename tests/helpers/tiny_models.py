@@ -76,12 +76,12 @@ def build_language_model(family, batching="packed", max_row_tokens=64, **changes
 
 def random_values(geometry, seed, size=0.3):
     """Return random numbers in the shape of all head activations."""
-    shape = (geometry.num_layers, geometry.num_heads, geometry.head_dim)
+    shape = (geometry.num_layers, geometry.heads_per_layer, geometry.head_dim)
     return size * torch.randn(shape, generator=torch.Generator().manual_seed(seed))
 
 
 def edit_all_heads(scale=None, offset=None, layers=range(3), positions="all"):
-    """Return the edit with these (num_layers, num_heads, head_dim) values in some layers."""
+    """Return the edit with these (num_layers, heads_per_layer, head_dim) values in some layers."""
     mask = torch.zeros((offset if scale is None else scale).shape[:2], dtype=torch.bool)
     mask[list(layers)] = True
     values = [None if value is None else value[mask].clone() for value in (scale, offset)]
