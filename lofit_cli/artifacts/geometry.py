@@ -91,10 +91,13 @@ class Geometry:
 
     def __str__(self) -> str:
         kinds = sorted(zip(self.heads_per_layer, self.head_dims, strict=True), reverse=True)
-        parts = [(len(list(group)), *kind) for kind, group in groupby(kinds)]
-        return ", ".join(
-            f"{n} layers of {heads} heads of {dim}" if heads else f"{n} without" for n, heads, dim in parts
-        )
+        counts = ((len(list(alike)), *kind) for kind, alike in groupby(kinds))
+        return ", ".join(_describe(*count) for count in counts)
+
+
+def _describe(num_layers: int, num_heads: int, head_dim: int) -> str:
+    layers = f"{num_layers} layer{'s' * (num_layers > 1)}"
+    return f"{layers} of {num_heads} heads of {head_dim}" if num_heads else f"{layers} without heads"
 
 
 def _are_counts(*lists: Any) -> bool:

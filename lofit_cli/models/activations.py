@@ -7,7 +7,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn.utils.rnn import pad_sequence
 
-from lofit_cli.models.hooks import hooked_input, hooked_layer
+from lofit_cli.models.hooks import hooked_layer
 from lofit_cli.models.language_model import LanguageModel
 from lofit_cli.models.packing import TokenSequence, group_padded
 
@@ -25,9 +25,8 @@ def last_token_activations(
     """
     geometry = lm.geometry
     values = torch.zeros(len(sequences), geometry.num_layers, geometry.max_heads, geometry.head_dim)
-    layers = [layer for layer, num_heads in enumerate(geometry.heads_per_layer) if num_heads]
-    found = _last_tokens(lm, sequences, _inputs_of([lm.output_projections[layer] for layer in layers]), report)
-    for layer, flat in zip(layers, found, strict=True):
+    found = _last_tokens(lm, sequences, _heads_of(lm), report)
+    for layer, flat in zip(lm.output_projections, found, strict=True):
         num_heads, head_dim = geometry.heads_per_layer[layer], geometry.head_dims[layer]
         values[:, layer, :num_heads, :head_dim] = flat.view(len(sequences), num_heads, head_dim)
     return values
@@ -72,8 +71,8 @@ def _batch_last_tokens(lm: LanguageModel, sequences: Sequence[TokenSequence], re
     return [values[rows, lengths - 1].float().cpu() for values in found]
 
 
-def _inputs_of(modules: Sequence[nn.Module]) -> Recorder:
-    return lambda found: _each(hooked_input(module, found.append) for module in modules)
+def _heads_of(lm: LanguageModel) -> Recorder:
+    return lambda found: _each(lm.hooked_heads(layer, found.append) for layer in lm.output_projections)
 
 
 def _outputs_of(layers: Sequence[nn.Module]) -> Recorder:

@@ -6,7 +6,7 @@ from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
 
 from lofit_cli.artifacts.geometry import Geometry
 from lofit_cli.interventions.head_edit import HeadEdit
-from lofit_cli.models.heads import find_geometry
+from lofit_cli.models.heads import find_heads
 from lofit_cli.models.language_model import LanguageModel
 
 VOCABULARY = 300
@@ -88,8 +88,7 @@ def build_tokenizer():
 def build_language_model(family, batching="packed", max_row_tokens=64, **changes):
     """Return a tiny model with its heads found, scored in packed rows or in padded batches."""
     model = build_model(family, **changes)
-    geometry, projections = find_geometry(model)
-    return LanguageModel(family, model, build_tokenizer(), geometry, projections, batching, max_row_tokens)
+    return LanguageModel(family, model, build_tokenizer(), *find_heads(model), batching, max_row_tokens)
 
 
 def random_values(geometry, seed, size=0.3):

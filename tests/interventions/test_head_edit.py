@@ -67,7 +67,7 @@ def test_edit_is_the_equation_by_hand(lm, layer):
 
 def test_every_layer_is_edited_unless_told_otherwise(lm):
     with edit_all_heads(offset=random_values(lm.geometry, 1)).attach(lm):
-        assert all(projection._forward_pre_hooks for projection in lm.output_projections)
+        assert all(projection._forward_pre_hooks for projection in lm.output_projections.values())
 
 
 def test_heads_outside_the_mask_are_left_alone(lm):

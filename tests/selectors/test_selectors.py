@@ -77,7 +77,7 @@ def test_offset_norm_finds_the_head_that_matters(tmp_path):
     # The other heads' outputs are cut off, so no gradient reaches their offsets.
     lm, task = build_language_model("llama"), _task()
     width = lm.geometry.head_dim
-    for layer, projection in enumerate(lm.output_projections):
+    for layer, projection in lm.output_projections.items():
         kept = projection.weight[:, 2 * width : 3 * width].clone()
         projection.weight.zero_()
         if layer == 1:
