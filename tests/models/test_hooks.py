@@ -85,7 +85,7 @@ def test_hooks_are_gone_after_an_exception():
 
 
 def test_hidden_states_are_found_where_layers_return_a_list():
-    lm = build_language_model("openai_gpt", can_pack=False)
+    lm = build_language_model("openai_gpt", batching="padded")
     found = last_token_hidden_states(lm, [TokenSequence(TOKENS, 5)])
     with torch.no_grad():
         states = lm.model(input_ids=torch.tensor([TOKENS]), output_hidden_states=True).hidden_states[1:]
@@ -93,7 +93,7 @@ def test_hidden_states_are_found_where_layers_return_a_list():
 
 
 def test_a_direction_is_added_where_layers_return_a_list():
-    lm = build_language_model("openai_gpt", can_pack=False)
+    lm = build_language_model("openai_gpt", batching="padded")
     vector = torch.randn(32, generator=torch.Generator().manual_seed(0))
     sequences = [TokenSequence(TOKENS, 5)]
     before = last_token_hidden_states(lm, sequences)
@@ -109,7 +109,7 @@ def test_a_direction_is_added_where_layers_return_a_list():
     [("caa", {}), ("repe", {}), ("repe", {"vector": "contrast", "layers": [0, 1]}), ("loreft", {})],
 )
 def test_several_streams_are_refused_by_methods_of_the_residual_stream(name, settings, tmp_path):
-    lm = build_language_model("gemma3n", can_pack=False)
+    lm = build_language_model("gemma3n", batching="padded")
     with pytest.raises(UserError, match="not one residual stream"):
         make(name, lm, tmp_path, **settings)
 
@@ -117,4 +117,4 @@ def test_several_streams_are_refused_by_methods_of_the_residual_stream(name, set
 @pytest.mark.parametrize("name", ["lofit", "iti", "red", "bitfit"])
 @pytest.mark.parametrize("family", ["gemma3n", "openai_gpt"])
 def test_methods_of_heads_and_maps_take_either(family, name, tmp_path):
-    assert make(name, build_language_model(family, can_pack=False), tmp_path).num_parameters
+    assert make(name, build_language_model(family, batching="padded"), tmp_path).num_parameters
