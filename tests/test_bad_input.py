@@ -428,7 +428,8 @@ def test_grouping_by_what_no_run_states(lofit):
         lofit("compare", "runs=[runs/a]", "group_by=[metod]"), "group_by: metod is not known; did you mean 'method'?"
     )
     refused(
-        lofit("compare", "runs=[runs/a]", "group_by=[x]"), "num_train, num_trained_parameters, seed, selector, train"
+        lofit("compare", "runs=[runs/a]", "group_by=[x]"),
+        "num_train, num_trained_parameters, questions_hash, seed, selector, train",
     )
 
 
