@@ -9,6 +9,7 @@ from torch import Tensor, nn
 
 from lofit_cli.errors import UserError
 from lofit_cli.interventions.intervention import Intervention
+from lofit_cli.models.hooks import Hook, hooked_input
 from lofit_cli.models.language_model import LanguageModel
 from lofit_cli.models.positions import POSITIONS
 from lofit_cli.schema.checks import one_of
@@ -53,17 +54,17 @@ class HeadEdit(Intervention):
             for layer, count in enumerate(counts):
                 if count:
                     hook = self._hook(lm, layer, slice(first, first + count))
-                    stack.callback(lm.output_projections[layer].register_forward_pre_hook(hook).remove)
+                    stack.enter_context(hooked_input(lm.output_projections[layer], hook))
                 first += count
             yield
 
-    def _hook(self, lm: LanguageModel, layer: int, rows: slice) -> Any:
+    def _hook(self, lm: LanguageModel, layer: int, rows: slice) -> Hook:
         # Found once, because on a GPU to look for the selected heads waits for all that is under way.
         heads, heads_per_layer = self.head_mask[layer].nonzero().flatten(), self.head_mask.shape[1]
 
-        def edit(module: nn.Module, args: tuple[Tensor, ...]) -> tuple[Tensor, ...]:
+        def edit(activations: Tensor) -> Tensor:
             # In float32, because 1 + 0.001 is 1 in bfloat16.
-            before = args[0].float()
+            before = activations.float()
             after = before
             if self.scale is not None:
                 after = after * (1 + _spread(self.scale[rows], heads, heads_per_layer))
@@ -71,7 +72,7 @@ class HeadEdit(Intervention):
                 after = after + _spread(self.offset[rows], heads, heads_per_layer)
             if self.positions != "all":
                 after = torch.where(lm.places.read().predict_answers()[..., None], after, before)
-            return (after.to(args[0].dtype), *args[1:])
+            return after.to(activations.dtype)
 
         return edit
 

@@ -1,11 +1,14 @@
 """Where a decoder keeps its attention heads, found by watching it run rather than by a list of model names."""
 
+from contextlib import ExitStack
+
 import torch
 from torch import Tensor, nn
 from transformers import PreTrainedModel
 
 from lofit_cli.artifacts.geometry import Geometry
 from lofit_cli.errors import UserError
+from lofit_cli.models.hooks import hooked_input
 
 
 def find_geometry(model: PreTrainedModel) -> tuple[Geometry, list[nn.Module]]:
@@ -51,20 +54,16 @@ def decoder_layers(model: PreTrainedModel) -> list[nn.Module]:
 def _record_projections(model: PreTrainedModel, layers: list[nn.Module]) -> dict[int, tuple[nn.Module, int]]:
     """Run one token and return, for each layer, the last linear map called inside its attention and its input width."""
     calls: dict[int, tuple[nn.Module, int]] = {}
-    handles = []
-    for index, layer in enumerate(layers):
-        for path, module in layer.named_modules():
-            weight = getattr(module, "weight", None)
-            if "att" in path and isinstance(weight, Tensor) and weight.ndim == 2:
+    with ExitStack() as stack:
+        for index, layer in enumerate(layers):
+            for path, module in layer.named_modules():
+                weight = getattr(module, "weight", None)
+                if "att" in path and isinstance(weight, Tensor) and weight.ndim == 2:
 
-                def record(module: nn.Module, args: tuple[Tensor, ...], layer: int = index) -> None:
-                    calls[layer] = (module, args[0].shape[-1])
+                    def record(values: Tensor, layer: int = index, module: nn.Module = module) -> None:
+                        calls[layer] = (module, values.shape[-1])
 
-                handles.append(module.register_forward_pre_hook(record))
-    try:
+                    stack.enter_context(hooked_input(module, record))
         with torch.no_grad():
             model(input_ids=torch.zeros((1, 1), dtype=torch.long, device=model.device))
-    finally:
-        for handle in handles:
-            handle.remove()
     return calls

@@ -65,7 +65,7 @@ def make_probe(lm: LanguageModel, num_row_tokens: int) -> Probe:
 
 
 def row_tokens(lm: LanguageModel) -> int:
-    """Return how many tokens a row of the probe has: a row of the run's, or enough to reach a window not much larger."""
+    """Return how many tokens a row of the probe has: a row of the run's, or what reaches a window not much larger."""
     weights = max(1, lm.model.num_parameters(exclude_embeddings=True))
     affordable = int(AFFORDABLE.get(lm.model.device.type, AFFORDABLE["cpu"]) / weights)
     past_windows = [size + SMALLEST_ROW + NUM_COMMON for size in window_sizes(lm)]

@@ -41,6 +41,23 @@ OTHERS = {
         },
     ),
     "mamba": (t.MambaConfig, {"vocab_size": VOCABULARY, "hidden_size": 32, "num_hidden_layers": 3, "state_size": 4}),
+    "openai_gpt": (
+        t.OpenAIGPTConfig,
+        {"vocab_size": VOCABULARY, "n_embd": 32, "n_layer": 3, "n_head": 4, "n_positions": 2048},
+    ),
+    "gemma3n": (
+        t.Gemma3nTextConfig,
+        {
+            **WIDE,
+            "vocab_size_per_layer_input": VOCABULARY,
+            "hidden_size_per_layer_input": 8,
+            "laurel_rank": 4,
+            "num_kv_shared_layers": 0,
+            "layer_types": ["full_attention"] * 3,
+            "sliding_window": 4096,
+            "activation_sparsity_pattern": [0.0] * 3,
+        },
+    ),
     "gpt2_of_2_layers": (t.GPT2Config, {**FAMILIES["gpt2"][1], "n_layer": 2}),
 }
 
