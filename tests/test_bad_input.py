@@ -506,7 +506,7 @@ def test_a_run_in_an_interrupted_runs_directory_starts_anew_and_keeps_the_old_on
         raise KeyboardInterrupt
 
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("lofit_cli.stages.select_heads.keep_top", interrupt)
+        patch.setattr("lofit_cli.stages.select_heads.select_top", interrupt)
         lofit(*SELECT, "hydra.run.dir=runs/x")
     assert lofit(*SELECT, "selector=random", "hydra.run.dir=runs/x").exit_code == 0
     assert not Path("runs/x/history.jsonl").exists()

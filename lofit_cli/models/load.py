@@ -11,12 +11,11 @@ from huggingface_hub.utils import logging as hub_logging
 from transformers import AutoConfig, AutoModelForCausalLM, AutoTokenizer, PreTrainedModel
 from transformers.utils import logging as transformers_logging
 
-from lofit_cli.console import say
 from lofit_cli.errors import RunError, UserError, did_you_mean
 from lofit_cli.models.embedded import EMBEDDED_MODELS, embedded_model_dir
 from lofit_cli.models.heads import find_geometry
 from lofit_cli.models.language_model import LanguageModel
-from lofit_cli.models.packing_check import can_pack
+from lofit_cli.models.packing_check import choose_batching
 from lofit_cli.schema.sources import ModelConfig
 
 ROW_TOKENS = {"cpu": 512, "cuda": 4096}
@@ -56,10 +55,7 @@ def load_model(config: ModelConfig) -> LanguageModel:
     geometry, projections = find_geometry(model)
     row_tokens = config.max_row_tokens or ROW_TOKENS.get(device.type, 512)
     lm = LanguageModel(config.id, model, tokenizer, geometry, projections, max_row_tokens=row_tokens)
-    if not can_pack(lm):
-        say(f"model '{config.id}' takes no attention mask of ours: falling back to padded batches, which are slower")
-        return replace(lm, can_pack=False)
-    return lm
+    return replace(lm, batching=choose_batching(lm))
 
 
 def check_source(name: str, key: str) -> str:
@@ -86,7 +82,7 @@ def describe_model(lm: LanguageModel) -> dict[str, Any]:
         "num_model_parameters": lm.model.num_parameters(),
         "dtype": str(lm.model.dtype).removeprefix("torch."),
         "device": str(lm.model.device),
-        "packed_rows": lm.can_pack,
+        "batching": lm.batching,
     }
 
 

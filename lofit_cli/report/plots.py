@@ -22,22 +22,22 @@ DPI = 200
 
 
 def plot_head_scores(scores: Tensor, mask: Tensor, folder: Path) -> None:
-    """Write `head_scores.png`: layers x heads, with the kept heads framed."""
-    num_layers, num_heads = scores.shape
-    figure, axes = new_figure(2 + 0.3 * num_heads, 1.5 + 0.2 * num_layers)
+    """Write `head_scores.png`: layers x heads, with the selected heads framed."""
+    num_layers, heads_per_layer = scores.shape
+    figure, axes = new_figure(2 + 0.3 * heads_per_layer, 1.5 + 0.2 * num_layers)
     image = axes.imshow(scores.numpy(), aspect="auto", origin="lower", cmap="viridis")
     for layer, head in mask.nonzero().tolist():
         axes.add_patch(Rectangle((head - 0.5, layer - 0.5), 1, 1, fill=False, edgecolor="red"))
-    axes.set(xlabel="head", ylabel="layer", title="Head scores (kept heads framed)")
+    axes.set(xlabel="head", ylabel="layer", title="Head scores (selected heads framed)")
     figure.colorbar(image, label="score")
     save_figure(figure, folder / "head_scores.png")
 
 
 def plot_heads_per_layer(mask: Tensor, folder: Path) -> None:
-    """Write `heads_per_layer.png`: how many heads each layer keeps."""
+    """Write `heads_per_layer.png`: how many heads are selected in each layer."""
     figure, axes = new_figure(6, 3)
     axes.bar(range(mask.shape[0]), mask.sum(dim=1).tolist())
-    axes.set(xlabel="layer", ylabel="heads kept", title=f"{int(mask.sum())} heads by layer")
+    axes.set(xlabel="layer", ylabel="selected heads", title=f"{int(mask.sum())} heads by layer")
     axes.yaxis.set_major_locator(MaxNLocator(integer=True))
     save_figure(figure, folder / "heads_per_layer.png")
 

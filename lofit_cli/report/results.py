@@ -10,9 +10,9 @@ MAX_LISTED_HEADS = 10
 
 
 def print_head_mask(heads: HeadMask) -> None:
-    """Print the best of the kept heads."""
+    """Print the best of the selected heads."""
     ranked = heads.ranked_heads()
-    table = Table(title=f"{len(ranked)} of {heads.geometry.num_all_heads} heads kept ({heads.selector})")
+    table = Table(title=f"{len(ranked)} of {heads.geometry.total_heads} heads selected ({heads.selector})")
     for column in ("layer", "head", "score"):
         table.add_column(column, justify="right")
     for layer, head, score in ranked[:MAX_LISTED_HEADS]:

@@ -22,7 +22,6 @@ from lofit_cli.models.load import check_source, describe_model, load_model
 from lofit_cli.report.results import print_metrics
 from lofit_cli.schema.stages import EvaluateConfig
 from lofit_cli.tasks import load_task
-from lofit_cli.tasks.forms.truthfulqa_generation import TruthfulQAGenerationTask
 from lofit_cli.tasks.task import Task
 
 METHOD_FACTS = (
@@ -77,7 +76,7 @@ def _judges(config: EvaluateConfig, task: Task[Any]) -> dict[str, str]:
     """Return the judges that are set, refusing them where the task has no answers to judge or one can't be loaded."""
     judges = judge_models(config.eval)
     for metric, name in judges.items():
-        if not isinstance(task, TruthfulQAGenerationTask):
+        if not task.can_be_judged:
             raise UserError(
                 f"eval.judge_{metric}={name} is for a task that is answered openly; add task=truthfulqa_generation"
             )

@@ -1,10 +1,11 @@
-"""What every benchmark offers: items to train on and to measure, in splits, whatever their form."""
+"""What every benchmark answers for itself: what it asks, what the answers are, what an outcome is worth."""
 
 import random
 from abc import ABC, abstractmethod
 from dataclasses import asdict, dataclass
 from typing import Any, ClassVar, Generic, NamedTuple, TypeVar
 
+from lofit_cli.artifacts.predictions import Prediction
 from lofit_cli.artifacts.run_dir import content_hash
 from lofit_cli.errors import UserError
 from lofit_cli.schema.sources import TaskConfig
@@ -47,11 +48,17 @@ class Task(ABC, Generic[AnyItem]):
 
     Attributes:
         objective: what training minimises: `dpo` (chosen against rejected answers) or `sft` (the chosen answer).
+        generates: whether the model's own line is the outcome; otherwise the log-probabilities of an item's answers.
+        can_be_judged: whether what is generated answers a question openly, so that a judge can be asked about it.
+        can_swap_questions: whether `task.swap_questions` is for it.
     """
 
     config: TaskConfig
     splits: dict[str, list[AnyItem]]
     objective: ClassVar[str]
+    generates: ClassVar[bool]
+    can_be_judged: ClassVar[bool] = False
+    can_swap_questions: ClassVar[bool] = False
 
     @property
     @abstractmethod
@@ -73,6 +80,23 @@ class Task(ABC, Generic[AnyItem]):
             asked_for: the name of the prompt, for tasks that have a choice of them.
         """
         return "zero-shot"
+
+    def prompt(self, item: AnyItem, protocol: str, demonstrations: str = "") -> str:
+        """Return what the model is shown of an item, `demonstrations` (answered examples) before it."""
+        return demonstrations + item.text
+
+    def answers(self, item: AnyItem) -> tuple[str, ...]:
+        """Return the continuations whose log-probabilities are asked for; for tasks that are scored only."""
+        raise NotImplementedError(f"{self.name} has no answers to score")
+
+    @abstractmethod
+    def predict(self, item: AnyItem, outcome: Any) -> Prediction:
+        """Return an item with its outcome and the metrics that follow.
+
+        Args:
+            outcome: the line generated after the prompt, or the answers' log-probabilities (natural logs, summed over
+                an answer's tokens) in the order of `answers`.
+        """
 
     @abstractmethod
     def examples(self, split: str) -> list[Example]:

@@ -17,7 +17,7 @@ def describe_section(section: ComparedSection) -> str:
 
 
 def describe_cost(row: ComparedRow) -> list[str]:
-    """Return how many parameters a row trained, and the time and memory of one of its runs."""
+    """Return how many trainable parameters a row has, and the time and memory of one of its runs."""
     counts = sorted({run.manifest["num_trained_parameters"] for run in row.runs})
     seconds, memory = mean_seconds(row, "training_seconds") + mean_seconds(row, "wall_seconds"), peak_memory(row)
     each = " a run" if len(row.runs) > 1 else ""

@@ -3,6 +3,7 @@
 from collections.abc import Callable
 from dataclasses import dataclass
 
+from lofit_cli.artifacts.predictions import GeneratedAnswer
 from lofit_cli.tasks.task import Example, Item, Task
 
 
@@ -46,6 +47,7 @@ class GenerationTask(Task[OpenItem]):
     """
 
     objective = "sft"
+    generates = True
     metric: str = "em"
     is_right: Callable[[str, OpenItem], bool] = exact_match
 
@@ -62,6 +64,11 @@ class GenerationTask(Task[OpenItem]):
         """Return each prompt with its right answer and a wrong one."""
         return [Example(item.text, (item.answer, item.wrong), 1) for item in self.items(split)]
 
-    def measure(self, generated: str, item: OpenItem) -> dict[str, float]:
+    def predict(self, item: OpenItem, outcome: str) -> GeneratedAnswer:
+        """Return an item with the line generated after it."""
+        metrics = self.measure(item, outcome)
+        return GeneratedAnswer(item.id, item.category, item.text, metrics, list(item.accepted), outcome)
+
+    def measure(self, item: OpenItem, generated: str) -> dict[str, float]:
         """Return 1 for a right answer and 0 for a wrong one."""
         return {self.metric: float(self.is_right(generated, item))}
