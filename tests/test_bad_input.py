@@ -418,7 +418,7 @@ def test_runs_that_scored_other_questions_are_not_paired(lofit):
     assert lofit("evaluate", "intervention=none", "hydra.run.dir=runs/a").exit_code == 0
     write_truthfulqa(Path("data"), num_questions={"test": 5})
     assert lofit("evaluate", "intervention=none", "hydra.run.dir=runs/b").exit_code == 0
-    words = "runs/b and runs/a cannot be paired: both are fold 0 of truthfulqa and their dataset_hash differs"
+    words = "runs/b and runs/a cannot be paired: both are fold 0 of truthfulqa and their questions_hash differs"
     refused(lofit("compare", "runs=[runs/a,runs/b]"), words)
 
 
@@ -428,7 +428,8 @@ def test_grouping_by_what_no_run_states(lofit):
         lofit("compare", "runs=[runs/a]", "group_by=[metod]"), "group_by: metod is not known; did you mean 'method'?"
     )
     refused(
-        lofit("compare", "runs=[runs/a]", "group_by=[x]"), "num_train, num_trained_parameters, seed, selector, train"
+        lofit("compare", "runs=[runs/a]", "group_by=[x]"),
+        "num_train, num_trained_parameters, questions_hash, seed, selector, train",
     )
 
 
