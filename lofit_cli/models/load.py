@@ -1,6 +1,5 @@
 """Loading any decoder, frozen, with its heads found."""
 
-import hashlib
 import re
 from dataclasses import replace
 from pathlib import Path
@@ -16,12 +15,11 @@ from lofit_cli.models.embedded import EMBEDDED_MODELS, embedded_model_dir
 from lofit_cli.models.heads import find_geometry
 from lofit_cli.models.language_model import LanguageModel
 from lofit_cli.models.packing_check import choose_batching
+from lofit_cli.models.weights import weights_hash
 from lofit_cli.schema.sources import ModelConfig
 
 ROW_TOKENS = {"cpu": 512, "cuda": 4096}
 """Tokens in one forward pass: enough to keep the device busy, few enough that the row's mask stays small."""
-
-SAMPLED_VALUES = 4096
 
 
 def load_model(config: ModelConfig) -> LanguageModel:
@@ -84,17 +82,6 @@ def describe_model(lm: LanguageModel) -> dict[str, Any]:
         "device": str(lm.model.device),
         "batching": lm.batching,
     }
-
-
-def weights_hash(model: PreTrainedModel) -> str:
-    """Return a SHA-256 over each weight's name, shape and up to 4096 evenly spaced values."""
-    digest = hashlib.sha256()
-    for name, weight in sorted(model.state_dict().items()):
-        flat = weight.detach().flatten()
-        sample = flat[:: max(1, flat.numel() // SAMPLED_VALUES)].float().cpu()
-        digest.update(f"{name} {tuple(weight.shape)} ".encode())
-        digest.update(sample.numpy().tobytes())
-    return digest.hexdigest()
 
 
 def _device(name: str) -> torch.device:
