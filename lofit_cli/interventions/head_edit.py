@@ -71,7 +71,7 @@ class HeadEdit(Intervention):
             if self.offset is not None:
                 after = after + _spread(self.offset[rows], heads, heads_per_layer)
             if self.positions != "all":
-                after = torch.where(lm.places.read().predict_answers()[..., None], after, before)
+                after = torch.where(lm.token_positions.read().predict_answers()[..., None], after, before)
             return after.to(activations.dtype)
 
         return edit

@@ -7,13 +7,13 @@ import torch
 from torch import Tensor, nn
 from torch.nn.utils.rnn import pad_sequence
 
+from lofit_cli.models.decoder import Decoder
 from lofit_cli.models.hooks import hooked_input, hooked_layer
-from lofit_cli.models.language_model import LanguageModel
 from lofit_cli.models.packing import TokenSequence, group_padded
 
 
 def last_token_activations(
-    lm: LanguageModel, sequences: Sequence[TokenSequence], report: Callable[[int], None] = lambda num_sequences: None
+    lm: Decoder, sequences: Sequence[TokenSequence], report: Callable[[int], None] = lambda num_sequences: None
 ) -> Tensor:
     """Return every head's activation at the last token of each sequence.
 
@@ -29,7 +29,7 @@ def last_token_activations(
 
 
 def last_token_hidden_states(
-    lm: LanguageModel, sequences: Sequence[TokenSequence], report: Callable[[int], None] = lambda num_sequences: None
+    lm: Decoder, sequences: Sequence[TokenSequence], report: Callable[[int], None] = lambda num_sequences: None
 ) -> Tensor:
     """Return the hidden state after every layer at the last token of each sequence.
 
@@ -44,7 +44,7 @@ Recorder = Callable[[list[Tensor]], AbstractContextManager[None]]
 
 
 def _last_tokens(
-    lm: LanguageModel, sequences: Sequence[TokenSequence], recorder: Recorder, report: Callable[[int], None]
+    lm: Decoder, sequences: Sequence[TokenSequence], recorder: Recorder, report: Callable[[int], None]
 ) -> Tensor:
     parts = []
     with torch.inference_mode():
@@ -54,14 +54,15 @@ def _last_tokens(
     return torch.cat(parts)
 
 
-def _batch_last_tokens(lm: LanguageModel, sequences: Sequence[TokenSequence], recorder: Recorder) -> Tensor:
+def _batch_last_tokens(lm: Decoder, sequences: Sequence[TokenSequence], recorder: Recorder) -> Tensor:
     """Return (num_sequences, num_layers, width); the rows are padded on the right."""
     tokens = pad_sequence([torch.tensor(s.tokens) for s in sequences], batch_first=True).to(lm.model.device)
     lengths = torch.tensor([len(s.tokens) for s in sequences], device=tokens.device)
     attended = (torch.arange(tokens.shape[1], device=tokens.device) < lengths[:, None]).long()
+    starts = torch.tensor([s.start for s in sequences], device=tokens.device)
     rows = torch.arange(len(sequences), device=tokens.device)
     found: list[Tensor] = []
-    with recorder(found):
+    with recorder(found), lm.token_positions.padded(starts, tokens.shape[1]):
         lm.model(input_ids=tokens, attention_mask=attended, use_cache=False)
     return torch.stack([values[rows, lengths - 1] for values in found], dim=1).float().cpu()
 

@@ -9,13 +9,12 @@ from torch import Tensor
 from torch.nn.utils.rnn import pad_sequence
 from transformers import DynamicCache, PreTrainedModel
 
-from lofit_cli.models.language_model import LanguageModel
+from lofit_cli.models.decoder import Decoder
 from lofit_cli.models.packing import PackedRow, TokenSequence, group_padded, pack_row
-from lofit_cli.models.positions import ANSWER
 from lofit_cli.schema.checks import FAR
 
 
-def packed_logprobs(lm: LanguageModel, sequences: Sequence[TokenSequence], prefix: DynamicCache | None) -> Tensor:
+def packed_logprobs(lm: Decoder, sequences: Sequence[TokenSequence], prefix: DynamicCache | None) -> Tensor:
     """Score sequences as one row of prefix trees, behind a beginning that all of them share."""
     prefix_length = 0 if prefix is None else prefix.get_seq_length()
     row = pack_row(sequences, prefix_length)
@@ -25,52 +24,51 @@ def packed_logprobs(lm: LanguageModel, sequences: Sequence[TokenSequence], prefi
     return _sum_scored(logits, row)
 
 
-def padded_logprobs(lm: LanguageModel, sequences: Sequence[TokenSequence]) -> Tensor:
+def padded_logprobs(lm: Decoder, sequences: Sequence[TokenSequence]) -> Tensor:
     """Score right-padded rows, one a sequence: slower, and understood by every decoder."""
     batches = group_padded(sequences, lm.max_row_tokens)
     return torch.cat([padded_batch_logprobs(lm, batch) for batch in batches])
 
 
-def padded_batch_logprobs(lm: LanguageModel, sequences: Sequence[TokenSequence]) -> Tensor:
+def padded_batch_logprobs(lm: Decoder, sequences: Sequence[TokenSequence]) -> Tensor:
     """Score right-padded rows in one forward pass."""
     tokens = pad_sequence([torch.tensor(s.tokens) for s in sequences], batch_first=True).to(lm.model.device)
     lengths = torch.tensor([len(s.tokens) for s in sequences], device=tokens.device)
     starts = torch.tensor([s.start for s in sequences], device=tokens.device)
     positions = torch.arange(tokens.shape[1], device=tokens.device)
     attended = (positions < lengths[:, None]).long()
-    from_end = (starts[:, None] - 1 - positions).clamp(ANSWER, FAR)
-    lm.places.write(positions.expand_as(from_end), from_end)
-    logits: Tensor = lm.model(input_ids=tokens, attention_mask=attended, use_cache=False).logits[:, :-1]
+    with lm.token_positions.padded(starts, tokens.shape[1]):
+        logits: Tensor = lm.model(input_ids=tokens, attention_mask=attended, use_cache=False).logits[:, :-1]
     answers = (positions[1:] >= starts[:, None]) & (positions[1:] < lengths[:, None])
     log_probs = logits[answers].float().log_softmax(dim=-1)
     scored = log_probs.gather(-1, tokens[:, 1:][answers][:, None]).squeeze(-1)
     return scored.new_zeros(answers.shape).masked_scatter(answers, scored).sum(dim=-1)
 
 
-def cache_prefix(lm: LanguageModel, tokens: Sequence[int]) -> DynamicCache:
+def cache_prefix(lm: Decoder, tokens: Sequence[int]) -> DynamicCache:
     """Return the keys and values of the beginning of some prompts, all of it far from their ends."""
     # Without the model's config every layer keeps all positions, sliding windows being a matter of our mask.
     cache = DynamicCache()
     row = torch.tensor([list(tokens)], device=lm.model.device)
-    lm.places.write(torch.arange(len(tokens), device=row.device)[None], torch.full_like(row, FAR))
-    lm.model(input_ids=row, past_key_values=cache, use_cache=True, **_keep_logits(lm.model, torch.tensor([0])))
+    with lm.token_positions(torch.arange(len(tokens), device=row.device)[None], torch.full_like(row, FAR)):
+        lm.model(input_ids=row, past_key_values=cache, use_cache=True, **_keep_logits(lm.model, torch.tensor([0])))
     return cache
 
 
-def _row_logits(lm: LanguageModel, row: PackedRow, prefix: DynamicCache | None, prefix_length: int) -> Tensor:
+def _row_logits(lm: Decoder, row: PackedRow, prefix: DynamicCache | None, prefix_length: int) -> Tensor:
     """Return the logits at the row's predictors: (m, vocabulary), float32."""
     model = lm.model
-    lm.places.write(row.positions[None].to(model.device), row.from_end[None].to(model.device))
     masks = _attention_masks(model, row, prefix_length)
     keep = _keep_logits(model, row.predictors)
-    logits: Tensor = model(
-        input_ids=row.tokens[None].to(model.device),
-        position_ids=row.positions[None].to(model.device),
-        attention_mask=masks,
-        past_key_values=prefix,
-        use_cache=prefix is not None,
-        **keep,
-    ).logits[0]
+    with lm.token_positions(row.positions[None].to(model.device), row.distances[None].to(model.device)):
+        logits: Tensor = model(
+            input_ids=row.tokens[None].to(model.device),
+            position_ids=row.positions[None].to(model.device),
+            attention_mask=masks,
+            past_key_values=prefix,
+            use_cache=prefix is not None,
+            **keep,
+        ).logits[0]
     return (logits if keep else logits[row.predictors]).float()
 
 

@@ -18,8 +18,8 @@ from transformers import (
     StoppingCriteriaList,
 )
 
+from lofit_cli.models.decoder import Decoder
 from lofit_cli.models.forward import cache_prefix
-from lofit_cli.models.language_model import LanguageModel
 from lofit_cli.models.logprobs import MIN_CACHED_PREFIX, require_finite
 from lofit_cli.models.packing import common_length
 from lofit_cli.schema.checks import FAR
@@ -32,15 +32,12 @@ MAX_KEPT_ROWS = 4
 
 
 def generate_lines(
-    lm: LanguageModel,
+    lm: Decoder,
     prompts: Sequence[str],
     max_new_tokens: int,
     report: Callable[[int], None] = lambda num_prompts: None,
 ) -> list[str]:
     """Return what the model says after each prompt, greedily, up to the first end of a line that has any text.
-
-    Prompts of similar length share a batch, and a beginning that all prompts share is computed once; the result
-    depends on neither.
 
     Args:
         report: called with the number of prompts done after each batch.
@@ -48,18 +45,42 @@ def generate_lines(
     Raises:
         RunError: the likeliest token's logit is not finite.
     """
+    return [first_line(text) for text in generate_texts(lm, prompts, max_new_tokens, report, one_line=True)]
+
+
+def generate_texts(
+    lm: Decoder,
+    prompts: Sequence[str],
+    max_new_tokens: int,
+    report: Callable[[int], None] = lambda num_prompts: None,
+    one_line: bool = False,
+) -> list[str]:
+    """Return what the model says after each prompt, greedily, up to the end of its turn.
+
+    Prompts of similar length share a batch, and a beginning that all prompts share is computed once; the result
+    depends on neither.
+
+    Args:
+        report: called with the number of prompts done after each batch.
+        one_line: stop once there is a line that has any text.
+
+    Raises:
+        UserError: a prompt has no token, or more than the model has positions.
+        RunError: the likeliest token's logit is not finite.
+    """
     sequences: list[list[int]] = [lm.tokenizer(prompt)["input_ids"] for prompt in prompts]
     lm.require_positions(max(map(len, sequences), default=0) + max_new_tokens)
     prefix = _shared_prefix(lm, sequences, max_new_tokens)
     order = sorted(range(len(prompts)), key=lambda i: -len(sequences[i]))
-    lines = [""] * len(prompts)
+    texts = [""] * len(prompts)
     while order:
         batch_size = _batch_size(lm, len(sequences[order[0]]) + max_new_tokens, prefix)
         batch, order = order[:batch_size], order[batch_size:]
-        for i, text in zip(batch, _generate(lm, [sequences[i] for i in batch], max_new_tokens, prefix), strict=True):
-            lines[i] = first_line(text)
+        found = _generate(lm, [sequences[i] for i in batch], max_new_tokens, prefix, one_line)
+        for i, text in zip(batch, found, strict=True):
+            texts[i] = text
         report(len(batch))
-    return lines
+    return texts
 
 
 def first_line(text: str) -> str:
@@ -67,7 +88,7 @@ def first_line(text: str) -> str:
     return text.strip().split("\n")[0].strip()
 
 
-def _shared_prefix(lm: LanguageModel, sequences: Sequence[list[int]], max_new_tokens: int) -> DynamicCache | None:
+def _shared_prefix(lm: Decoder, sequences: Sequence[list[int]], max_new_tokens: int) -> DynamicCache | None:
     """Return the keys and values of the beginning that all prompts share; None where it is short, or can't be shared.
 
     Padding stands between the prefix and the rest of a prompt, so an attention window that counts places in the row
@@ -83,7 +104,7 @@ def _shared_prefix(lm: LanguageModel, sequences: Sequence[list[int]], max_new_to
         return cache_prefix(lm, sequences[0][:length])
 
 
-def _batch_size(lm: LanguageModel, num_tokens: int, prefix: DynamicCache | None) -> int:
+def _batch_size(lm: Decoder, num_tokens: int, prefix: DynamicCache | None) -> int:
     """Return how many prompts of `num_tokens`, with their answers, fit a batch: by their new tokens, and by memory."""
     if prefix is None:
         return max(1, lm.max_row_tokens // num_tokens)
@@ -92,7 +113,7 @@ def _batch_size(lm: LanguageModel, num_tokens: int, prefix: DynamicCache | None)
 
 
 def _generate(
-    lm: LanguageModel, sequences: Sequence[list[int]], max_new_tokens: int, prefix: DynamicCache | None
+    lm: Decoder, sequences: Sequence[list[int]], max_new_tokens: int, prefix: DynamicCache | None, one_line: bool
 ) -> list[str]:
     padded = _pad_after_prefix(sequences, 0 if prefix is None else prefix.get_seq_length())
     tokens, attended = (values.to(lm.model.device) for values in padded)
@@ -101,14 +122,14 @@ def _generate(
         do_sample=False, max_new_tokens=max_new_tokens, eos_token_id=end, pad_token_id=0 if end is None else end
     )
     generate: Any = lm.model.generate
-    with torch.inference_mode(), _plainly_greedy(lm.model), lm.places.follow(lm.model, attended):
+    with torch.inference_mode(), _plainly_greedy(lm.model), lm.token_positions.follow(lm.model, attended):
         generated: Tensor = generate(
             input_ids=tokens,
             attention_mask=attended,
             past_key_values=_repeat(prefix, len(sequences)),
             generation_config=settings,
             logits_processor=LogitsProcessorList([_Finite()]),
-            stopping_criteria=StoppingCriteriaList([_LineEnd(lm.tokenizer, tokens.shape[1])]),
+            stopping_criteria=StoppingCriteriaList([_LineEnd(lm.tokenizer, tokens.shape[1])] if one_line else []),
         )
     texts: list[str] = lm.tokenizer.batch_decode(generated[:, tokens.shape[1] :], skip_special_tokens=True)
     return texts

@@ -14,7 +14,7 @@ from torch import Tensor
 from transformers import PreTrainedTokenizerBase
 
 from lofit_cli.errors import UserError
-from lofit_cli.models.positions import token_places
+from lofit_cli.models.positions import prompt_distances
 from lofit_cli.schema.checks import FAR
 
 Tokens = TypeVar("Tokens", tuple[int, ...], list[int])
@@ -85,7 +85,7 @@ class PackedRow:
     Attributes:
         tokens: (n,) token ids, parents before children.
         positions: (n,) position of each token in its own sequence.
-        from_end: (n,) how far each token is from the end of its prompt, as `token_places` says.
+        distances: (n,) of each token to its prompt's end, as `prompt_distances` says.
         visible: (n, n) bool; row i is True at the ancestors of node i and at i itself.
         predictors: (m,) nodes whose logits are needed.
         scored_from: (e,) index into `predictors`: who predicts the scored token.
@@ -95,7 +95,7 @@ class PackedRow:
 
     tokens: Tensor
     positions: Tensor
-    from_end: Tensor
+    distances: Tensor
     visible: Tensor
     predictors: Tensor
     scored_from: Tensor
@@ -117,7 +117,7 @@ def pack_row(sequences: Sequence[TokenSequence], prefix_length: int = 0) -> Pack
     return PackedRow(
         tokens=torch.tensor(forest.tokens),
         positions=torch.tensor(forest.depths) + prefix_length,
-        from_end=torch.tensor(forest.from_end),
+        distances=torch.tensor(forest.distances),
         visible=forest.visible(),
         predictors=torch.tensor(predictors),
         scored_from=torch.tensor([predictor_index[forest.parents[node]] for node in scored]),
@@ -163,7 +163,7 @@ class _Forest:
     def __init__(self) -> None:
         self.tokens: list[int] = []
         self.depths: list[int] = []
-        self.from_end: list[int] = []
+        self.distances: list[int] = []
         self.parents: list[int] = []
         self._children: dict[tuple[int, int, int], int] = {}
 
@@ -175,12 +175,12 @@ class _Forest:
         """
         path = []
         parent = -1
-        for depth, (token, place) in enumerate(zip(tokens, token_places(len(tokens), start), strict=True)):
-            node = self._children.setdefault((parent, token, place), len(self.tokens))
+        for depth, (token, distance) in enumerate(zip(tokens, prompt_distances(len(tokens), start), strict=True)):
+            node = self._children.setdefault((parent, token, distance), len(self.tokens))
             if node == len(self.tokens):
                 self.tokens.append(token)
                 self.depths.append(depth)
-                self.from_end.append(place)
+                self.distances.append(distance)
                 self.parents.append(parent)
             path.append(node)
             parent = node

@@ -1,0 +1,62 @@
+"""A decoder with its tokenizer, and what is known of it."""
+
+import sys
+from dataclasses import dataclass, field
+from typing import Literal
+
+from torch import nn
+from transformers import PreTrainedModel, PreTrainedTokenizerBase
+
+from lofit_cli.artifacts.geometry import Geometry
+from lofit_cli.errors import UserError
+from lofit_cli.models.heads import decoder_layers
+from lofit_cli.models.positions import CurrentPositions
+
+Batching = Literal["packed", "padded", "single"]
+"""How sequences share a forward pass: in one row under a mask of ours, in padded rows, or not at all."""
+
+
+@dataclass(frozen=True)
+class Decoder:
+    """A frozen decoder, its tokenizer, and where its heads are.
+
+    Attributes:
+        id: the name it was asked for by.
+        output_projections: one module a layer; its input holds the head activations.
+        batching: the fastest way of sharing forward passes that changes no result.
+        max_row_tokens: how many tokens one forward pass may hold.
+        token_positions: where the tokens of the forward pass under way stand, for edits of some positions.
+    """
+
+    id: str
+    model: PreTrainedModel
+    tokenizer: PreTrainedTokenizerBase
+    geometry: Geometry
+    output_projections: list[nn.Module]
+    batching: Batching = "packed"
+    max_row_tokens: int = 512
+    token_positions: CurrentPositions = field(default_factory=CurrentPositions)
+
+    @property
+    def layers(self) -> list[nn.Module]:
+        """Return the decoder layers."""
+        return decoder_layers(self.model)
+
+    @property
+    def hidden_size(self) -> int:
+        """Return how many numbers a token's hidden state has."""
+        return int(self.model.config.get_text_config(decoder=True).hidden_size)
+
+    @property
+    def max_positions(self) -> int:
+        """Return how many tokens a sequence may have."""
+        config = self.model.config.get_text_config(decoder=True)
+        return int(getattr(config, "max_position_embeddings", None) or sys.maxsize)
+
+    def require_positions(self, num_tokens: int) -> None:
+        """Refuse a prompt that, with its answer, is longer than the model has positions for."""
+        if num_tokens > self.max_positions:
+            raise UserError(
+                f"model '{self.id}' has positions for {self.max_positions} tokens and a prompt with its answer has "
+                f"{num_tokens}; choose another model or shorten the task's texts"
+            )
