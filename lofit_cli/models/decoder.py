@@ -53,6 +53,16 @@ class Decoder:
         config = self.model.config.get_text_config(decoder=True)
         return int(getattr(config, "max_position_embeddings", None) or sys.maxsize)
 
+    @property
+    def end_tokens(self) -> list[int]:
+        """Return the tokens that end what the model says: its tokenizer's, and those of its own generation settings.
+
+        An instructed model often ends its turn with another token than the one that ends a document.
+        """
+        own = getattr(self.model.generation_config, "eos_token_id", None)
+        ends = [self.tokenizer.eos_token_id, *(own if isinstance(own, list) else [own])]
+        return list(dict.fromkeys(end for end in ends if end is not None))
+
     def require_positions(self, num_tokens: int) -> None:
         """Refuse a prompt that, with its answer, is longer than the model has positions for."""
         if num_tokens > self.max_positions:

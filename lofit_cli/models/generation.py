@@ -117,9 +117,9 @@ def _generate(
 ) -> list[str]:
     padded = _pad_after_prefix(sequences, 0 if prefix is None else prefix.get_seq_length())
     tokens, attended = (values.to(lm.model.device) for values in padded)
-    end = lm.tokenizer.eos_token_id
+    ends = lm.end_tokens
     settings = GenerationConfig(
-        do_sample=False, max_new_tokens=max_new_tokens, eos_token_id=end, pad_token_id=0 if end is None else end
+        do_sample=False, max_new_tokens=max_new_tokens, eos_token_id=ends or None, pad_token_id=ends[0] if ends else 0
     )
     generate: Any = lm.model.generate
     with torch.inference_mode(), _plainly_greedy(lm.model), lm.token_positions.follow(lm.model, attended):
@@ -131,8 +131,14 @@ def _generate(
             logits_processor=LogitsProcessorList([_Finite()]),
             stopping_criteria=StoppingCriteriaList([_LineEnd(lm.tokenizer, tokens.shape[1])] if one_line else []),
         )
-    texts: list[str] = lm.tokenizer.batch_decode(generated[:, tokens.shape[1] :], skip_special_tokens=True)
+    answers = [_up_to_end(row, ends) for row in generated[:, tokens.shape[1] :].tolist()]
+    texts: list[str] = lm.tokenizer.batch_decode(answers, skip_special_tokens=True)
     return texts
+
+
+def _up_to_end(tokens: list[int], ends: Sequence[int]) -> list[int]:
+    """Return the tokens before the first that ends a turn; not every such token is one that decoding leaves out."""
+    return tokens[: next((i for i, token in enumerate(tokens) if token in ends), len(tokens))]
 
 
 @contextmanager
