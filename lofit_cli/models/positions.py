@@ -70,15 +70,15 @@ class CurrentPositions:
         finally:
             self._stated.pop()
 
-    def padded(self, starts: Tensor, num_tokens: int) -> AbstractContextManager[None]:
-        """State where tokens stand in rows padded on the right.
+    def padded(self, starts: Sequence[int], tokens: Tensor) -> AbstractContextManager[None]:
+        """State where `tokens`, (batch, seq) padded on the right, stand.
 
         Args:
-            starts: (batch,) index of each answer's first token.
-            num_tokens: of the longest row.
+            starts: index of each answer's first token.
         """
-        positions = torch.arange(num_tokens, device=starts.device)
-        distances = (starts[:, None] - 1 - positions).clamp(ANSWER, FAR)
+        positions = torch.arange(tokens.shape[1], device=tokens.device)
+        first = torch.tensor(starts).to(tokens.device, non_blocking=True)
+        distances = (first[:, None] - 1 - positions).clamp(ANSWER, FAR)
         return self(positions.expand_as(distances), distances)
 
     def read(self) -> TokenPositions:
