@@ -12,6 +12,7 @@ from matplotlib.patches import Rectangle
 from matplotlib.ticker import MaxNLocator
 
 from lofit_cli.artifacts.files import write_file
+from lofit_cli.console import say
 
 if TYPE_CHECKING:
     # Comparisons draw as well, and have no need of torch, which takes seconds to import.
@@ -24,6 +25,8 @@ def plot_head_scores(scores: Tensor, mask: Tensor, folder: Path) -> None:
     """Write `head_scores.png`: layers x heads, with the selected heads framed."""
     num_layers, heads_per_layer = scores.shape
     figure, axes = new_figure(2 + 0.3 * heads_per_layer, 1.5 + 0.2 * num_layers)
+    # Where a layer has no such head there is no score, and no colour.
+    axes.set_facecolor("0.92")
     image = axes.imshow(scores.numpy(), aspect="auto", origin="lower", cmap="viridis")
     for layer, head in mask.nonzero().tolist():
         axes.add_patch(Rectangle((head - 0.5, layer - 0.5), 1, 1, fill=False, edgecolor="red"))
@@ -60,9 +63,17 @@ def new_figure(width: float, height: float) -> tuple[Figure, Axes]:
     return figure, figure.subplots()
 
 
-def save_figure(figure: Figure, file: Path, dpi: int = DPI) -> None:
-    """Write a figure as a PNG file."""
-    write_file(file, lambda path: figure.savefig(path, dpi=dpi, format="png"))
+def save_figure(figure: Figure, file: Path, dpi: int = DPI) -> bool:
+    """Write a figure as a PNG file; return whether that could be done.
+
+    What can't be drawn or written is said and no more: a picture is not worth the hours of the run that it shows.
+    """
+    try:
+        write_file(file, lambda path: figure.savefig(path, dpi=dpi, format="png"))
+    except Exception as error:
+        say(f"note: no picture {file.name}: {str(error).strip().partition(chr(10))[0]}")
+        return False
+    return True
 
 
 def _read_lines(file: Path) -> list[dict[str, float]]:
