@@ -18,8 +18,8 @@ from sklearn.pipeline import make_pipeline
 from lofit_cli.analysis.bootstrap import Folds, bootstrap_columns
 from lofit_cli.analysis.statistics import mean_interval, stack
 from lofit_cli.errors import UserError, did_you_mean
-from lofit_cli.report.comparison.words import interval_cell, percent
-from lofit_cli.report.tables import TextTable, write_table
+from lofit_cli.report.comparison.words import interval_text, percent
+from lofit_cli.report.tables import Cell, Table, left_and_right, show_table, write_tables
 from lofit_cli.schema.sources import TaskConfig
 from lofit_cli.tasks import FOLDS, load_task
 from lofit_cli.tasks.forms.truthfulqa import TruthfulQATask
@@ -66,9 +66,11 @@ def main(out: Path, task: TaskName = "truthfulqa", data_dir: DataDir = None) -> 
     for name, values, resampled in zip(RANKED, columns, bootstrap_columns(columns, NUM_RESAMPLES, SEED), strict=True):
         mean, interval = float(stack(values).mean()), mean_interval(values, resampled)
         records.append({"metric": name, "mean": mean, "low": interval.low, "high": interval.high})
-        lines.append([name.upper(), f"{percent(mean)} {interval_cell(interval)}"])
+        lines.append([name.upper(), Cell(percent(mean), interval_text(interval))])
     note = f"{sum(map(len, scored))} test questions of {task}, scored by the words of their answers"
-    write_table(TextTable("Answers alone", ["metric", "% [95 %]"], lines, note), records, out, "answers_alone")
+    table = Table("Answers alone", left_and_right("metric", "% [95 %]"), lines, note, records)
+    write_tables([table], out, "answers_alone")
+    show_table(table)
 
 
 if __name__ == "__main__":
