@@ -39,7 +39,7 @@ def lofit(version: Annotated[bool, typer.Option("--version", help="Print the ver
 def select_heads(
     overrides: Overrides = None, multirun: Multirun = False, cfg: PrintConfig = False, config_dir: ConfigDir = None
 ) -> None:
-    """Score every attention head and keep the best.
+    """Score every attention head and select the best.
 
     Example: `lofit select-heads task=truthfulqa task.data_dir=data/truthfulqa num_heads=10%`
     """
@@ -50,7 +50,7 @@ def select_heads(
 def train_offsets(
     overrides: Overrides = None, multirun: Multirun = False, cfg: PrintConfig = False, config_dir: ConfigDir = None
 ) -> None:
-    """Train an offset vector on each kept head.
+    """Train an offset vector on each selected head.
 
     Example: `lofit train-offsets head_mask=latest trainer.learning_rate=1e-2`
     """

@@ -12,7 +12,6 @@ from lofit_cli.models import generation
 from lofit_cli.models.load import load_model
 from lofit_cli.schema.sources import ModelConfig, TaskConfig
 from lofit_cli.tasks import load_task
-from lofit_cli.tasks.forms.truthfulqa import scoring_prompt
 
 
 def main(
@@ -25,8 +24,8 @@ def main(
 ) -> None:
     """Answer the same questions after the six-question primer both ways, in turn, and print the ratio of the times."""
     lm = load_model(ModelConfig(id=model, dtype=dtype, device=device))
-    questions = load_task(TaskConfig("misconceptions")).items("test")[:num_questions]
-    prompts = [scoring_prompt(question, "iti")[0] for question in questions]
+    task = load_task(TaskConfig("misconceptions"))
+    prompts = [task.prompt(question, "iti") for question in task.items("test")[:num_questions]]
     generation.generate_lines(lm, prompts[:2], 2)
     for repeat in range(repeats):
         start = time.perf_counter()

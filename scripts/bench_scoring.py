@@ -15,12 +15,11 @@ from lofit_cli.models.logprobs import answer_logprobs, score_answers
 from lofit_cli.models.packing import Prompted, tokenize
 from lofit_cli.schema.sources import ModelConfig, TaskConfig
 from lofit_cli.tasks import load_task
-from lofit_cli.tasks.forms.truthfulqa import scoring_prompt
 
 
 def score_one_by_one(lm: LanguageModel, items: list[Prompted]) -> list[float]:
     """One unpadded forward pass per answer, logits at every position."""
-    plain = replace(lm, can_pack=False)
+    plain = replace(lm, batching="padded")
     with torch.inference_mode():
         return [
             float(answer_logprobs(plain, [sequence])) for item in tokenize(lm.tokenizer, items) for sequence in item
@@ -38,9 +37,10 @@ def main(
     """Score the same test questions both ways, in turn, and print the ratio of the times."""
     lm = load_model(ModelConfig(id=model, dtype=dtype, device=device))
     config = TaskConfig("truthfulqa", data_dir=data_dir) if data_dir else TaskConfig("misconceptions")
-    questions = load_task(config).items("test")
+    task = load_task(config)
+    questions = task.items("test")
     spread = questions[:: max(1, len(questions) // num_questions)][:num_questions]
-    items = [scoring_prompt(question, "iti") for question in spread]
+    items = [(task.prompt(question, "iti"), task.answers(question)) for question in spread]
     score_one_by_one(lm, items[:1])
     for repeat in range(repeats):
         start = time.perf_counter()

@@ -46,13 +46,13 @@ def main(
 ) -> None:
     """Run the same epoch both ways, in turn, and print the ratio of the times."""
     lm = load_model(ModelConfig(id=model, dtype=dtype, device=device))
-    plain = replace(lm, can_pack=False)
+    plain = replace(lm, batching="padded")
     config = TaskConfig("truthfulqa", data_dir=data_dir) if data_dir else TaskConfig("misconceptions")
     preferences = load_task(config).examples("train")[:num_items]
     items = tokenize(lm.tokenizer, [(p.prompt, p.answers) for p in preferences])
     geometry = lm.geometry
-    everywhere = torch.ones(geometry.num_layers, geometry.num_heads)
-    start_values = torch.randn(geometry.num_all_heads, geometry.head_dim)
+    everywhere = torch.ones(geometry.num_layers, geometry.heads_per_layer)
+    start_values = torch.randn(geometry.total_heads, geometry.head_dim)
     edit = HeadEdit(everywhere, scale=1e-3 * start_values).to(lm.model.device)
     epoch(plain, items[:BATCH_SIZE], edit)
     for repeat in range(repeats):

@@ -418,7 +418,7 @@ def test_runs_that_scored_other_questions_are_not_paired(lofit):
     assert lofit("evaluate", "intervention=none", "hydra.run.dir=runs/a").exit_code == 0
     write_truthfulqa(Path("data"), num_questions={"test": 5})
     assert lofit("evaluate", "intervention=none", "hydra.run.dir=runs/b").exit_code == 0
-    words = "runs/b and runs/a cannot be paired: both are fold 0 of truthfulqa and their dataset_hash differs"
+    words = "runs/b and runs/a cannot be paired: both are fold 0 of truthfulqa and their questions_hash differs"
     refused(lofit("compare", "runs=[runs/a,runs/b]"), words)
 
 
@@ -506,7 +506,7 @@ def test_a_run_in_an_interrupted_runs_directory_starts_anew_and_keeps_the_old_on
         raise KeyboardInterrupt
 
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("lofit_cli.stages.select_heads.keep_top", interrupt)
+        patch.setattr("lofit_cli.stages.select_heads.select_top", interrupt)
         lofit(*SELECT, "hydra.run.dir=runs/x")
     assert lofit(*SELECT, "selector=random", "hydra.run.dir=runs/x").exit_code == 0
     assert not Path("runs/x/history.jsonl").exists()

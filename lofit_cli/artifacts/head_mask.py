@@ -1,4 +1,4 @@
-"""Head scores and the mask of the heads kept."""
+"""Head scores and the mask of the selected heads."""
 
 import math
 from dataclasses import dataclass
@@ -18,11 +18,11 @@ FILE_NAME = "head_mask.safetensors"
 
 @dataclass(frozen=True)
 class HeadMask:
-    """Which heads are kept, and the scores they were kept for.
+    """Which heads are selected, and the scores they were selected for.
 
     Attributes:
-        scores: (num_layers, num_heads) float32, higher is better.
-        mask: (num_layers, num_heads) bool.
+        scores: (num_layers, heads_per_layer) float32, higher is better.
+        mask: (num_layers, heads_per_layer) bool.
     """
 
     model_id: str
@@ -32,7 +32,7 @@ class HeadMask:
     mask: Tensor
 
     def ranked_heads(self) -> list[tuple[int, int, float]]:
-        """Return (layer, head, score) of each kept head, best first."""
+        """Return (layer, head, score) of each selected head, best first."""
         heads = [(int(layer), int(head), float(self.scores[layer, head])) for layer, head in self.mask.nonzero()]
         return sorted(heads, key=lambda item: -item[2])
 
@@ -57,7 +57,7 @@ class HeadMask:
 
     @classmethod
     def _from_list(cls, file: Path, model_id: str, geometry: Geometry) -> "HeadMask":
-        scores = torch.full((geometry.num_layers, geometry.num_heads), -torch.inf)
+        scores = torch.full((geometry.num_layers, geometry.heads_per_layer), -torch.inf)
         heads = read_json(file)
         try:
             for rank, (layer, head, *score) in enumerate(heads):
@@ -73,7 +73,7 @@ class HeadMask:
         return cls(model_id, geometry, "file", scores, scores > -torch.inf)
 
 
-def keep_top(scores: Tensor, num_heads: int) -> Tensor:
+def select_top(scores: Tensor, num_heads: int) -> Tensor:
     """Return the mask of the `num_heads` best heads over all layers; ties go to the lower layer, then head."""
     order = scores.flatten().argsort(descending=True, stable=True)[:num_heads]
     mask = torch.zeros(scores.numel(), dtype=torch.bool)
@@ -87,7 +87,7 @@ def parse_num_heads(text: str, geometry: Geometry) -> int:
     Raises:
         UserError: not a number, or none or more heads than there are.
     """
-    total = geometry.num_all_heads
+    total = geometry.total_heads
     try:
         number = float(text.removesuffix("%"))
         count = number / 100 * total if text.endswith("%") else int(text)

@@ -30,7 +30,7 @@ OF_EVALUATION = (
     "fold",
     "split",
     "protocol",
-    "dataset_hash",
+    "questions_hash",
     "metrics",
 )
 STATED = {"train_offsets": OF_METHOD, "evaluate": (*OF_METHOD, *OF_EVALUATION)}

@@ -10,6 +10,7 @@ from transformers.pytorch_utils import Conv1D
 
 from lofit_cli.errors import UserError
 from lofit_cli.interventions.intervention import Intervention
+from lofit_cli.models.hooks import Hook, hooked_output
 from lofit_cli.models.language_model import LanguageModel
 
 
@@ -37,7 +38,7 @@ class BiasEdit(Intervention):
         """Add each vector to its module's output."""
         with ExitStack() as stack:
             for module, bias in zip(_biased_modules(lm), self.biases, strict=True):
-                stack.callback(module.register_forward_hook(_add(bias)).remove)
+                stack.enter_context(hooked_output(module, _add(bias)))
             yield
 
     def settings(self) -> dict[str, Any]:
@@ -53,8 +54,8 @@ class BiasEdit(Intervention):
         return cls(biases)
 
 
-def _add(bias: Tensor) -> Any:
-    def edit(module: nn.Module, args: tuple[Any, ...], output: Tensor) -> Tensor:
+def _add(bias: Tensor) -> Hook:
+    def edit(output: Tensor) -> Tensor:
         return (output.float() + bias).to(output.dtype)
 
     return edit

@@ -6,11 +6,12 @@ from contextlib import contextmanager
 from typing import Any
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 from transformers import DynamicCache
 
 from lofit_cli.errors import UserError
 from lofit_cli.interventions.intervention import Intervention
+from lofit_cli.models.hooks import hooked_call, hooked_layer
 from lofit_cli.models.language_model import LanguageModel
 
 
@@ -36,7 +37,7 @@ class ContrastEdit(Intervention):
         hidden: dict[_Twin, Tensor] = {}
         running: list[_Twin] = []
 
-        def before(module: nn.Module, args: tuple[Any, ...], inputs: dict[str, Any]) -> None:
+        def before(inputs: dict[str, Any]) -> None:
             if running:
                 return
             for twin in twins:
@@ -46,26 +47,17 @@ class ContrastEdit(Intervention):
                 finally:
                     running.pop()
 
-        def at_layer(module: nn.Module, args: tuple[Any, ...], output: Any) -> Any:
-            states = output[0] if isinstance(output, tuple) else output
+        def at_layer(states: Tensor) -> Tensor | None:
             if running:
                 # A twin runs its instruction first, now and then; what it runs last is what was asked of it.
                 hidden[running[0]] = states.float()
-                return output
+                return None
             where = lm.places.read().predict_answers()[..., None]
             difference = hidden[twins[0]] - hidden[twins[1]]
-            changed = (states.float() + self.alpha * where * difference).to(states.dtype)
-            return (changed, *output[1:]) if isinstance(output, tuple) else changed
+            return (states.float() + self.alpha * where * difference).to(states.dtype)
 
-        handles = [
-            lm.model.register_forward_pre_hook(before, with_kwargs=True),
-            lm.layers[self.layer].register_forward_hook(at_layer),
-        ]
-        try:
+        with hooked_call(lm.model, before), hooked_layer(lm.layers[self.layer], at_layer):
             yield
-        finally:
-            for handle in handles:
-                handle.remove()
 
     def settings(self) -> dict[str, Any]:
         """Return the instructions, the strength and the layer."""

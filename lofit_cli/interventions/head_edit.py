@@ -9,6 +9,7 @@ from torch import Tensor, nn
 
 from lofit_cli.errors import UserError
 from lofit_cli.interventions.intervention import Intervention
+from lofit_cli.models.hooks import Hook, hooked_input
 from lofit_cli.models.language_model import LanguageModel
 from lofit_cli.models.positions import POSITIONS
 from lofit_cli.schema.checks import one_of
@@ -18,8 +19,8 @@ class HeadEdit(Intervention):
     """The map `z <- (1 + scale) * z + offset` on the activations of some heads.
 
     Attributes:
-        head_mask: (num_layers, num_heads) bool, the heads that are edited.
-        scale: (num_kept_heads, head_dim) float32, in the order of the mask's layers and heads, or None.
+        head_mask: (num_layers, heads_per_layer) bool, the heads that are edited.
+        scale: (num_heads, head_dim) float32, in the order of the mask's layers and heads, or None.
         offset: the same shape, or None.
         positions: one of `POSITIONS`.
 
@@ -53,25 +54,25 @@ class HeadEdit(Intervention):
             for layer, count in enumerate(counts):
                 if count:
                     hook = self._hook(lm, layer, slice(first, first + count))
-                    stack.callback(lm.output_projections[layer].register_forward_pre_hook(hook).remove)
+                    stack.enter_context(hooked_input(lm.output_projections[layer], hook))
                 first += count
             yield
 
-    def _hook(self, lm: LanguageModel, layer: int, rows: slice) -> Any:
-        # Found once, because on a GPU to look for the kept heads waits for all that is under way.
-        kept, num_heads = self.head_mask[layer].nonzero().flatten(), self.head_mask.shape[1]
+    def _hook(self, lm: LanguageModel, layer: int, rows: slice) -> Hook:
+        # Found once, because on a GPU to look for the selected heads waits for all that is under way.
+        heads, heads_per_layer = self.head_mask[layer].nonzero().flatten(), self.head_mask.shape[1]
 
-        def edit(module: nn.Module, args: tuple[Tensor, ...]) -> tuple[Tensor, ...]:
+        def edit(activations: Tensor) -> Tensor:
             # In float32, because 1 + 0.001 is 1 in bfloat16.
-            before = args[0].float()
+            before = activations.float()
             after = before
             if self.scale is not None:
-                after = after * (1 + _spread(self.scale[rows], kept, num_heads))
+                after = after * (1 + _spread(self.scale[rows], heads, heads_per_layer))
             if self.offset is not None:
-                after = after + _spread(self.offset[rows], kept, num_heads)
+                after = after + _spread(self.offset[rows], heads, heads_per_layer)
             if self.positions != "all":
                 after = torch.where(lm.places.read().predict_answers()[..., None], after, before)
-            return (after.to(args[0].dtype), *args[1:])
+            return after.to(activations.dtype)
 
         return edit
 
@@ -84,14 +85,14 @@ class HeadEdit(Intervention):
         """Make it again, refusing tensors that do not fit the mask or the model."""
         edit = cls(tensors["head_mask"], tensors.get("scale"), tensors.get("offset"), **settings)
         shape = (int(edit.head_mask.sum()), lm.geometry.head_dim)
-        if tuple(edit.head_mask.shape) != (lm.geometry.num_layers, lm.geometry.num_heads) or any(
+        if tuple(edit.head_mask.shape) != (lm.geometry.num_layers, lm.geometry.heads_per_layer) or any(
             tuple(values.shape) != shape for values in edit.parameters()
         ):
             raise UserError("its numbers do not match its own head mask; train it again")
         return edit
 
 
-def _spread(values: Tensor, kept: Tensor, num_heads: int) -> Tensor:
-    """Return (num_heads * head_dim,) with `values` (num_kept_heads, head_dim) at a layer's kept heads, 0 elsewhere."""
-    full = torch.zeros(num_heads, values.shape[-1], dtype=values.dtype, device=values.device)
-    return full.index_put((kept,), values).flatten()
+def _spread(values: Tensor, heads: Tensor, heads_per_layer: int) -> Tensor:
+    """Return (heads_per_layer * head_dim,) with `values` (num_heads, head_dim) at a layer's heads, 0 elsewhere."""
+    full = torch.zeros(heads_per_layer, values.shape[-1], dtype=values.dtype, device=values.device)
+    return full.index_put((heads,), values).flatten()

@@ -10,7 +10,7 @@ from lofit_cli.models.language_model import LanguageModel
 
 
 class Intervention(nn.Module, ABC):
-    """Numbers that change what a frozen model does, and where they apply; its parameters are what training learns.
+    """Numbers that change what a frozen model does, and where they apply; its parameters are what training changes.
 
     Attributes:
         kind: the name under which files of this class are known.
@@ -39,5 +39,5 @@ class Intervention(nn.Module, ABC):
 
     @property
     def num_parameters(self) -> int:
-        """Return how many numbers it has learnt."""
+        """Return how many trainable parameters it has."""
         return sum(parameter.numel() for parameter in self.parameters())

@@ -14,7 +14,7 @@ from torch import Tensor, nn
 from lofit_cli.errors import UserError, did_you_mean
 from lofit_cli.interventions.intervention import Intervention
 from lofit_cli.models.language_model import LanguageModel
-from lofit_cli.models.load import weights_hash
+from lofit_cli.models.weights import weights_hash
 
 REFUSED_TYPES = {
     "ADALORA": "its rank is adapted by a training loop of its own",

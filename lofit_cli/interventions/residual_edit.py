@@ -11,6 +11,7 @@ from torch.nn.utils.parametrizations import orthogonal
 
 from lofit_cli.errors import UserError
 from lofit_cli.interventions.intervention import Intervention
+from lofit_cli.models.hooks import Hook, hooked_layer
 from lofit_cli.models.language_model import LanguageModel
 from lofit_cli.models.positions import POSITIONS
 from lofit_cli.schema.checks import one_of
@@ -32,15 +33,12 @@ class ResidualEdit(Intervention):
         """Change the output of the edited layers."""
         with ExitStack() as stack:
             for layer in self.edited_layers(lm):
-                stack.callback(lm.layers[layer].register_forward_hook(self._hook(lm, layer)).remove)
+                stack.enter_context(hooked_layer(lm.layers[layer], self._hook(lm, layer)))
             yield
 
-    def _hook(self, lm: LanguageModel, layer: int) -> Any:
-        def edit(module: nn.Module, args: tuple[Any, ...], output: Any) -> Any:
-            # Some families return the hidden states alone, others first in a tuple.
-            hidden = output[0] if isinstance(output, tuple) else output
-            changed = self.change(lm, layer, hidden.float()).to(hidden.dtype)
-            return (changed, *output[1:]) if isinstance(output, tuple) else changed
+    def _hook(self, lm: LanguageModel, layer: int) -> Hook:
+        def edit(hidden: Tensor) -> Tensor:
+            return self.change(lm, layer, hidden.float()).to(hidden.dtype)
 
         return edit
 

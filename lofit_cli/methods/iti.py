@@ -20,7 +20,7 @@ from lofit_cli.tasks.task import Task
 def make_iti(
     lm: LanguageModel, task: Task[Any], config: TrainOffsetsConfig, head_mask: Tensor, run: RunDir
 ) -> Intervention:
-    """Return the edit `z <- z + alpha * sigma * theta` of each kept head, at the tokens that predict an answer.
+    """Return the edit `z <- z + alpha * sigma * theta` of each selected head, at the tokens that predict an answer.
 
     Everything is found on training answers: theta is the direction, sigma the standard deviation of the activations
     along it. Of several alphas the best on the validation split is kept.

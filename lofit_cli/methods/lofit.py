@@ -1,4 +1,4 @@
-"""LoFiT's second step: one offset vector for each kept head, trained on the model without any scale."""
+"""LoFiT's second step: one offset vector for each selected head, trained on the model without any scale."""
 
 from typing import Any
 

@@ -1,13 +1,13 @@
 """What a frozen model makes of the last token of a text: head activations and hidden states, as features."""
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import AbstractContextManager, ExitStack, contextmanager
-from typing import Any
 
 import torch
 from torch import Tensor, nn
 from torch.nn.utils.rnn import pad_sequence
 
+from lofit_cli.models.hooks import hooked_input, hooked_layer
 from lofit_cli.models.language_model import LanguageModel
 from lofit_cli.models.packing import TokenSequence, group_padded
 
@@ -21,11 +21,11 @@ def last_token_activations(
         report: called with the number of sequences done after each forward pass.
 
     Returns:
-        (num_sequences, num_layers, num_heads, head_dim), float32, on the CPU.
+        (num_sequences, num_layers, heads_per_layer, head_dim), float32, on the CPU.
     """
     geometry = lm.geometry
     flat = _last_tokens(lm, sequences, _inputs_of(lm.output_projections), report)
-    return flat.view(len(sequences), geometry.num_layers, geometry.num_heads, geometry.head_dim)
+    return flat.view(len(sequences), geometry.num_layers, geometry.heads_per_layer, geometry.head_dim)
 
 
 def last_token_hidden_states(
@@ -67,28 +67,16 @@ def _batch_last_tokens(lm: LanguageModel, sequences: Sequence[TokenSequence], re
 
 
 def _inputs_of(modules: Sequence[nn.Module]) -> Recorder:
-    @contextmanager
-    def record(found: list[Tensor]) -> Iterator[None]:
-        def keep(module: nn.Module, args: tuple[Tensor, ...]) -> None:
-            found.append(args[0])
-
-        with ExitStack() as stack:
-            for module in modules:
-                stack.callback(module.register_forward_pre_hook(keep).remove)
-            yield
-
-    return record
+    return lambda found: _each(hooked_input(module, found.append) for module in modules)
 
 
-def _outputs_of(modules: Sequence[nn.Module]) -> Recorder:
-    @contextmanager
-    def record(found: list[Tensor]) -> Iterator[None]:
-        def keep(module: nn.Module, args: Any, output: Any) -> None:
-            found.append(output[0] if isinstance(output, tuple) else output)
+def _outputs_of(layers: Sequence[nn.Module]) -> Recorder:
+    return lambda found: _each(hooked_layer(layer, found.append) for layer in layers)
 
-        with ExitStack() as stack:
-            for module in modules:
-                stack.callback(module.register_forward_hook(keep).remove)
-            yield
 
-    return record
+@contextmanager
+def _each(hooks: Iterable[AbstractContextManager[None]]) -> Iterator[None]:
+    with ExitStack() as stack:
+        for hook in hooks:
+            stack.enter_context(hook)
+        yield

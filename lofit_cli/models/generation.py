@@ -73,7 +73,7 @@ def _shared_prefix(lm: LanguageModel, sequences: Sequence[list[int]], max_new_to
     Padding stands between the prefix and the rest of a prompt, so an attention window that counts places in the row
     would lose sight of some tokens; where the window is never reached, it makes no difference.
     """
-    if not lm.can_pack or len(sequences) < MIN_SHARING:
+    if lm.batching != "packed" or len(sequences) < MIN_SHARING:
         return None
     length = min(common_length(sequences), min(len(sequence) for sequence in sequences) - FAR)
     window = getattr(lm.model.config.get_text_config(decoder=True), "sliding_window", None)

@@ -1,6 +1,5 @@
 """Loading any decoder, frozen, with its heads found."""
 
-import hashlib
 import re
 from dataclasses import replace
 from pathlib import Path
@@ -11,18 +10,16 @@ from huggingface_hub.utils import logging as hub_logging
 from transformers import AutoConfig, AutoModelForCausalLM, AutoTokenizer, PreTrainedModel
 from transformers.utils import logging as transformers_logging
 
-from lofit_cli.console import say
 from lofit_cli.errors import RunError, UserError, did_you_mean
 from lofit_cli.models.embedded import EMBEDDED_MODELS, embedded_model_dir
 from lofit_cli.models.heads import find_geometry
 from lofit_cli.models.language_model import LanguageModel
-from lofit_cli.models.packing_check import can_pack
+from lofit_cli.models.packing_check import choose_batching
+from lofit_cli.models.weights import weights_hash
 from lofit_cli.schema.sources import ModelConfig
 
 ROW_TOKENS = {"cpu": 512, "cuda": 4096}
 """Tokens in one forward pass: enough to keep the device busy, few enough that the row's mask stays small."""
-
-SAMPLED_VALUES = 4096
 
 
 def load_model(config: ModelConfig) -> LanguageModel:
@@ -56,10 +53,7 @@ def load_model(config: ModelConfig) -> LanguageModel:
     geometry, projections = find_geometry(model)
     row_tokens = config.max_row_tokens or ROW_TOKENS.get(device.type, 512)
     lm = LanguageModel(config.id, model, tokenizer, geometry, projections, max_row_tokens=row_tokens)
-    if not can_pack(lm):
-        say(f"model '{config.id}' takes no attention mask of ours: falling back to padded batches, which are slower")
-        return replace(lm, can_pack=False)
-    return lm
+    return replace(lm, batching=choose_batching(lm))
 
 
 def check_source(name: str, key: str) -> str:
@@ -86,19 +80,8 @@ def describe_model(lm: LanguageModel) -> dict[str, Any]:
         "num_model_parameters": lm.model.num_parameters(),
         "dtype": str(lm.model.dtype).removeprefix("torch."),
         "device": str(lm.model.device),
-        "packed_rows": lm.can_pack,
+        "batching": lm.batching,
     }
-
-
-def weights_hash(model: PreTrainedModel) -> str:
-    """Return a SHA-256 over each weight's name, shape and up to 4096 evenly spaced values."""
-    digest = hashlib.sha256()
-    for name, weight in sorted(model.state_dict().items()):
-        flat = weight.detach().flatten()
-        sample = flat[:: max(1, flat.numel() // SAMPLED_VALUES)].float().cpu()
-        digest.update(f"{name} {tuple(weight.shape)} ".encode())
-        digest.update(sample.numpy().tobytes())
-    return digest.hexdigest()
 
 
 def _device(name: str) -> torch.device:

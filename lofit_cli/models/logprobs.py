@@ -29,7 +29,7 @@ def answer_logprobs(
     Returns:
         (num_sequences,) float32, differentiable.
     """
-    if not lm.can_pack:
+    if lm.batching != "packed":
         return padded_logprobs(lm, sequences)
     return packed_logprobs(lm, sequences, prefix)
 
@@ -80,6 +80,6 @@ def score_answers(
 def _shared_prefix(lm: LanguageModel, items: Sequence[Sequence[TokenSequence]]) -> DynamicCache | None:
     """Return the keys and values of the beginning that all sequences share, or None where it is short."""
     sequences = [sequence for item in items for sequence in item]
-    if not lm.can_pack or not sequences or (length := shared_prefix_length(sequences)) < MIN_CACHED_PREFIX:
+    if lm.batching != "packed" or not sequences or (length := shared_prefix_length(sequences)) < MIN_CACHED_PREFIX:
         return None
     return cache_prefix(lm, sequences[0].tokens[:length])

@@ -4,8 +4,9 @@ import inspect
 
 import torch
 
+from lofit_cli.console import say
 from lofit_cli.models.forward import packed_logprobs, padded_batch_logprobs
-from lofit_cli.models.language_model import LanguageModel
+from lofit_cli.models.language_model import Batching, LanguageModel
 from lofit_cli.models.packing import TokenSequence
 
 OUR_WINDOWS = {"sliding_window", "sliding_window_pattern", "use_sliding_window", "max_window_layers"}
@@ -15,7 +16,15 @@ LOW_PRECISION_ERROR = 0.15
 """Nats by which rounding to half precision may move one token's log-probability; a wrong mask moves it further."""
 
 
-def can_pack(lm: LanguageModel) -> bool:
+def choose_batching(lm: LanguageModel) -> Batching:
+    """Return the fastest way of sharing forward passes that changes no result, saying so where it is a slower one."""
+    if _can_pack(lm):
+        return "packed"
+    say(f"model '{lm.id}' takes no attention mask of ours: falling back to padded batches, which are slower")
+    return "padded"
+
+
+def _can_pack(lm: LanguageModel) -> bool:
     """Return whether the model scores a packed row as it scores its sequences one by one.
 
     Some families build their own positions (ALiBi) or their own mask (a local window counted along the row) and can't

@@ -8,6 +8,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from lofit_cli.models.hooks import hooked_call
 from lofit_cli.schema.checks import FAR
 
 ANSWER = -1
@@ -75,7 +76,7 @@ class PlaceBoard:
         """
         num_pads = (attended == 0).sum(dim=1, keepdim=True)
 
-        def tell(module: nn.Module, args: tuple[Any, ...], inputs: dict[str, Any]) -> None:
+        def tell(inputs: dict[str, Any]) -> None:
             cache = inputs.get("past_key_values")
             num_past = 0 if cache is None else cache.get_seq_length()
             index = torch.arange(num_past, num_past + inputs["input_ids"].shape[1], device=attended.device)
@@ -83,8 +84,5 @@ class PlaceBoard:
             from_end = (attended.shape[1] - 1 - index).clamp(ANSWER, FAR)
             self.write(positions, from_end.expand_as(positions))
 
-        handle = model.register_forward_pre_hook(tell, with_kwargs=True)
-        try:
+        with hooked_call(model, tell):
             yield
-        finally:
-            handle.remove()

@@ -6,7 +6,7 @@ from lofit_cli.paper.selections import Selection
 
 
 def layer_shares(selections: Sequence[Selection]) -> list[float]:
-    """Return for each layer the share of the kept heads that it has, averaged over selections: (num_layers,), sum 1.
+    """Return for each layer its share of the selected heads, averaged over selections: (num_layers,), sum 1.
 
     Source: LoFiT (arXiv 2406.01563), Figure 3.
     """

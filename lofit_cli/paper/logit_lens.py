@@ -34,8 +34,8 @@ def logit_lens(
     """Return what each offset adds to the residual stream, read as a distribution over the vocabulary.
 
     Args:
-        offset: (num_kept, head_dim).
-        heads: (num_kept, 2), layer and head of each.
+        offset: (num_heads, head_dim).
+        heads: (num_heads, 2), layer and head of each.
         final_norm: apply the model's last normalisation before the unembedding. It is made for whole residual streams
             and brings any offset, however small, to the same length; without it the probabilities show the length too.
 
@@ -64,7 +64,7 @@ def _added(lm: LanguageModel, values: Tensor, layer: int, head: int) -> Tensor:
     """Return what an offset (head_dim,) of a head adds to its attention's output: (hidden_size,)."""
     projection = lm.output_projections[layer]
     geometry = lm.geometry
-    activation = torch.zeros(geometry.num_heads, geometry.head_dim, dtype=lm.model.dtype, device=lm.model.device)
+    activation = torch.zeros(geometry.heads_per_layer, geometry.head_dim, dtype=lm.model.dtype, device=lm.model.device)
     without = projection(activation.flatten()[None])
     activation[head] = values.to(activation)
     # The difference, because the map may have a bias of its own.

@@ -56,8 +56,8 @@ def draw_selections(like: Sequence[Selection]) -> list[Selection]:
 
 
 def _draw(selection: Selection) -> Selection:
-    num_layers, num_heads = selection.shape
-    heads = list(product(range(num_layers), range(num_heads)))
+    num_layers, heads_per_layer = selection.shape
+    heads = list(product(range(num_layers), range(heads_per_layer)))
     drawn = random.Random(selection.seed).sample(heads, len(selection.heads))
     return Selection(selection.fold, selection.seed, tuple(drawn), selection.shape)
 

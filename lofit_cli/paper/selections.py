@@ -16,7 +16,7 @@ Head = tuple[int, int]
 
 @dataclass(frozen=True)
 class Selection:
-    """The heads kept for a task.
+    """The heads selected for a task.
 
     Attributes:
         fold: the fold of the task, which chance does not depend on.

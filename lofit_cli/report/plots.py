@@ -27,8 +27,8 @@ DPI = 200
 
 def plot_head_scores(scores: Tensor, mask: Tensor, folder: Path) -> None:
     """Write `head_scores.png`: layers x heads, with the selected heads framed."""
-    num_layers, num_heads = scores.shape
-    figure, axes = new_figure(2 + 0.3 * num_heads, 1.5 + 0.2 * num_layers)
+    num_layers, heads_per_layer = scores.shape
+    figure, axes = new_figure(2 + 0.3 * heads_per_layer, 1.5 + 0.2 * num_layers)
     image = axes.imshow(scores.numpy(), aspect="auto", origin="lower", cmap="viridis")
     for layer, head in mask.nonzero().tolist():
         axes.add_patch(Rectangle((head - 0.5, layer - 0.5), 1, 1, fill=False, edgecolor="red"))

@@ -11,7 +11,7 @@ MAX_LISTED_HEADS = 10
 def print_head_mask(heads: HeadMask) -> None:
     """Print the best of the selected heads."""
     ranked = heads.ranked_heads()
-    title = f"{len(ranked)} of {heads.geometry.num_all_heads} heads selected ({heads.selector})"
+    title = f"{len(ranked)} of {heads.geometry.total_heads} heads selected ({heads.selector})"
     rows = [[str(layer), str(head), f"{score:.4f}"] for layer, head, score in ranked[:MAX_LISTED_HEADS]]
     cut = len(ranked) > MAX_LISTED_HEADS
     note = f"the first {MAX_LISTED_HEADS}; all of them are in head_mask.json" if cut else ""
@@ -22,8 +22,9 @@ def print_metrics(method: str, task: str, protocol: str, split: str, summaries: 
     """Print each metric, in percent, with its standard error."""
     num_questions = next(iter(summaries.values())).num_questions
     title = f"{name_method(method)} on {task} ({protocol}), {num_questions} {split} questions"
-    rows = [
-        [name.upper(), f"{100 * summary.mean:.2f}", f"{100 * summary.standard_error:.2f}"]
-        for name, summary in summaries.items()
-    ]
+    rows = [[name.upper(), _percent(found.mean), _percent(found.standard_error)] for name, found in summaries.items()]
     show_table(Table(title, left_and_right("metric", "mean %", "standard error"), rows))
+
+
+def _percent(fraction: float | None) -> str:
+    return "" if fraction is None else f"{100 * fraction:.2f}"

@@ -52,7 +52,7 @@ class MethodConfig:
 
 @dataclass
 class ItiConfig(MethodConfig):
-    """`method=iti`: each kept head moves by `alpha` standard deviations along a direction found on training answers.
+    """`method=iti`: each selected head moves by `alpha` standard deviations along a direction of training answers.
 
     `direction` is `mass_mean` (mean of right minus mean of wrong answers) or `probe` (a logistic regression's weight).
     """

@@ -20,7 +20,7 @@ def score_heads_by_layer_probe(lm: LanguageModel, task: Task[Any], config: Selec
     """
     train, validation = read_labelled(lm, task, run)
     geometry = lm.geometry
-    scores = torch.zeros(geometry.num_layers, geometry.num_heads)
+    scores = torch.zeros(geometry.num_layers, geometry.heads_per_layer)
     with progress_bar("probing layers", geometry.num_layers) as advance:
         for layer in range(geometry.num_layers):
             scores[layer] = probe_accuracy(train, validation, (slice(None), layer))

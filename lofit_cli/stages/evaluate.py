@@ -22,7 +22,6 @@ from lofit_cli.models.load import check_source, describe_model, load_model
 from lofit_cli.report.results import print_metrics
 from lofit_cli.schema.stages import EvaluateConfig
 from lofit_cli.tasks import load_task
-from lofit_cli.tasks.forms.truthfulqa_generation import TruthfulQAGenerationTask
 from lofit_cli.tasks.task import Task
 
 METHOD_FACTS = (
@@ -51,7 +50,8 @@ def evaluate(config: EvaluateConfig, run: RunDir) -> Sequence[Prediction]:
     run.record(**describe_model(lm), **{**task.facts(), "seed": config.seed, **facts})
     run.record(metrics=[*task.metrics, *judged_metrics(judges)], intervention=str(folder) if folder else None)
     protocol = task.protocol(config.eval.protocol, config.eval.split)
-    run.record(protocol=protocol, split=config.eval.split, judges=judges)
+    run.record(protocol=protocol, split=config.eval.split, questions_hash=task.questions_hash(config.eval.split))
+    run.record(judges=judges)
     with edit.attach(lm), progress_bar(f"scoring {config.eval.split}", len(items)) as advance:
         predictions = measure_split(lm, task, config.eval.split, config.eval.protocol, advance, edit.demonstrations)
     if judges:
@@ -77,7 +77,7 @@ def _judges(config: EvaluateConfig, task: Task[Any]) -> dict[str, str]:
     """Return the judges that are set, refusing them where the task has no answers to judge or one can't be loaded."""
     judges = judge_models(config.eval)
     for metric, name in judges.items():
-        if not isinstance(task, TruthfulQAGenerationTask):
+        if not task.can_be_judged:
             raise UserError(
                 f"eval.judge_{metric}={name} is for a task that is answered openly; add task=truthfulqa_generation"
             )

@@ -1,8 +1,8 @@
-"""Stage 1: score every head and keep the best."""
+"""Stage 1: score every head and select the best."""
 
 import torch
 
-from lofit_cli.artifacts.head_mask import HeadMask, keep_top, parse_num_heads
+from lofit_cli.artifacts.head_mask import HeadMask, parse_num_heads, select_top
 from lofit_cli.artifacts.run_dir import RunDir
 from lofit_cli.errors import UserError
 from lofit_cli.models.load import describe_model, load_model
@@ -23,9 +23,9 @@ def select_heads(config: SelectHeadsConfig, run: RunDir) -> HeadMask:
     run.record_settings(selector={"name": config.selector.name}, task={**task.settings(), "items": task.items_hash()})
     torch.manual_seed(config.seed)
     scores = selector(lm, task, config, run)
-    if not scores[keep_top(scores, count)].isfinite().all():
+    if not scores[select_top(scores, count)].isfinite().all():
         raise UserError(f"num_heads={config.num_heads} is more than the selector ranks; ask for fewer heads")
-    heads = HeadMask(lm.id, lm.geometry, config.selector.name, scores, keep_top(scores, count))
+    heads = HeadMask(lm.id, lm.geometry, config.selector.name, scores, select_top(scores, count))
     heads.save(run.path)
     plot_head_scores(heads.scores, heads.mask, run.path)
     plot_heads_per_layer(heads.mask, run.path)

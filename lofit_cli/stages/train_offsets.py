@@ -1,4 +1,4 @@
-"""Stage 2: make an intervention: train offsets on the kept heads, or whatever else the method makes."""
+"""Stage 2: make an intervention: train offsets on the selected heads, or whatever else the method makes."""
 
 from dataclasses import asdict
 from pathlib import Path
@@ -7,7 +7,7 @@ from typing import Any
 import torch
 
 from lofit_cli.artifacts.files import read_json
-from lofit_cli.artifacts.head_mask import FILE_NAME, HeadMask, keep_top, parse_num_heads
+from lofit_cli.artifacts.head_mask import FILE_NAME, HeadMask, parse_num_heads, select_top
 from lofit_cli.artifacts.run_dir import MANIFEST, RunDir, content_hash, find_latest, read_manifest
 from lofit_cli.artifacts.seen_items import add_seen, read_seen
 from lofit_cli.console import say
@@ -31,7 +31,7 @@ def train_offsets(config: TrainOffsetsConfig, run: RunDir) -> Intervention:
     run.record(**describe_model(lm), **task.facts(), seed=config.seed, method=config.method.name)
     settings = {key: value for key, value in asdict(config.method).items() if key not in ("name", "source")}
     run.record_settings(method=settings, task={**task.settings(), "items": task.items_hash()})
-    every_head = torch.ones(lm.geometry.num_layers, lm.geometry.num_heads, dtype=torch.bool)
+    every_head = torch.ones(lm.geometry.num_layers, lm.geometry.heads_per_layer, dtype=torch.bool)
     head_mask = _take_heads(config, file, lm, run) if file else every_head
     add_seen(run.path, ())
     torch.manual_seed(config.seed)
@@ -40,12 +40,12 @@ def train_offsets(config: TrainOffsetsConfig, run: RunDir) -> Intervention:
     run.record(num_trained_parameters=edit.num_parameters)
     if run.has_lines("validation.jsonl"):
         plot_training(run.path)
-    say(f"{config.method.name}: {edit.num_parameters:,} numbers learnt")
+    say(f"{config.method.name}: {edit.num_parameters:,} trainable parameters")
     return edit
 
 
 def _take_heads(config: TrainOffsetsConfig, file: Path, lm: LanguageModel, run: RunDir) -> torch.Tensor:
-    """Return the mask of the kept heads; copy it, with what its selection has seen, into the run directory."""
+    """Return the mask of the selected heads; copy it, with what its selection has seen, into the run directory."""
     heads = _load_heads(file, config.num_heads, lm)
     selection = read_json(file.parent / MANIFEST) if (file.parent / MANIFEST).exists() else {}
     run.record(selector=heads.selector, num_heads=int(heads.mask.sum()), head_mask=str(file))
@@ -79,13 +79,13 @@ def _head_mask_file(config: TrainOffsetsConfig, method: Method, task: dict[str, 
 
 
 def _load_heads(file: Path, num_heads: str | None, lm: LanguageModel) -> HeadMask:
-    """Read a head mask; with `num_heads`, take that many of the best heads instead of those it kept."""
+    """Read a head mask; with `num_heads`, take that many of the best heads instead of those it selects."""
     heads = HeadMask.load(file, lm.id, lm.geometry)
     if heads.model_id != lm.id:
         say(f"note: the head mask comes from model '{heads.model_id}', this run uses '{lm.id}'")
     if num_heads is None:
         return heads
-    mask = keep_top(heads.scores, parse_num_heads(num_heads, lm.geometry))
+    mask = select_top(heads.scores, parse_num_heads(num_heads, lm.geometry))
     if not heads.scores[mask].isfinite().all():
         raise UserError(f"num_heads={num_heads} is more than head mask {file} ranks; select heads with scores first")
     return HeadMask(heads.model_id, heads.geometry, heads.selector, heads.scores, mask)

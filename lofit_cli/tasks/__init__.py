@@ -11,7 +11,6 @@ from lofit_cli.schema.sources import TaskConfig
 from lofit_cli.tasks.arc_challenge import load_arc_challenge
 from lofit_cli.tasks.boolq import load_boolq
 from lofit_cli.tasks.clutrr import load_clutrr
-from lofit_cli.tasks.forms.truthfulqa import TruthfulQATask
 from lofit_cli.tasks.kinship import load_kinship
 from lofit_cli.tasks.misconceptions import load_misconceptions
 from lofit_cli.tasks.mmlu import load_mmlu
@@ -72,7 +71,7 @@ def load_task(config: TaskConfig) -> Task[Any]:
             f"the files of task '{config.name}' are not in its form ({type(error).__name__}: {error}); "
             "compare them with those of task.data_dir=sample"
         )
-    if config.swap_questions and not isinstance(task, TruthfulQATask):
+    if config.swap_questions and not task.can_swap_questions:
         raise UserError(
             f"task.swap_questions is for tasks in TruthfulQA's form, not for '{config.name}'; leave it out, or set "
             "task=truthfulqa, truthfulqa_binary or misconceptions"

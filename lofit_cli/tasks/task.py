@@ -1,10 +1,11 @@
-"""What every benchmark offers: items to train on and to measure, in splits, whatever their form."""
+"""What every benchmark answers for itself: what it asks, what the answers are, what an outcome is worth."""
 
 import random
 from abc import ABC, abstractmethod
 from dataclasses import asdict, dataclass
 from typing import Any, ClassVar, Generic, NamedTuple, TypeVar
 
+from lofit_cli.artifacts.predictions import Prediction
 from lofit_cli.artifacts.run_dir import content_hash
 from lofit_cli.errors import UserError
 from lofit_cli.schema.sources import TaskConfig
@@ -29,6 +30,10 @@ class Item:
     category: str
     text: str
 
+    def measured_by(self) -> dict[str, Any]:
+        """Return what the item's metrics depend on; what training alone sees is left out."""
+        return asdict(self)
+
     @property
     def fingerprint(self) -> str:
         """Return what tells this item from others, whatever its file calls it."""
@@ -47,11 +52,17 @@ class Task(ABC, Generic[AnyItem]):
 
     Attributes:
         objective: what training minimises: `dpo` (chosen against rejected answers) or `sft` (the chosen answer).
+        generates: whether the model's own line is the outcome; otherwise the log-probabilities of an item's answers.
+        can_be_judged: whether what is generated answers a question openly, so that a judge can be asked about it.
+        can_swap_questions: whether `task.swap_questions` is for it.
     """
 
     config: TaskConfig
     splits: dict[str, list[AnyItem]]
     objective: ClassVar[str]
+    generates: ClassVar[bool]
+    can_be_judged: ClassVar[bool] = False
+    can_swap_questions: ClassVar[bool] = False
 
     @property
     @abstractmethod
@@ -74,6 +85,23 @@ class Task(ABC, Generic[AnyItem]):
         """
         return "zero-shot"
 
+    def prompt(self, item: AnyItem, protocol: str, demonstrations: str = "") -> str:
+        """Return what the model is shown of an item, `demonstrations` (answered examples) before it."""
+        return demonstrations + item.text
+
+    def answers(self, item: AnyItem) -> tuple[str, ...]:
+        """Return the continuations whose log-probabilities are asked for; for tasks that are scored only."""
+        raise NotImplementedError(f"{self.name} has no answers to score")
+
+    @abstractmethod
+    def predict(self, item: AnyItem, outcome: Any) -> Prediction:
+        """Return an item with its outcome and the metrics that follow.
+
+        Args:
+            outcome: the line generated after the prompt, or the answers' log-probabilities (natural logs, summed over
+                an answer's tokens) in the order of `answers`.
+        """
+
     @abstractmethod
     def examples(self, split: str) -> list[Example]:
         """Return what training sees of a split."""
@@ -95,6 +123,10 @@ class Task(ABC, Generic[AnyItem]):
         content = {name: [asdict(item) for item in items] for name, items in self.splits.items()}
         about = {key: getattr(self.config, key) for key in ("fold", "num_train")}
         return {"task": self.config.name, **about, "dataset_hash": content_hash(content)}
+
+    def questions_hash(self, split: str) -> str:
+        """Return a hash of what is measured of a split: runs that agree in it can be paired, whatever they train on."""
+        return content_hash([item.measured_by() for item in self.items(split)])
 
     def items(self, split: str) -> list[AnyItem]:
         """Return a split's items; of the training items, `task.num_train` drawn the same way for every run.

@@ -22,7 +22,6 @@ from lofit_cli.models.logprobs import answer_logprobs, tokenize_items
 from lofit_cli.models.packing import TokenSequence, group_rows
 from lofit_cli.schema.components import TrainerConfig
 from lofit_cli.schema.sources import EvalConfig
-from lofit_cli.tasks.forms.truthfulqa import TruthfulQATask
 from lofit_cli.tasks.task import Example, Task
 from lofit_cli.training.losses import dpo_loss, sft_loss
 
@@ -205,7 +204,7 @@ class Fit:
         self.intervention.eval()
         with torch.no_grad():
             loss = self._task_loss(items)
-            if isinstance(self.task, TruthfulQATask):
+            if not self.task.generates:
                 metrics = mean_metrics(measure_split(self.lm, self.task, "validation", self.eval.protocol))
         self.intervention.train()
         self.run.append_line("validation.jsonl", {"epoch": epoch, "loss": loss, **metrics})

@@ -7,13 +7,13 @@ import torch
 
 from lofit_cli.artifacts.files import write_file, write_json
 from lofit_cli.artifacts.geometry import Geometry
-from lofit_cli.artifacts.head_mask import HeadMask, keep_top, parse_num_heads
+from lofit_cli.artifacts.head_mask import HeadMask, parse_num_heads, select_top
 from lofit_cli.artifacts.run_dir import find_latest, read_manifest, start_run
 from lofit_cli.artifacts.seen_items import add_seen, read_seen
 from lofit_cli.errors import RunError, UserError
 from lofit_cli.schema.stages import CompareConfig
 
-GEOMETRY = Geometry(num_layers=2, num_heads=5, head_dim=3)
+GEOMETRY = Geometry(num_layers=2, heads_per_layer=5, head_dim=3)
 
 
 def test_a_write_that_fails_leaves_the_old_file_and_no_other(tmp_path):
@@ -32,7 +32,7 @@ def test_a_write_that_fails_leaves_the_old_file_and_no_other(tmp_path):
 
 def test_top_heads_are_global_and_ties_go_to_the_first():
     scores = torch.tensor([[0.1, 0.9, 0.5], [0.5, 0.2, 0.8]])
-    assert keep_top(scores, 3).tolist() == [[False, True, True], [False, False, True]]
+    assert select_top(scores, 3).tolist() == [[False, True, True], [False, False, True]]
 
 
 @pytest.mark.parametrize(("text", "count"), [("3", 3), ("3%", 1), ("25%", 2), ("100%", 10), ("0.1%", 1)])
@@ -48,7 +48,7 @@ def test_number_of_heads_out_of_range(text):
 
 def test_head_mask_round_trip(tmp_path):
     scores = torch.rand(2, 5)
-    heads = HeadMask("m", GEOMETRY, "scale", scores, keep_top(scores, 4))
+    heads = HeadMask("m", GEOMETRY, "scale", scores, select_top(scores, 4))
     heads.save(tmp_path)
     loaded = HeadMask.load(tmp_path / "head_mask.safetensors", "m", GEOMETRY)
     assert loaded.scores.equal(scores)

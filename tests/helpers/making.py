@@ -2,7 +2,7 @@
 
 import torch
 
-from lofit_cli.artifacts.head_mask import keep_top
+from lofit_cli.artifacts.head_mask import select_top
 from lofit_cli.artifacts.run_dir import STATED, start_run
 from lofit_cli.interventions.files import save_intervention
 from lofit_cli.methods import get_method
@@ -43,8 +43,8 @@ def make(name, lm, folder, **settings):
         make("lofit", lm, folder)
     config = make_config(name, folder, **settings)
     method = get_method(config.method)
-    scores = torch.rand(lm.geometry.num_layers, lm.geometry.num_heads, generator=torch.Generator().manual_seed(0))
-    mask = keep_top(scores, 2 if method.takes_heads else lm.geometry.num_all_heads)
+    scores = torch.rand(lm.geometry.num_layers, lm.geometry.heads_per_layer, generator=torch.Generator().manual_seed(0))
+    mask = select_top(scores, 2 if method.takes_heads else lm.geometry.total_heads)
     torch.manual_seed(0)
     with start_run(folder / name, "train_offsets", config) as run:
         edit = method.make(lm, make_task(), config, mask, run)

@@ -9,7 +9,7 @@ from lofit_cli.artifacts.head_mask import HeadMask
 from lofit_cli.artifacts.predictions import GeneratedAnswer, write_predictions
 from lofit_cli.artifacts.run_dir import STATED
 
-GEOMETRY = Geometry(num_layers=3, num_heads=4, head_dim=8)
+GEOMETRY = Geometry(num_layers=3, heads_per_layer=4, head_dim=8)
 
 
 def write_manifest(folder, stage, **facts):
@@ -18,7 +18,7 @@ def write_manifest(folder, stage, **facts):
 
 
 def write_selection(folder, heads, fold, seed):
-    """Write a select-heads run that kept these heads."""
+    """Write a select-heads run that selected these heads."""
     write_manifest(folder, "select_heads", fold=fold, seed=seed)
     mask = torch.zeros(3, 4, dtype=torch.bool)
     mask[tuple(zip(*heads, strict=True))] = True

@@ -41,6 +41,23 @@ OTHERS = {
         },
     ),
     "mamba": (t.MambaConfig, {"vocab_size": VOCABULARY, "hidden_size": 32, "num_hidden_layers": 3, "state_size": 4}),
+    "openai_gpt": (
+        t.OpenAIGPTConfig,
+        {"vocab_size": VOCABULARY, "n_embd": 32, "n_layer": 3, "n_head": 4, "n_positions": 2048},
+    ),
+    "gemma3n": (
+        t.Gemma3nTextConfig,
+        {
+            **WIDE,
+            "vocab_size_per_layer_input": VOCABULARY,
+            "hidden_size_per_layer_input": 8,
+            "laurel_rank": 4,
+            "num_kv_shared_layers": 0,
+            "layer_types": ["full_attention"] * 3,
+            "sliding_window": 4096,
+            "activation_sparsity_pattern": [0.0] * 3,
+        },
+    ),
     "gpt2_of_2_layers": (t.GPT2Config, {**FAMILIES["gpt2"][1], "n_layer": 2}),
 }
 
@@ -67,21 +84,21 @@ def build_tokenizer():
     return t.PreTrainedTokenizerFast(tokenizer_object=tokenizer, eos_token="<eos>", pad_token="<eos>")
 
 
-def build_language_model(family, can_pack=True, max_row_tokens=64, **changes):
+def build_language_model(family, batching="packed", max_row_tokens=64, **changes):
     """Return a tiny model with its heads found, scored in packed rows or in padded batches."""
     model = build_model(family, **changes)
     geometry, projections = find_geometry(model)
-    return LanguageModel(family, model, build_tokenizer(), geometry, projections, can_pack, max_row_tokens)
+    return LanguageModel(family, model, build_tokenizer(), geometry, projections, batching, max_row_tokens)
 
 
 def random_values(geometry, seed, size=0.3):
     """Return random numbers in the shape of all head activations."""
-    shape = (geometry.num_layers, geometry.num_heads, geometry.head_dim)
+    shape = (geometry.num_layers, geometry.heads_per_layer, geometry.head_dim)
     return size * torch.randn(shape, generator=torch.Generator().manual_seed(seed))
 
 
 def edit_all_heads(scale=None, offset=None, layers=range(3), positions="all"):
-    """Return the edit with these (num_layers, num_heads, head_dim) values in some layers."""
+    """Return the edit with these (num_layers, heads_per_layer, head_dim) values in some layers."""
     mask = torch.zeros((offset if scale is None else scale).shape[:2], dtype=torch.bool)
     mask[list(layers)] = True
     values = [None if value is None else value[mask].clone() for value in (scale, offset)]

@@ -58,7 +58,7 @@ def test_zero_edit_is_bit_identical(lm):
 def test_edit_is_the_equation_by_hand(lm, layer):
     scale, offset = random_values(lm.geometry, 1), random_values(lm.geometry, 2)
     activation, _ = record_projection(lm, layer)
-    heads = activation.view(1, -1, lm.geometry.num_heads, lm.geometry.head_dim)
+    heads = activation.view(1, -1, lm.geometry.heads_per_layer, lm.geometry.head_dim)
     expected = project(lm.output_projections[layer], ((1 + scale[layer]) * heads + offset[layer]).flatten(2))
     with edit_all_heads(scale, offset, layers=[layer]).attach(lm):
         _, output = record_projection(lm, layer)
@@ -116,10 +116,10 @@ def test_gradients_reach_the_kept_heads_only():
     everywhere = edit_all_heads(offset=random_values(lm.geometry, 1))
     mask = torch.zeros(3, 4, dtype=torch.bool)
     mask[0, 1] = mask[2, 3] = True
-    kept = edit_all_heads(offset=random_values(lm.geometry, 1))
+    selected = edit_all_heads(offset=random_values(lm.geometry, 1))
     some = HeadEdit(mask, offset=random_values(lm.geometry, 1)[mask])
     with torch.no_grad():
-        everywhere.offset[~mask.flatten()] = kept.offset[~mask.flatten()] = 0
+        everywhere.offset[~mask.flatten()] = selected.offset[~mask.flatten()] = 0
     for edit in (everywhere, some):
         with edit.attach(lm):
             lm.model(input_ids=TOKENS).logits.square().sum().backward()

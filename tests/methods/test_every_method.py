@@ -27,7 +27,7 @@ def scores_of(lm, edit=None):
 
 def alone(lm, edit):
     """Return the scores of each sequence in a row of its own, padded by nothing."""
-    plain = replace(lm, can_pack=False)
+    plain = replace(lm, batching="padded")
     sequences = [sequence for item in tokenize_items(lm, ITEMS) for sequence in item]
     with edit.attach(plain), torch.no_grad():
         return torch.cat([answer_logprobs(plain, [sequence]) for sequence in sequences]).view(len(ITEMS), -1)

@@ -15,7 +15,7 @@ PROJECTIONS = {"gpt2": "attn.c_proj", "gpt_neox": "attention.dense", "opt": "sel
 def test_geometry_and_output_projections(family):
     model = build_model(family)
     geometry, projections = find_geometry(model)
-    assert geometry == Geometry(num_layers=3, num_heads=4, head_dim=HEAD_DIMS.get(family, 8))
+    assert geometry == Geometry(num_layers=3, heads_per_layer=4, head_dim=HEAD_DIMS.get(family, 8))
     paths = {module: path for path, module in model.named_modules()}
     for layer, projection in enumerate(projections):
         assert paths[projection].endswith(f".{layer}.{PROJECTIONS.get(family, 'self_attn.o_proj')}")

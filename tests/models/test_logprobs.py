@@ -9,7 +9,7 @@ from tiny_models import FAMILIES, build_language_model, edit_all_heads, random_v
 from lofit_cli.errors import UserError
 from lofit_cli.models.logprobs import MIN_CACHED_PREFIX, _shared_prefix, answer_logprobs, score_answers
 from lofit_cli.models.packing import TokenSequence, group_rows, pack_row, shared_prefix_length, tokenize
-from lofit_cli.models.packing_check import can_pack
+from lofit_cli.models.packing_check import choose_batching
 from lofit_cli.schema.checks import FAR
 
 PREFIX = "A long beginning that all prompts share. "
@@ -51,7 +51,7 @@ def close(found, expected):
 @pytest.mark.parametrize("family", FAMILIES)
 def test_packed_scores_equal_one_by_one(family, edited):
     lm = build_language_model(family)
-    assert can_pack(lm)
+    assert choose_batching(lm) == "packed"
     assert shared_prefix_length([s for item in tokenize(lm.tokenizer, ITEMS) for s in item]) >= MIN_CACHED_PREFIX
     values = random_values(lm.geometry, 1), random_values(lm.geometry, 2)
     with edit_all_heads(*values).attach(lm) if edited else nullcontext(), torch.no_grad():
@@ -99,14 +99,14 @@ def test_scores_do_not_depend_on_order():
 
 @pytest.mark.parametrize("family", [*FAMILIES, "bloom"])
 def test_padded_scores_equal_one_by_one(family):
-    lm = build_language_model(family, can_pack=False)
+    lm = build_language_model(family, batching="padded")
     with torch.no_grad():
         close(flat(score_answers(lm, ITEMS)), score_by_hand(lm, ITEMS))
 
 
 @pytest.mark.parametrize("max_row_tokens", [1, 40])
 def test_padded_batches_hold_no_more_than_a_row(max_row_tokens):
-    lm = build_language_model("bloom", can_pack=False, max_row_tokens=max_row_tokens)
+    lm = build_language_model("bloom", batching="padded", max_row_tokens=max_row_tokens)
     shapes = []
     lm.model.register_forward_pre_hook(
         lambda m, args, inputs: shapes.append(inputs["input_ids"].shape), with_kwargs=True
@@ -126,20 +126,20 @@ def test_padded_batches_hold_no_more_than_a_row(max_row_tokens):
 def test_a_family_with_positions_or_a_mask_of_its_own_is_found_out(family, dtype):
     lm = build_language_model(family)
     lm.model.to(dtype)
-    assert not can_pack(lm)
+    assert choose_batching(lm) != "packed"
 
 
 def test_a_mask_of_its_own_is_found_out_whatever_it_is_called(monkeypatch):
     lm = build_language_model("gpt_neo", max_row_tokens=128)
-    monkeypatch.setattr("lofit_cli.models.can_pack.OUR_WINDOWS", {"window_size"})
-    assert not can_pack(lm)
+    monkeypatch.setattr("lofit_cli.models.packing_check.OUR_WINDOWS", {"window_size"})
+    assert choose_batching(lm) != "packed"
 
 
 @pytest.mark.parametrize("family", FAMILIES)
 def test_half_precision_models_can_still_pack(family):
     lm = build_language_model(family)
     lm.model.to(torch.bfloat16)
-    assert can_pack(lm)
+    assert choose_batching(lm) == "packed"
 
 
 def test_the_cache_of_the_shared_prefix_is_left_as_it_was():

@@ -5,7 +5,7 @@ import torch
 from sklearn.linear_model import LogisticRegression
 from tiny_models import build_language_model
 
-from lofit_cli.artifacts.head_mask import HeadMask, keep_top
+from lofit_cli.artifacts.head_mask import HeadMask, select_top
 from lofit_cli.artifacts.run_dir import RunDir, start_run
 from lofit_cli.artifacts.seen_items import add_seen, read_seen
 from lofit_cli.models.activations import last_token_activations
@@ -42,7 +42,7 @@ def _select(name, folder, **trainer):
 @pytest.mark.parametrize("name", OWN)
 def test_scores_are_finite_repeatable_and_one_a_head(name, tmp_path):
     lm, _, scores = _select(name, tmp_path / "a")
-    assert scores.shape == (lm.geometry.num_layers, lm.geometry.num_heads)
+    assert scores.shape == (lm.geometry.num_layers, lm.geometry.heads_per_layer)
     assert scores.isfinite().all()
     assert scores.equal(_select(name, tmp_path / "b")[2])
 
@@ -86,7 +86,7 @@ def test_offset_norm_finds_the_head_that_matters(tmp_path):
         ModelConfig("m"), TaskConfig("t"), SelectorConfig("offset_norm"), TrainerConfig(learning_rate=0.01)
     )
     scores = get_selector(SelectorConfig("offset_norm"))(lm, task, config, RunDir(tmp_path, "select_heads"))
-    assert divmod(int(scores.argmax()), lm.geometry.num_heads) == (1, 2)
+    assert divmod(int(scores.argmax()), lm.geometry.heads_per_layer) == (1, 2)
 
 
 def _copy(selector, lm, folder):
@@ -100,7 +100,7 @@ def test_another_runs_scores_are_taken_with_what_it_has_seen(tmp_path):
     lm = build_language_model("llama")
     scores = torch.rand(3, 4)
     with start_run(tmp_path / "a", "select_heads", CompareConfig()) as source:
-        HeadMask("m", lm.geometry, "scale", scores, keep_top(scores, 2)).save(source.path)
+        HeadMask("m", lm.geometry, "scale", scores, select_top(scores, 2)).save(source.path)
         source.record_settings(task={"name": "clutrr"})
         add_seen(source.path, ["item"])
     run, found = _copy(FromRunConfig("from_run", str(tmp_path / "a")), lm, tmp_path / "b")
@@ -116,5 +116,5 @@ def test_a_list_of_heads_ranks_those_it_names(tmp_path):
     add_seen(tmp_path, ["item"])
     run, scores = _copy(FileConfig("file", str(file)), lm, tmp_path / "b")
     assert read_seen(run.path) == {"item"}
-    assert keep_top(scores, 1).nonzero().tolist() == [[2, 1]]
+    assert select_top(scores, 1).nonzero().tolist() == [[2, 1]]
     assert scores.isfinite().sum() == 2

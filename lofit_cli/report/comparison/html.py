@@ -110,7 +110,7 @@ def _origin(run: Evaluation) -> dict[str, str]:
     return {
         "commit": describe_commit(run),
         f"weights of {facts['model']} ({facts['dtype']})": str(facts.get("model_hash")),
-        f"questions of {facts['task']}, fold {facts['fold']}": str(facts["dataset_hash"]),
+        f"questions of {facts['task']}, fold {facts['fold']}": str(facts["questions_hash"]),
         "Python": f"{facts.get('python')} on {facts.get('platform')}",
         "packages": ", ".join(f"{name} {version}" for name, version in versions.items()),
     }

@@ -2,7 +2,9 @@
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Any
 
+from lofit_cli.artifacts.predictions import GeneratedAnswer
 from lofit_cli.tasks.task import Example, Item, Task
 
 
@@ -21,6 +23,10 @@ class OpenItem(Item):
     accepted: tuple[str, ...]
     wrong: str
     other_options: tuple[str, ...] = ()
+
+    def measured_by(self) -> dict[str, Any]:
+        """Return what its metric depends on; the wrong answer of some benchmarks is drawn from all splits' answers."""
+        return {key: value for key, value in super().measured_by().items() if key not in ("answer", "wrong")}
 
 
 def exact_match(generated: str, item: OpenItem) -> bool:
@@ -46,6 +52,7 @@ class GenerationTask(Task[OpenItem]):
     """
 
     objective = "sft"
+    generates = True
     metric: str = "em"
     is_right: Callable[[str, OpenItem], bool] = exact_match
 
@@ -62,6 +69,11 @@ class GenerationTask(Task[OpenItem]):
         """Return each prompt with its right answer and a wrong one."""
         return [Example(item.text, (item.answer, item.wrong), 1) for item in self.items(split)]
 
-    def measure(self, generated: str, item: OpenItem) -> dict[str, float]:
+    def predict(self, item: OpenItem, outcome: str) -> GeneratedAnswer:
+        """Return an item with the line generated after it."""
+        metrics = self.measure(item, outcome)
+        return GeneratedAnswer(item.id, item.category, item.text, metrics, list(item.accepted), outcome)
+
+    def measure(self, item: OpenItem, generated: str) -> dict[str, float]:
         """Return 1 for a right answer and 0 for a wrong one."""
         return {self.metric: float(self.is_right(generated, item))}

@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from lofit_cli.artifacts.predictions import ScoredAnswers
 from lofit_cli.errors import UserError
 from lofit_cli.tasks.task import Example, Item, Task
 
@@ -20,6 +21,7 @@ class MultipleChoiceTask(Task[MultipleChoiceItem]):
     """A benchmark whose answers are scored and never generated; training, where it has a split, is on right answers."""
 
     objective = "sft"
+    generates = False
 
     @property
     def metrics(self) -> tuple[str, ...]:
@@ -44,6 +46,16 @@ class MultipleChoiceTask(Task[MultipleChoiceItem]):
         return [
             Example(item.text, (item.answers[item.right], *_others(item)), num_chosen=1) for item in self.items(split)
         ]
+
+    def answers(self, item: MultipleChoiceItem) -> tuple[str, ...]:
+        """Return the continuations to choose from."""
+        return item.answers
+
+    def predict(self, item: MultipleChoiceItem, outcome: list[float]) -> ScoredAnswers:
+        """Return an item with the log-probabilities of its answers."""
+        answers = [answer.strip() for answer in item.answers]
+        correct = [i == item.right for i in range(len(answers))]
+        return ScoredAnswers(item.id, item.category, item.text, self.measure(item, outcome), answers, correct, outcome)
 
     def measure(self, item: MultipleChoiceItem, log_probs: Sequence[float]) -> dict[str, float]:
         """Return 1 where the right answer is likelier than every other, from natural logs summed over its tokens."""

@@ -4,6 +4,7 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
+from lofit_cli.artifacts.predictions import ScoredAnswers
 from lofit_cli.errors import UserError
 from lofit_cli.tasks.task import Example, Item, Task
 
@@ -56,6 +57,10 @@ class PreferenceTask(Task[Question]):
         """Return the protocol asked for."""
         return asked_for
 
+    def prompt(self, item: Question, protocol: str, demonstrations: str = "") -> str:
+        """Return the prompt of a protocol."""
+        return f"{PROTOCOLS[protocol]}\n\n{demonstrations}Q: {item.text}\nA:"
+
     def examples(self, split: str) -> list[Example]:
         """Return what DPO trains on: the best answer against the first incorrect one, or all against all."""
         if self.config.train_answers == "all":
@@ -81,6 +86,9 @@ class TruthfulQATask(PreferenceTask):
     A split named in `task.swap_questions` has another item's question before each item's answers.
     """
 
+    generates = False
+    can_swap_questions = True
+
     def items(self, split: str) -> list[Question]:
         """Return a split's questions, or its items with their questions swapped."""
         items = super().items(split)
@@ -94,6 +102,16 @@ class TruthfulQATask(PreferenceTask):
     def metrics(self) -> tuple[str, ...]:
         """Return TruthfulQA's three."""
         return ("mc1", "mc2", "mc3")
+
+    def answers(self, item: Question) -> tuple[str, ...]:
+        """Return the answers to score, correct ones first, each ending in a period."""
+        return tuple(" " + close_answer(answer) for answer in (*item.correct, *item.incorrect))
+
+    def predict(self, item: Question, outcome: list[float]) -> ScoredAnswers:
+        """Return a question with the log-probabilities of its answers."""
+        answers = [answer.strip() for answer in self.answers(item)]
+        correct = [i < len(item.correct) for i in range(len(answers))]
+        return ScoredAnswers(item.id, item.category, item.text, self.measure(item, outcome), answers, correct, outcome)
 
     def measure(self, question: Question, log_probs: Sequence[float]) -> dict[str, float]:
         """Return a question's metrics from the log-probabilities of its answers, correct ones first."""
@@ -124,12 +142,6 @@ def swap_questions(items: Sequence[Question]) -> list[Question]:
         raise UserError("task.swap_questions needs two questions in a split; this one has one")
     half = len(items) // 2
     return [replace(item, text=other.text) for item, other in zip(items, [*items[half:], *items[:half]], strict=True)]
-
-
-def scoring_prompt(question: Question, protocol: str, demonstrations: str = "") -> tuple[str, tuple[str, ...]]:
-    """Return the prompt of a protocol and the answers to score, correct ones first, each ending in a period."""
-    prompt = f"{PROTOCOLS[protocol]}\n\n{demonstrations}Q: {question.text}\nA:"
-    return prompt, tuple(" " + close_answer(answer) for answer in (*question.correct, *question.incorrect))
 
 
 def close_answer(answer: str) -> str:

@@ -5,7 +5,8 @@ from dataclasses import dataclass
 from functools import cache
 from typing import Any
 
-from lofit_cli.tasks.forms.truthfulqa import PreferenceTask, Question, close_answer, scoring_prompt
+from lofit_cli.artifacts.predictions import GeneratedAnswer
+from lofit_cli.tasks.forms.truthfulqa import PreferenceTask, Question, close_answer
 
 Similarity = Callable[[str, str], float]
 """A reference and a text -> how alike they are, in [0, 1]."""
@@ -21,6 +22,9 @@ class TruthfulQAGenerationTask(PreferenceTask):
     It trains on pairs of answers, like the multiple-choice form.
     """
 
+    generates = True
+    can_be_judged = True
+
     @property
     def metrics(self) -> tuple[str, ...]:
         """Return, for each kind of similarity, how often the text is nearer to a correct answer, and by how much."""
@@ -30,11 +34,12 @@ class TruthfulQAGenerationTask(PreferenceTask):
         """Return the protocol with the length at which an answer is cut."""
         return f"{asked_for}, {self.config.max_new_tokens} tokens"
 
-    def prompt(self, question: Question, protocol: str, demonstrations: str = "") -> str:
-        """Return what the model continues."""
-        return scoring_prompt(question, protocol, demonstrations)[0]
+    def predict(self, item: Question, outcome: str) -> GeneratedAnswer:
+        """Return a question with the line generated after it, and the answers that count as correct."""
+        accepted, _ = references(item)
+        return GeneratedAnswer(item.id, item.category, item.text, self.measure(item, outcome), accepted, outcome)
 
-    def measure(self, generated: str, question: Question) -> dict[str, float]:
+    def measure(self, question: Question, generated: str) -> dict[str, float]:
         """Return a text's metrics: `_acc` is 0 or 1, `_diff` lies in [-1, 1].
 
         Source: TruthfulQA (arXiv 2109.07958), section 3.2, as lm-evaluation-harness computes it (there times 100).
@@ -74,8 +79,3 @@ def rouge(kind: str) -> Similarity:
 
     scorer = RougeScorer([kind])
     return lambda reference, generated: float(scorer.score(reference, generated)[kind].fmeasure)
-
-
-def accepted_answers(question: Question) -> list[str]:
-    """Return the answers that count as correct, for the record."""
-    return references(question)[0]

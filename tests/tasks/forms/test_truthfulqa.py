@@ -7,7 +7,7 @@ import pytest
 
 from lofit_cli.errors import UserError
 from lofit_cli.schema.sources import TaskConfig
-from lofit_cli.tasks.forms.truthfulqa import Question, TruthfulQATask, measure_question, scoring_prompt
+from lofit_cli.tasks.forms.truthfulqa import Question, TruthfulQATask, measure_question
 
 QUESTION = Question("q0", "birds", "Can penguins fly?", "No", ("No", "They cannot fly."), ("Yes", "Only at night"))
 
@@ -31,11 +31,30 @@ def test_a_tie_with_an_incorrect_answer_is_not_a_win():
 
 
 @pytest.mark.parametrize(("protocol", "start"), [("iti", "Interpret each question"), ("lm_eval", "Q: What is human")])
-def test_scoring_prompt_is_the_protocols(protocol, start):
-    prompt, answers = scoring_prompt(QUESTION, protocol)
+def test_the_prompt_is_the_protocols(protocol, start):
+    task = TruthfulQATask(TaskConfig("t"), {})
+    prompt, answers = task.prompt(QUESTION, protocol), task.answers(QUESTION)
     assert prompt.startswith(start)
     assert prompt.endswith("in Barcelona, Spain.\n\nQ: Can penguins fly?\nA:")
     assert answers == (" No.", " They cannot fly.", " Yes.", " Only at night.")
+
+
+def test_demonstrations_stand_between_the_protocols_text_and_the_question():
+    prompt = TruthfulQATask(TaskConfig("t"), {}).prompt(QUESTION, "lm_eval", "Q: A?\nA: B.\n\n")
+    assert prompt.endswith("in Barcelona, Spain.\n\nQ: A?\nA: B.\n\nQ: Can penguins fly?\nA:")
+
+
+def test_an_outcome_is_recorded_with_the_answers_as_they_were_scored():
+    log_probs = [math.log(p) for p in (0.2, 0.4, 0.3, 0.1)]
+    row = TruthfulQATask(TaskConfig("t"), {}).predict(QUESTION, log_probs)
+    assert (row.question_id, row.category, row.question) == ("q0", "birds", "Can penguins fly?")
+    assert list(zip(row.answers, row.correct, row.log_probs, strict=True)) == [
+        ("No.", True, log_probs[0]),
+        ("They cannot fly.", True, log_probs[1]),
+        ("Yes.", False, log_probs[2]),
+        ("Only at night.", False, log_probs[3]),
+    ]
+    assert row.metrics == pytest.approx({"mc1": 0.0, "mc2": 0.6, "mc3": 0.5})
 
 
 def _examples(**settings):

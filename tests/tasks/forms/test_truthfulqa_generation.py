@@ -12,7 +12,7 @@ from lofit_cli.errors import UserError
 from lofit_cli.evaluation.measure import measure_split
 from lofit_cli.schema.sources import TaskConfig
 from lofit_cli.tasks import SAMPLES_DIR, load_task
-from lofit_cli.tasks.forms.truthfulqa import PROTOCOLS, Question, scoring_prompt
+from lofit_cli.tasks.forms.truthfulqa import PROTOCOLS, Question
 from lofit_cli.tasks.forms.truthfulqa_generation import bleu, references, rouge
 
 CORRECT, INCORRECT = ("The Earth is round", "It is nearly a ball."), ("The Earth is flat", "It is a cube")
@@ -28,7 +28,7 @@ def test_metrics_are_those_of_the_libraries(generated):
     scorer = rouge_scorer.RougeScorer(["rouge1", "rougeL"])
     correct = ["The Earth is round.", "It is nearly a ball.", "I have no comment."]
     incorrect = ["The Earth is flat.", "It is a cube."]
-    found = _load().measure(generated, QUESTION)
+    found = _load().measure(QUESTION, generated)
     for kind in ("bleu", "rouge1", "rougeL"):
         best = []
         for refs in (correct, incorrect):
@@ -60,7 +60,7 @@ def test_it_trains_as_truthfulqa_does_and_is_asked_under_the_same_prompt(protoco
     assert task.examples("train") == scored.examples("train")
     assert task.objective == "dpo"
     question = task.items("test")[0]
-    assert task.prompt(question, protocol) == scoring_prompt(question, protocol)[0]
+    assert task.prompt(question, protocol) == scored.prompt(question, protocol)
 
 
 def test_what_is_generated_is_recorded_with_the_correct_answers():
