@@ -28,7 +28,7 @@ def plot_means(section: ComparedSection, file: Path) -> None:
     """Write a panel for each metric with a bar for each row, in percent."""
     title, names = f"{describe_section(section)}; 95 % intervals", [name for name, _ in fully_named_rows(section)]
     with lettering([title, *names, *map(str.upper, section.metrics)]) as drawable:
-        labels = [wrap_label(drawable(name)) for name in names]
+        labels = [wrap_label(name) for name in shown_names([*map(drawable, names)])]
         lines = 1 + max(label.count("\n") for label in labels)
         width = max(7.0, 0.7 + 1.3 * INCHES_A_LETTER * _longest_line(labels) + 2.6 * len(section.metrics))
         figure = Figure(figsize=(width, 1.5 + max(0.4, 0.2 * lines) * len(labels)), layout="constrained")
@@ -81,7 +81,8 @@ def _draw_categories(
     differences: np.ndarray, categories: Sequence[str], names: Sequence[str], title: str, file: Path
 ) -> None:
     with lettering([title, *categories, *names]) as drawable:
-        columns, rows = [wrap_label(drawable(name)) for name in names], [*map(drawable, categories)]
+        columns, rows = (shown_names([*map(drawable, texts)]) for texts in (names, categories))
+        columns = [*map(wrap_label, columns)]
         below, beside = (INCHES_A_LETTER * _longest_line(labels) for labels in (columns, rows))
         figure, axes = new_figure(3 + beside + 0.55 * len(columns), 1.5 + 0.7 * below + 0.24 * len(rows))
         _draw_heat_map(figure, axes, differences)
