@@ -34,9 +34,9 @@ TEMPLATE = "report.html.jinja"
 
 @dataclass(frozen=True)
 class SectionFigures:
-    """The PNG files of a section; no heat map where there was nothing to show."""
+    """The PNG files of a section; None where there was nothing to show, or it could not be drawn."""
 
-    means: Path
+    means: Path | None
     categories: Path | None
 
 

@@ -24,8 +24,8 @@ LIGHT_SHARE = 0.6
 """From this share of the scale on, a cell is so dark that its number must be white."""
 
 
-def plot_means(section: ComparedSection, file: Path) -> None:
-    """Write a panel for each metric with a bar for each row, in percent."""
+def plot_means(section: ComparedSection, file: Path) -> bool:
+    """Write a panel for each metric with a bar for each row, in percent; return whether that could be done."""
     title, names = f"{describe_section(section)}; 95 % intervals", [name for name, _ in fully_named_rows(section)]
     with lettering([title, *names, *map(str.upper, section.metrics)]) as drawable:
         labels = [wrap_label(name) for name in shown_names([*map(drawable, names)])]
@@ -38,7 +38,7 @@ def plot_means(section: ComparedSection, file: Path) -> None:
             axes.set(xlabel=drawable(f"{metric.upper()} (%)"), yticks=range(len(labels)), yticklabels=labels)
         panels[0].invert_yaxis()
         figure.suptitle(textwrap.fill(drawable(title), int(width / INCHES_A_LETTER)), fontsize="small")
-        save_figure(figure, file, DPI)
+        return save_figure(figure, file, DPI)
 
 
 def _draw_bars(axes: Axes, section: ComparedSection, metric: str) -> None:
@@ -61,7 +61,8 @@ def plot_categories(section: ComparedSection, file: Path) -> bool:
     """Write a heat map of the headline metric's difference to the baseline: categories x rows, in points.
 
     Returns:
-        Whether there was something to show: two categories or more and a row that is paired with the baseline.
+        Whether that could be done and there was something to show: two categories or more and a row that is paired with
+        the baseline.
     """
     metric = section.metrics[0]
     rows = [(name, row) for name, row in fully_named_rows(section) if row.metrics[metric].paired]
@@ -73,13 +74,12 @@ def plot_categories(section: ComparedSection, file: Path) -> bool:
     left_out = f", the {len(shown)} largest of {len(sizes)}" if len(shown) < len(sizes) else ""
     title = f"{metric.upper()}: points gained on the baseline\nby category (questions){left_out}"
     categories = [f"{text} ({sizes[name]})" for text, name in zip(shown_names(shown), shown, strict=True)]
-    _draw_categories(differences, categories, [name for name, _ in rows], title, file)
-    return True
+    return _draw_categories(differences, categories, [name for name, _ in rows], title, file)
 
 
 def _draw_categories(
     differences: np.ndarray, categories: Sequence[str], names: Sequence[str], title: str, file: Path
-) -> None:
+) -> bool:
     with lettering([title, *categories, *names]) as drawable:
         columns, rows = (shown_names([*map(drawable, texts)]) for texts in (names, categories))
         columns = [*map(wrap_label, columns)]
@@ -89,7 +89,7 @@ def _draw_categories(
         axes.set(yticks=range(len(rows)), yticklabels=rows)
         axes.set_xticks(range(len(columns)), columns, rotation=40, ha="right", rotation_mode="anchor")
         axes.set_title("\n".join(map(drawable, title.split("\n"))), fontsize=10)
-        save_figure(figure, file, DPI)
+        return save_figure(figure, file, DPI)
 
 
 def _longest_line(labels: Sequence[str]) -> int:

@@ -43,5 +43,6 @@ def _file_endings(names: Sequence[str]) -> list[str]:
 
 def _plot(section: ComparedSection, ending: str, folder: Path) -> SectionFigures:
     means, categories = folder / f"comparison{ending}.png", folder / f"categories{ending}.png"
-    plot_means(section, means)
-    return SectionFigures(means, categories if plot_categories(section, categories) else None)
+    return SectionFigures(
+        means if plot_means(section, means) else None, categories if plot_categories(section, categories) else None
+    )
