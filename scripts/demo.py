@@ -1,4 +1,4 @@
-"""The whole job on the embedded model, in one process: the base model, LoFiT on the heads it selects, and on random heads.
+"""The whole job on the embedded model in one process: the base model, LoFiT on the heads it selects and on random heads.
 
 python scripts/demo.py [KEY=VALUE ...]    overrides that all stages take, such as model=..., task=..., seed=...
 TRAINING="KEY=VALUE ..." overrides what the two stages that train take, such as trainer.num_epochs=3.
@@ -35,9 +35,9 @@ def what_is_seen(comparison: Path) -> str:
     """Return the sentence below the table, whatever the numbers are."""
     base, scale, chance = csv.DictReader(comparison.open(encoding="utf-8"))
     return (
-        f"Exact match on the test stories: {percent(base)} for the base model, {percent(scale)} with offsets on the heads "
-        f"that LoFiT selects (p = {float(scale['em_p_holm']):.1g}), {percent(chance)} with offsets on heads drawn at "
-        f"random (p = {float(chance['em_p_holm']):.1g})."
+        f"Exact match on the test stories: {percent(base)} for the base model, {percent(scale)} with offsets on the "
+        f"heads that LoFiT selects (p = {float(scale['em_p_holm']):.1g}), {percent(chance)} with offsets on heads drawn "
+        f"at random (p = {float(chance['em_p_holm']):.1g})."
     )
 
 
