@@ -83,11 +83,12 @@ def _run(stage: str, overrides: list[str] | None, multirun: bool, print_config: 
     with _stopped_by_signals() as asked_to_stop:
         try:
             _run_stage(stage, overrides or [], multirun, print_config, config_dir)
-        except BaseException:
+        except BaseException as stopped:
             # Stopped while importing, a library may turn the interrupt into an error of its own.
             if not asked_to_stop:
                 raise
-            typer.echo("lofit: interrupted; what was written is kept in the run directory", err=True)
+            kept = str(stopped) if isinstance(stopped, KeyboardInterrupt) else ""
+            typer.echo(f"lofit: interrupted; {kept or 'no run was under way'}", err=True)
             sys.exit(130)
 
 

@@ -4,29 +4,36 @@ import copy
 import importlib
 import os
 import sys
+import tempfile
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
 import hydra
+import yaml
 from hydra._internal.core_plugins.basic_sweeper import BasicSweeper
 from hydra.core.config_store import ConfigStore
 from hydra.core.global_hydra import GlobalHydra
 from hydra.core.hydra_config import HydraConfig
 from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.core.override_parser.types import Override
-from hydra.errors import HydraException, OverrideParseException
+from hydra.errors import HydraException
 from omegaconf import DictConfig, OmegaConf, open_dict
 from omegaconf.errors import OmegaConfBaseException
 
 from lofit_cli.artifacts.run_dir import make_way, start_run
 from lofit_cli.errors import UserError
-from lofit_cli.hydra_errors import explain_addition, explain_unparsable, explained, for_people
+from lofit_cli.hydra_errors import explain_addition, explained, for_people
+from lofit_cli.hydra_outcomes import Outcomes
+from lofit_cli.hydra_overrides import group_overrides, keep_texts, parse_overrides, quote
+from lofit_cli.schema.by_task import register_by_task
 from lofit_cli.schema.components import METHOD_CONFIGS, SELECTOR_CONFIGS
 from lofit_cli.schema.stages import STAGE_CONFIGS
 
 HYDRA_VERSION_BASE = "1.3"
+RUNS_CODE = ("callbacks", "job_logging", "hydra_logging", "launcher", "sweeper", "job.env_set", "job.env_copy")
+"""Where Hydra takes names of functions and classes, or changes the process's environment."""
 OPEN_KEY = "method.config."
 """Where another library's settings stand, so that `+` may add to them."""
 
@@ -38,32 +45,35 @@ def run_stage(stage: str, overrides: list[str], multirun: bool, config_dir: str 
         UserError: an override can't be used (nothing has run then), or a stage failed.
     """
     _register_schemas()
+    overrides = _as_typed(stage, overrides, multirun, config_dir)
     arguments = [
         *overrides,
         *(["--multirun"] if multirun else []),
         *(["--config-dir", config_dir] if config_dir else []),
     ]
-    failures: list[UserError] = []
     try:
-        for number, point in enumerate(_points(overrides, multirun)):
+        points = _points(stage, overrides, multirun, config_dir)
+        for number, point in enumerate(points):
             config = _compose(stage, point, config_dir)
             _to_dataclass(config)
             make_way(_run_dir(config, number if multirun else None))
-        with _hydra_arguments([stage, *arguments]):
-            hydra.main(str(conf_dir()), stage, HYDRA_VERSION_BASE)(_job(stage, failures))()
+        with tempfile.TemporaryDirectory() as folder, _hydra_arguments([stage, *arguments]):
+            outcomes = Outcomes(Path(folder) / "outcomes.jsonl")
+            hydra.main(str(conf_dir()), stage, HYDRA_VERSION_BASE)(_job(stage, outcomes))()
+            outcomes.require_success(len(points))
     except OSError as error:
         raise for_people(error)
-    if failures:
-        raise failures[0]
 
 
 def compose_yaml(stage: str, overrides: list[str], config_dir: str | None) -> str:
     """Return the config that a run would use, as YAML."""
     _register_schemas()
-    config = _compose(stage, overrides, config_dir)
-    if not OmegaConf.missing_keys(_without_hydra(config)):
-        _to_dataclass(config)
-    return OmegaConf.to_yaml(_without_hydra(config))
+    config = _compose(stage, _as_typed(stage, overrides, False, config_dir), config_dir)
+    settings = _without_hydra(config)
+    with explained(settings):
+        if not OmegaConf.missing_keys(settings):
+            _to_dataclass(config)
+        return OmegaConf.to_yaml(settings, resolve=True)
 
 
 def conf_dir() -> Path:
@@ -73,22 +83,25 @@ def conf_dir() -> Path:
     return inside if inside.is_dir() else package.parent / "conf"
 
 
-def _job(stage: str, failures: list[UserError]) -> Callable[[DictConfig], None]:
+def _job(stage: str, outcomes: Outcomes) -> Callable[[DictConfig], None]:
     """Return the function that Hydra calls for each point; a point that fails does not stop a sweep."""
     function = getattr(importlib.import_module(f"lofit_cli.stages.{stage}"), stage)
     from lofit_cli.console import say
 
     def job(config: DictConfig) -> None:
-        settings = _to_dataclass(config)
+        _register_schemas()
         run_dir = Path(HydraConfig.get().runtime.output_dir)
         try:
+            settings = _to_dataclass(config)
             with start_run(run_dir, stage, settings) as run:
                 function(settings, run)
             say(f"run directory: {os.path.relpath(run_dir)}")
+            outcomes.add(None)
         except (UserError, OSError, RuntimeError, MemoryError) as error:
-            failures.append(for_people(_without_memory(error, settings)))
+            failure = for_people(_without_memory(error, settings))
+            outcomes.add(failure)
             if HydraConfig.get().mode == hydra.types.RunMode.MULTIRUN:
-                say(f"{os.path.relpath(run_dir)} failed: {failures[-1]}")
+                say(f"{os.path.relpath(run_dir)} failed: {failure}")
 
     return job
 
@@ -103,23 +116,37 @@ def _without_memory(error: Exception, settings: Any) -> Exception:
 
 
 def _register_schemas() -> None:
+    register_by_task()
     groups = {"schema": STAGE_CONFIGS, "schema/method": METHOD_CONFIGS, "schema/selector": SELECTOR_CONFIGS}
     for group, schemas in groups.items():
         for name, schema in schemas.items():
             ConfigStore.instance().store(group=group, name=name, node=schema)
 
 
-def _points(overrides: list[str], multirun: bool) -> list[list[str]]:
+def _as_typed(stage: str, overrides: list[str], is_sweep: bool, config_dir: str | None) -> list[str]:
+    """Return the overrides with what was typed for keys of text kept as it was."""
+    with _composing(config_dir) as search:
+        base = hydra.compose(stage)
+        with suppress(HydraException, OmegaConfBaseException, yaml.YAMLError, UnicodeDecodeError, ValueError):
+            base = hydra.compose(stage, [*search, *group_overrides(overrides)])
+        return keep_texts(overrides, base, is_sweep)
+
+
+def _points(stage: str, overrides: list[str], multirun: bool, config_dir: str | None) -> list[list[str]]:
     """Return the overrides of each point of a sweep, or the overrides themselves."""
     if not multirun:
         return [overrides]
-    try:
-        parsed = OverridesParser.create().parse_overrides(overrides)
-    except OverrideParseException as error:
-        raise UserError(explain_unparsable(error))
-    own = [str(override.input_line) for override in parsed if _is_hydras(override)]
-    batches = BasicSweeper.split_arguments([o for o in parsed if not _is_hydras(o)], max_batch_size=None)
-    return [[*own, *point] for batch in batches for point in batch]
+    with _composing(config_dir) as search, explained(hydra.compose(stage)):
+        loader = GlobalHydra.instance().config_loader()
+        parse_overrides(overrides)
+        parsed = OverridesParser.create(config_loader=loader).parse_overrides([*search, *overrides])
+        own = [str(override.input_line) for override in parsed[len(search) :] if _is_hydras(override)]
+        swept = [override for override in parsed if not _is_hydras(override)]
+        batches = BasicSweeper.split_arguments(swept, max_batch_size=None)
+    points = [[*own, *point] for batch in batches for point in batch]
+    if not points:
+        raise UserError(f"the sweep {' '.join(overrides)} has no point; give each key one value or more")
+    return points
 
 
 def _is_hydras(override: Override) -> bool:
@@ -135,26 +162,45 @@ def _run_dir(config: DictConfig, number: int | None) -> Path:
         return Path(config.hydra.sweep.dir) / str(config.hydra.sweep.subdir)
 
 
-def _compose(stage: str, overrides: list[str], config_dir: str | None) -> DictConfig:
-    """Compose a config with Hydra's own node, turning Hydra's errors into one sentence."""
+@contextmanager
+def _composing(config_dir: str | None) -> Iterator[list[str]]:
+    """Open Hydra on our YAML files; yield the override that adds a folder of the user's."""
     if config_dir and not Path(config_dir).is_dir():
         raise UserError(f"--config-dir {config_dir} is not a folder")
-    search = [_quoted("hydra.searchpath", f"file://{Path(config_dir).resolve()}")] if config_dir else []
     GlobalHydra.instance().clear()
     with hydra.initialize_config_dir(str(conf_dir()), version_base=HYDRA_VERSION_BASE):
+        yield [f"hydra.searchpath=[{quote(f'file://{Path(config_dir).resolve()}')}]"] if config_dir else []
+
+
+def _compose(stage: str, overrides: list[str], config_dir: str | None) -> DictConfig:
+    """Compose a config with Hydra's own node, turning Hydra's errors into one sentence."""
+    with _composing(config_dir) as search:
         base = hydra.compose(stage)
-        with explained(base):
-            parsed = OverridesParser.create().parse_overrides(overrides)
-            groups = [str(o.input_line) for o in parsed if "." not in o.key_or_group and not o.is_add()]
-            with suppress(HydraException, OmegaConfBaseException):
-                base = hydra.compose(stage, [*search, *groups])
+        parsed = parse_overrides(overrides)
+        with explained(base), suppress(HydraException, OmegaConfBaseException):
+            base = hydra.compose(stage, [*search, *group_overrides(overrides)])
         with explained(base):
             _refuse_new_and_missing_keys(parsed, base)
             config = hydra.compose(stage, [*search, *overrides], return_hydra_config=True)
+            own = [str(override.input_line) for override in parsed if _is_hydras(override)]
+            _refuse_code(config, hydra.compose(stage, own, return_hydra_config=True))
             for key in ("run.dir", "sweep.dir"):
                 if not OmegaConf.select(config.hydra, key):
                     raise UserError(f"hydra.{key}= is empty; give it a folder, or leave it out for the default")
             return config
+
+
+def _refuse_code(config: DictConfig, base: DictConfig) -> None:
+    """Refuse what a YAML file says of Hydra beyond where runs go, because it could name a function to be called.
+
+    Args:
+        base: the same without the user's YAML files.
+    """
+    for key in RUNS_CODE:
+        if OmegaConf.select(config.hydra, key) != OmegaConf.select(base.hydra, key):
+            raise UserError(
+                f"a YAML file sets hydra.{key}, which could run code; only hydra.run and hydra.sweep may be set there"
+            )
 
 
 def _refuse_new_and_missing_keys(overrides: list[Override], base: DictConfig) -> None:
@@ -164,12 +210,6 @@ def _refuse_new_and_missing_keys(overrides: list[Override], base: DictConfig) ->
             raise UserError(f"{override.input_line}: a key can't be taken away; set it to another value")
         if override.is_add() and not key.startswith(OPEN_KEY):
             raise UserError(explain_addition(key, base, is_group=(conf_dir() / key).is_dir()))
-
-
-def _quoted(key: str, path: str) -> str:
-    """Return an override that sets a list of one path, whatever characters that has."""
-    escaped = path.replace("'", "\\'")
-    return f"{key}=['{escaped}']"
 
 
 def _to_dataclass(config: DictConfig) -> Any:

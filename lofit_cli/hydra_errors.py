@@ -17,9 +17,12 @@ from lofit_cli.errors import RunError, UserError, did_you_mean
 # What the operating system says of files and folders that the user can mend.
 FULL = (errno.EDQUOT, errno.EFBIG, errno.ENOSPC)
 REFUSED = (errno.EACCES, errno.EPERM, errno.EROFS, errno.EIO)
-MISNAMED = (errno.EISDIR, errno.ENAMETOOLONG, errno.ENOENT, errno.ENOTDIR)
+MISNAMED = (errno.EEXIST, errno.EISDIR, errno.ENAMETOOLONG, errno.ENOENT, errno.ENOTDIR)
 # What OmegaConf says of a value that its key can't take.
 UNFIT = ("could not be converted", "is not a valid", "Cannot", "not supported", "Interpolation")
+
+OURS = "UserError raised while resolving interpolation: "
+"""What OmegaConf puts before an error of a resolver of ours."""
 
 
 @contextmanager
@@ -79,6 +82,10 @@ def _explain_option(error: MissingConfigException) -> str:
 def _explain_nested(group: str, folder: str, name: str) -> str:
     """Explain a name in a folder of a config group; name the folders where there is no such one."""
     beside = _options(f"{group}/{folder}")
+    for option in beside:
+        # The form of earlier versions, which had a file for each task.
+        if (task := name.removesuffix(f"_{option}")) != name:
+            return f"{group}={folder}/{name} is not known; write {group}={folder}/{option} task={task}"
     named = [f"{folder}/{option}" for option in beside] or [f"{inner}/{name}" for inner in _folders(group)]
     return f"{group}={folder}/{name} is not known; {did_you_mean(f'{folder}/{name}', named)}"
 
@@ -94,6 +101,8 @@ def _folders(group: str) -> list[str]:
 
 def _explain(error: Exception, base: DictConfig) -> str:
     text = str(error.__cause__ or error)
+    if text.startswith(OURS):
+        return _one_sentence(error).removeprefix(OURS)
     named = re.search(r"full_key: (\S+)", text) or re.search(r"Could not override '([^']+)'", str(error))
     where = f" ({found[0]})" if (found := re.search(r"In '[^']+'", str(error))) else ""
     if named is None:

@@ -9,4 +9,5 @@ once() {
     lofit "$stage" "$@" hydra.run.dir="$run_dir"
   fi
 }
-is_finished() { grep -qs '"status": "finished"' "$1/manifest.json"; }
+# A manifest that is cut off says nothing.
+is_finished() { grep -qs '"status": "finished"' "$1/manifest.json" && [ "$(tail -c 2 "$1/manifest.json")" = "}" ]; }

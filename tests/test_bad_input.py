@@ -34,12 +34,27 @@ USAGE_ERRORS = {
     "unknown method name": (("train-offsets", "method.name=lofitt"), "did you mean 'lofit'?"),
     "not a boolean": (("select-heads", "task.append_eos=maybe"), "task.append_eos: Value 'maybe' is not a valid bool"),
     "unknown experiment in a folder": (
-        ("evaluate", "experiment=default/trutfulqa"),
-        "experiment=default/trutfulqa is not known; did you mean 'default/truthfulqa'?",
+        ("train-offsets", "experiment=default/lofit"),
+        "experiment=default/lofit is not known; did you mean 'default/lofit_3'?",
     ),
     "unknown folder of experiments": (
-        ("evaluate", "experiment=llama2_7/clutrr"),
-        "experiment=llama2_7/clutrr is not known; did you mean 'llama2_7b/clutrr'?",
+        ("train-offsets", "experiment=llama2_7/lora"),
+        "experiment=llama2_7/lora is not known; did you mean 'llama2_7b/lora'?",
+    ),
+    "an experiment's name of before": (
+        ("select-heads", "experiment=llama2_7b/clutrr_select"),
+        "experiment=llama2_7b/clutrr_select is not known; write experiment=llama2_7b/select task=clutrr",
+    ),
+    "a task that an experiment has no settings for": (
+        ("select-heads", "experiment=gemma_7b/select", "task=svamp"),
+        "task=svamp has no settings in this experiment; it has truthfulqa, mquake, clutrr: set task= to one of these",
+    ),
+    "number of thousands of digits": (("select-heads", f"seed={'9' * 5000}"), "more digits than can be read"),
+    "sweep without a point": (("select-heads", "-m", "selector=glob(zz*)"), "has no point"),
+    "sweep of an interval": (("select-heads", "-m", "seed=interval(1,3)"), "does not support sweep type"),
+    "run directory that is a file": (
+        ("compare", "runs=[data]", "hydra.run.dir=data/fold_0_test_seed_42.csv"),
+        "fold_0_test_seed_42.csv",
     ),
     "unknown experiment": (("select-heads", "experiment=authors"), "experiment=authors is not known"),
     "unknown protocol": (("evaluate", "eval.protocol=itti"), "did you mean 'iti'?"),
@@ -418,7 +433,7 @@ def test_runs_that_scored_other_questions_are_not_paired(lofit):
     assert lofit("evaluate", "intervention=none", "hydra.run.dir=runs/a").exit_code == 0
     write_truthfulqa(Path("data"), num_questions={"test": 5})
     assert lofit("evaluate", "intervention=none", "hydra.run.dir=runs/b").exit_code == 0
-    words = "runs/b and runs/a cannot be paired: both are fold 0 of truthfulqa and their dataset_hash differs"
+    words = "runs/b and runs/a cannot be paired: both are fold 0 of truthfulqa and their questions_hash differs"
     refused(lofit("compare", "runs=[runs/a,runs/b]"), words)
 
 
@@ -428,7 +443,8 @@ def test_grouping_by_what_no_run_states(lofit):
         lofit("compare", "runs=[runs/a]", "group_by=[metod]"), "group_by: metod is not known; did you mean 'method'?"
     )
     refused(
-        lofit("compare", "runs=[runs/a]", "group_by=[x]"), "num_train, num_trained_parameters, seed, selector, train"
+        lofit("compare", "runs=[runs/a]", "group_by=[x]"),
+        "num_train, num_trained_parameters, questions_hash, seed, selector, train",
     )
 
 

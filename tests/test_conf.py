@@ -5,6 +5,7 @@ from pathlib import Path
 import pytest
 from composing import composer
 
+from lofit_cli.errors import UserError
 from lofit_cli.hydra_app import compose_yaml, conf_dir
 
 STAGES = ("select_heads", "train_offsets", "evaluate")
@@ -137,11 +138,11 @@ def floats(settings):
 def test_the_papers_settings(model, task):
     model_id, dtype, _, _ = PAPER_MODELS[model]
     expected = paper_experiments(model, task)
-    files = {file.stem for file in (conf_dir() / "experiment" / model).glob(f"{task}*.yaml")}
-    assert files == {task, *(f"{task}_{what}" for what in expected)}
     with composer() as compose:
-        evaluated = compose("evaluate", [f"experiment={model}/{task}"])
-        configs = {what: compose(made[0], [f"experiment={model}/{task}_{what}"]) for what, made in expected.items()}
+        evaluated = compose("evaluate", [f"model={model}", f"task={task}"])
+        configs = {
+            what: compose(made[0], [f"experiment={model}/{what}", f"task={task}"]) for what, made in expected.items()
+        }
     assert (evaluated["model"]["id"], evaluated["model"]["dtype"]) == (model_id, dtype)
     assert evaluated["task"]["name"] == task
     for what, (stage, trainer, part, num_heads) in expected.items():
@@ -159,17 +160,34 @@ def test_the_papers_settings(model, task):
     assert configs["lora"]["method"]["config"] == peft
 
 
-DEFAULTS = {"select": "select_heads"} | dict.fromkeys(
+STAGES_OF = {"select": "select_heads"} | dict.fromkeys(
     ("lofit_3", "lofit_10", "lora", "red", "loreft", "iti", "repe"), "train_offsets"
 )
 
 
-@pytest.mark.parametrize("task", dict.fromkeys(task for _, task in rows(PAPER_STEPS)))
-def test_the_settings_for_other_models(task):
-    files = {file.stem for file in (conf_dir() / "experiment/default").glob(f"{task}*.yaml")}
-    assert files == {task, *(f"{task}_{what}" for what in DEFAULTS)}
+def test_each_folder_has_a_file_for_each_row_of_the_paper():
+    for folder in ("default", *PAPER_MODELS):
+        assert {file.stem for file in (conf_dir() / "experiment" / folder).iterdir()} == set(STAGES_OF)
+
+
+@pytest.mark.parametrize(("model", "task"), [("llama2_7b", "siqa"), ("gemma_7b", "boolq"), ("llama2_13b", "kinship")])
+def test_what_the_paper_has_no_settings_for_is_refused(model, task):
+    given = set() if (model, task) not in rows(PAPER_STEPS) else set(paper_experiments(model, task))
+    for what in set(STAGES_OF) - given:
+        with pytest.raises(UserError, match=f"task={task} has no settings in this experiment; it has truthfulqa, "):
+            compose_yaml(STAGES_OF[what], [f"experiment={model}/{what}", f"task={task}"], None)
+
+
+def test_an_override_wins_over_the_papers_setting():
+    overrides = ["experiment=llama2_7b/select", "task=clutrr", "trainer.learning_rate=0.25", "num_heads=7"]
     with composer() as compose:
-        for what, stage in DEFAULTS.items():
-            config = compose(stage, [f"experiment=default/{task}_{what}", "model=qwen3_4b"])
+        config = compose("select_heads", overrides)
+    assert (config["trainer"]["learning_rate"], config["trainer"]["l1"], config["num_heads"]) == (0.25, 5e-3, "7")
+
+
+@pytest.mark.parametrize("task", [*dict.fromkeys(task for _, task in rows(PAPER_STEPS)), "kinship"])
+def test_the_settings_for_other_models(task):
+    with composer() as compose:
+        for what, stage in STAGES_OF.items():
+            config = compose(stage, [f"experiment=default/{what}", f"task={task}", "model=qwen3_4b"])
             assert (config["model"]["id"], config["task"]["name"]) == ("Qwen/Qwen3-4B-Base", task)
-        assert compose("evaluate", [f"experiment=default/{task}", "model=qwen3_4b"])["task"] == config["task"]

@@ -5,8 +5,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from lofit_cli.analysis.bootstrap import Folds
-from lofit_cli.analysis.statistics import stack, subtract
+from lofit_cli.analysis.intervals import Folds, stack
+from lofit_cli.analysis.statistics import subtract
 
 
 @dataclass(frozen=True)

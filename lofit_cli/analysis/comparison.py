@@ -4,12 +4,14 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
-from lofit_cli.analysis.bootstrap import Folds, Interval, Resampled, bootstrap_columns
 from lofit_cli.analysis.categories import CategoryMean, category_means
 from lofit_cli.analysis.grouping import SECTION_FACTS, Group
+from lofit_cli.analysis.intervals import Folds, Interval, mean_interval, stack
 from lofit_cli.analysis.pooling import pool_seeds, seed_spread, sorted_seeds
-from lofit_cli.analysis.statistics import PairedDifference, compare_paired, holm, mean_interval, stack, subtract
+from lofit_cli.analysis.sign_flips import SignFlips, flip_columns
+from lofit_cli.analysis.statistics import PairedDifference, compare_paired, holm, subtract
 from lofit_cli.artifacts.evaluations import Evaluation
+from lofit_cli.artifacts.predictions import metric_scale
 from lofit_cli.errors import UserError
 
 
@@ -93,8 +95,8 @@ def compare_section(groups: Sequence[Group], baseline: Group, num_resamples: int
     """
     ordered = [baseline, *(group for group in groups if group is not baseline)]
     metrics = _shared_metrics([run for group in ordered for run in group.runs])
-    resampled = _resample(ordered, metrics, num_resamples, seed)
-    rows = [_compare_group(group, baseline, metrics, resampled) for group in ordered]
+    flips = _flip(ordered, metrics, num_resamples, seed)
+    rows = [_compare_group(group, baseline, metrics, flips) for group in ordered]
     first = baseline.runs[0].manifest
     return ComparedSection({key: first[key] for key in SECTION_FACTS}, metrics, tuple(_adjust(rows)))
 
@@ -107,37 +109,33 @@ def _shared_metrics(runs: Sequence[Evaluation]) -> tuple[str, ...]:
     return metrics
 
 
-def _resample(groups: Sequence[Group], metrics: Sequence[str], num_resamples: int, seed: int) -> Iterator[Resampled]:
-    """Yield what the bootstrap finds for each group's metrics: for the values, and for any difference to the first."""
-    columns: list[Folds] = []
-    for group in groups:
-        for metric in metrics:
-            values, baseline = pool_seeds(group.runs, metric), pool_seeds(groups[0].runs, metric)
-            columns.append(values)
-            if group is not groups[0] and (differences := subtract(values, baseline)):
-                columns.append(differences)
-    return iter(bootstrap_columns(columns, num_resamples, seed))
+def _flip(groups: Sequence[Group], metrics: Sequence[str], num_flips: int, seed: int) -> Iterator[SignFlips]:
+    """Yield what sign flips say of each group's differences to the first, metric by metric, where they share a fold."""
+    pooled = {metric: pool_seeds(groups[0].runs, metric) for metric in metrics}
+    columns: list[Folds] = [
+        differences
+        for group in groups[1:]
+        for metric in metrics
+        if (differences := subtract(pool_seeds(group.runs, metric), pooled[metric]))
+    ]
+    return iter(flip_columns(columns, num_flips, seed))
 
 
-def _compare_group(
-    group: Group, baseline: Group, metrics: Sequence[str], resampled: Iterator[Resampled]
-) -> ComparedRow:
-    """Return a row, taking its columns of the bootstrap in the order in which `_resample` lists them."""
+def _compare_group(group: Group, baseline: Group, metrics: Sequence[str], flips: Iterator[SignFlips]) -> ComparedRow:
+    """Return a row, taking its flips in the order in which `_flip` lists them."""
     mine, theirs = ({run.fold for run in runs} for runs in (group.runs, baseline.runs))
     other = None if group is baseline else baseline
-    compared = {metric: _compare_metric(group, other, metric, resampled) for metric in metrics}
+    compared = {metric: _compare_metric(group, other, metric, flips) for metric in metrics}
     return ComparedRow(group.label, group.runs, other is None, tuple(sorted(mine & theirs)), compared)
 
 
-def _compare_metric(
-    group: Group, baseline: Group | None, metric: str, resampled: Iterator[Resampled]
-) -> ComparedMetric:
-    values = pool_seeds(group.runs, metric)
-    interval = mean_interval(values, next(resampled))
+def _compare_metric(group: Group, baseline: Group | None, metric: str, flips: Iterator[SignFlips]) -> ComparedMetric:
+    values, scale = pool_seeds(group.runs, metric), Interval(*metric_scale(metric))
     other = pool_seeds(baseline.runs, metric) if baseline else {}
-    paired = compare_paired(values, other, next(resampled)) if values.keys() & other.keys() else None
+    paired = compare_paired(values, other, next(flips), scale) if values.keys() & other.keys() else None
     categories = category_means(values, other, {run.fold: run.categories for run in group.runs})
-    return ComparedMetric(float(stack(values).mean()), interval, seed_spread(group.runs, metric), paired, categories)
+    spread = seed_spread(group.runs, metric)
+    return ComparedMetric(float(stack(values).mean()), mean_interval(values, scale), spread, paired, categories)
 
 
 def _adjust(rows: Sequence[ComparedRow]) -> list[ComparedRow]:

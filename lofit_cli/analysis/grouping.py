@@ -12,7 +12,7 @@ SECTION_FACTS = ("model", "dtype", "task", "split", "protocol")
 """What the runs of one table have in common."""
 GROUP_FACTS = ("method", "selector", "num_heads", "num_trained_parameters", "num_train")
 """What the runs of one row have in common by default, with all of `made_by`."""
-OTHER_FACTS = ("seed", "fold", "dataset_hash", "model_hash", "intervention")
+OTHER_FACTS = ("seed", "fold", "dataset_hash", "questions_hash", "model_hash", "intervention")
 """What `group_by` can name beside these."""
 
 
@@ -44,10 +44,10 @@ def require_same_questions(section: Sequence[Evaluation]) -> None:
     first: dict[int, Evaluation] = {}
     for run in section:
         other = first.setdefault(run.fold, run)
-        if run.manifest["dataset_hash"] != other.manifest["dataset_hash"]:
+        if run.manifest["questions_hash"] != other.manifest["questions_hash"]:
             raise UserError(
                 f"{run.path} and {other.path} cannot be paired: both are fold {run.fold} of {run.manifest['task']} and "
-                "their dataset_hash differs; compare runs that scored the same questions"
+                "their questions_hash differs; compare runs that scored the same questions"
             )
         judges, others = (evaluation.manifest.get("judges") for evaluation in (run, section[0]))
         if judges and others and judges != others:

@@ -1,21 +1,25 @@
-"""Means with intervals, and paired tests between two runs on the same questions."""
+"""Summaries, and paired tests between two runs on the same questions."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.stats import binomtest, norm
+from scipy.stats import t as student
 
-from lofit_cli.analysis.bootstrap import CONFIDENCE, Folds, Interval, Resampled
+from lofit_cli.analysis.intervals import CONFIDENCE, Folds, Interval, bounded_interval, estimate, is_binary, stack
+from lofit_cli.analysis.sign_flips import SignFlips
+
+FEWEST = 6
+"""With fewer questions no difference is significant: two of the 2^5 flips of five questions are more than 5 %."""
 
 
 @dataclass(frozen=True)
 class Summary:
-    """A mean over questions and its standard error, both in the metric's own unit."""
+    """A mean over questions and its standard error (None with one question), both in the metric's own unit."""
 
     mean: float
-    standard_error: float
+    standard_error: float | None
     num_questions: int
 
 
@@ -25,7 +29,7 @@ class PairedDifference:
 
     Attributes:
         detectable: the smallest true difference that a test at the 5 % level would find four times in five.
-        test: the name of the paired test behind `p_value`.
+        test: the name of the paired test behind `p_value`, with the smallest p-value it can give where that is not 0.
     """
 
     difference: float
@@ -37,50 +41,39 @@ class PairedDifference:
 
 def summarise(values: Sequence[float]) -> Summary:
     """Return the mean and its standard error (sample standard deviation over the root of the count)."""
-    spread = float(np.std(values, ddof=1)) if len(values) > 1 else float("nan")
-    return Summary(float(np.mean(values)), spread / len(values) ** 0.5, len(values))
+    error = float(np.std(values, ddof=1)) / len(values) ** 0.5 if len(values) > 1 else None
+    return Summary(float(np.mean(values)), error, len(values))
 
 
-def is_binary(*columns: Folds) -> bool:
-    """Return whether all values are 0 or 1, as a right or wrong answer's are and a mean over seeds mostly isn't."""
-    return all(bool(np.isin(values, (0.0, 1.0)).all()) for column in columns for values in column.values())
-
-
-def mean_interval(values: Folds, resampled: Resampled) -> Interval:
-    """Return a 95 % interval of the mean: Wilson's for 0/1 values, else the percentile bootstrap over questions.
-
-    Args:
-        values: a value a question; the mean is over the questions of all folds.
-        resampled: what the bootstrap found for them.
-    """
-    if not is_binary(values):
-        return resampled.interval
-    stacked = stack(values)
-    found = binomtest(int(stacked.sum()), len(stacked)).proportion_ci(CONFIDENCE, method="wilson")
-    return Interval(float(found.low), float(found.high))
-
-
-def compare_paired(values: Folds, baseline: Folds, resampled: Resampled) -> PairedDifference:
+def compare_paired(values: Folds, baseline: Folds, flips: SignFlips, scale: Interval) -> PairedDifference:
     """Compare two runs, or two means over seeds, question by question on the same folds.
 
-    For 0/1 values the p-value is the exact McNemar test's (McNemar 1947: a binomial test on the questions that only
-    one run got right); otherwise twice the smaller tail of the paired bootstrap over questions (Efron and Tibshirani
-    1993, chapter 16). The interval is the paired bootstrap's in both cases.
+    The p-value is that of the sign-flip test (Fisher 1935, section 21). For 0/1 values it is the exact McNemar test: a
+    binomial test on the questions that only one run got right (McNemar 1947).
+
+    The interval holds the differences that the test does not reject, and beyond these what `bounded_interval` adds;
+    but where the test has found a difference, nothing is added on the side of 0.
 
     Args:
-        resampled: what the bootstrap found for the differences.
+        flips: what they say of the differences.
+        scale: the values' ends.
     """
     folds = subtract(values, baseline)
-    differences = stack(folds)
-    difference, detectable = float(differences.mean()), detectable_difference(*folds.values())
-    if is_binary(values, baseline):
-        gained, lost = int((differences > 0).sum()), int((differences < 0).sum())
-        p_value = float(binomtest(gained, gained + lost).pvalue) if gained + lost else 1.0
-        return PairedDifference(difference, resampled.interval, detectable, p_value, "McNemar, exact")
-    # One is added to both counts so that no finite number of resamples claims p = 0.
-    tail = min(resampled.num_at_most_0, resampled.num_at_least_0)
-    p_value = min(1.0, 2 * (tail + 1) / (resampled.num_resamples + 1))
-    return PairedDifference(difference, resampled.interval, detectable, p_value, "paired bootstrap")
+    reach = Interval(scale.low - scale.high, scale.high - scale.low)
+    difference = float(stack(folds).mean())
+    widened = _widen(flips, difference, bounded_interval(folds, reach))
+    interval = Interval(max(reach.low, widened.low), min(reach.high, widened.high))
+    test = "sign flips, exact" if flips.floor is None else f"sign flips, p >= {flips.floor:.1g}"
+    named = "McNemar, exact" if is_binary(values, baseline) else test
+    return PairedDifference(difference, interval, detectable_difference(folds, reach), flips.p_value, named)
+
+
+def _widen(flips: SignFlips, difference: float, bounded: Interval) -> Interval:
+    """Return the hull of both intervals, but keep the end nearer 0 where 0 is rejected."""
+    kept, rejected = flips.interval, flips.p_value <= 0.05
+    low = kept.low if rejected and difference > 0 else min(kept.low, bounded.low)
+    high = kept.high if rejected and difference < 0 else max(kept.high, bounded.high)
+    return Interval(low, high)
 
 
 def subtract(values: Folds, baseline: Folds) -> dict[int, NDArray[np.float64]]:
@@ -88,23 +81,18 @@ def subtract(values: Folds, baseline: Folds) -> dict[int, NDArray[np.float64]]:
     return {fold: values[fold] - baseline[fold] for fold in values if fold in baseline}
 
 
-def stack(values: Folds) -> NDArray[np.float64]:
-    """Return the values of all folds, one after another."""
-    return np.concatenate([values[fold] for fold in sorted(values)])
-
-
-def detectable_difference(*folds: Sequence[float] | NDArray[np.float64], power: float = 0.8) -> float:
+def detectable_difference(differences: Folds, scale: Interval, power: float = 0.8) -> float:
     """Return the smallest true mean difference that a two-sided test at the 5 % level finds with this power.
 
-    Args:
-        folds: the differences of each fold; the standard error is that of the mean over all questions, from the
-            spread within folds.
+    It is the whole scale where no difference could be significant.
 
-    Source: Cohen 1988, chapter 2, for paired differences whose spread is the one observed; normal approximation.
+    Source: Cohen 1988, chapter 2, for paired differences whose spread is the one observed, with Student's t.
     """
-    variance = sum(len(differences) * float(np.var(differences, ddof=1)) for differences in folds)
-    error = variance**0.5 / sum(map(len, folds))
-    return float((norm.ppf((1 + CONFIDENCE) / 2) + norm.ppf(power)) * error)
+    about = estimate(differences, scale)
+    if len(stack(differences)) < FEWEST:
+        return scale.high
+    quantiles = student.ppf([(1 + CONFIDENCE) / 2, power], about.degrees)
+    return min(scale.high, float(quantiles.sum()) * about.standard_error)
 
 
 def holm(p_values: Sequence[float]) -> list[float]:

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from lofit_cli.artifacts.predictions import read_metric_columns
+from lofit_cli.artifacts.predictions import read_metrics
 from lofit_cli.artifacts.run_dir import MANIFEST, is_finished, read_manifest
 from lofit_cli.errors import UserError
 
@@ -89,8 +89,7 @@ def read_evaluation(path: Path) -> Evaluation:
         UserError: not a finished evaluate run, or it measured too few questions for an interval.
     """
     manifest = read_manifest(path, "evaluate", "runs")
-    columns = read_metric_columns(path, manifest["metrics"])
-    if len(columns["question_id"]) < MIN_QUESTIONS:
+    found = read_metrics(path, manifest["metrics"])
+    if len(found.question_ids) < MIN_QUESTIONS:
         raise UserError(f"{path} scored fewer than {MIN_QUESTIONS} questions; an interval needs at least that many")
-    values = {name: np.asarray(columns[name], dtype=np.float64) for name in manifest["metrics"]}
-    return Evaluation(path, manifest, columns["question_id"], columns["category"], values)
+    return Evaluation(path, manifest, found.question_ids, found.categories, found.values)

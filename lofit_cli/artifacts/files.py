@@ -1,33 +1,153 @@
-"""Writing whole files or none, and reading them with errors that a person can act on."""
+"""Writing whole files or none, so that they outlast a power cut, and reading them with errors a person can act on.
 
+A file is filled under a name that no other process uses, put on the disk, renamed, and its folder put on the disk too.
+Where a link stands in its place the link is replaced: nothing outside the folder is ever written.
+"""
+
+import errno
 import json
-from collections.abc import Callable
+import os
+import secrets
+import shutil
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
 from lofit_cli.errors import RunError, UserError
 
+PARTIAL = ".partial"
+READ_AND_WRITE = 0o666
+NEW_FILE = os.O_WRONLY | os.O_CREAT | os.O_EXCL
+NO_LINK = getattr(os, "O_NOFOLLOW", 0)
+
 
 def write_file(file: Path, write: Callable[[Path], Any]) -> None:
-    """Let `write` fill a temporary file beside `file`, then rename it, so that no half-written file is ever seen."""
-    partial = file.with_name(f".{file.name}.partial")
+    """Let `write` fill a temporary file beside `file`, then rename it, so that no half-written file is ever seen.
+
+    Raises:
+        RunError: the disk is full, or something else keeps it from being written.
+    """
+    partial = file.with_name(f".{secrets.token_hex(8)}{PARTIAL}")
+    with _explained(file):
+        try:
+            mode = _create(partial)
+            write(partial)
+            # A library may have put a file of its own there, which only its owner can read.
+            partial.chmod(mode)
+            sync(partial)
+            partial.replace(file)
+            sync(file.parent)
+        finally:
+            partial.unlink(missing_ok=True)
+
+
+def write_folder(folder: Path, fill: Callable[[Path], Any]) -> None:
+    """Let `fill` fill a temporary folder beside `folder`, then rename it, unless another process put one there first.
+
+    Raises:
+        RunError: as for `write_file`.
+    """
+    partial = folder.with_name(f".{folder.name}.{secrets.token_hex(8)}{PARTIAL}")
     try:
-        write(partial)
-        partial.replace(file)
-    except OSError as error:
-        raise RunError(f"could not write {file}: {error.strerror or error}; free some space or choose another runs_dir")
+        with _explained(folder):
+            partial.mkdir()
+        fill(partial)
+        with _explained(folder):
+            _settle(partial)
+            _rename_if_absent(partial, folder)
+            sync(folder.parent)
     finally:
-        partial.unlink(missing_ok=True)
+        shutil.rmtree(partial, ignore_errors=True)
+
+
+def remove_partial_folders(folder: Path) -> None:
+    """Remove what processes that were killed have left of a folder; only for who holds the lock on it."""
+    for stale in folder.parent.glob(f".{folder.name}.*{PARTIAL}"):
+        shutil.rmtree(stale, ignore_errors=True)
 
 
 def write_json(file: Path, content: Any) -> None:
     """Write JSON that a person can read."""
-    write_file(file, lambda path: path.write_text(json.dumps(content, indent=2) + "\n"))
+    write_file(file, lambda path: path.write_text(json.dumps(content, indent=2) + "\n", encoding="utf-8"))
+
+
+def append_line(file: Path, content: dict[str, Any], is_first: bool) -> None:
+    """Add a line to a JSON-lines file; it outlasts the process, and a power cut once the file is synced.
+
+    Args:
+        is_first: begin a new file, in place of any that is there.
+
+    Raises:
+        RunError: as for `write_file`.
+    """
+    with _explained(file):
+        if is_first:
+            file.unlink(missing_ok=True)
+        flags = NEW_FILE if is_first else os.O_WRONLY | os.O_APPEND | NO_LINK
+        with os.fdopen(os.open(file, flags, READ_AND_WRITE), "w", encoding="utf-8") as lines:
+            lines.write(json.dumps(content) + "\n")
+
+
+def sync(path: Path) -> None:
+    """Put a file, or the names in a folder, on the disk.
+
+    Source: fsync(2): a new file's name is on the disk only when its folder is synced too.
+    """
+    if path.is_dir():
+        # Windows opens no folders, and not every file system syncs them.
+        with suppress(OSError):
+            _sync(path, os.O_RDONLY)
+    else:
+        _sync(path, os.O_RDWR)
 
 
 def read_json(file: Path) -> Any:
     """Read a JSON file, refusing one that is cut off or not JSON."""
     try:
-        return json.loads(file.read_text())
-    except (OSError, UnicodeDecodeError, json.JSONDecodeError) as error:
+        return json.loads(file.read_text(encoding="utf-8"))
+    except (OSError, ValueError, RecursionError) as error:
         raise UserError(f"{file} could not be read ({error}); it is missing, cut off or not JSON")
+
+
+@contextmanager
+def _explained(file: Path) -> Iterator[None]:
+    try:
+        yield
+    except OSError as error:
+        raise RunError(f"could not write {file}: {error.strerror or error}; free some space or choose another runs_dir")
+
+
+def _create(file: Path) -> int:
+    """Create an empty file that nobody else has, and return the mode that this process gives its files."""
+    descriptor = os.open(file, NEW_FILE, READ_AND_WRITE)
+    try:
+        return os.fstat(descriptor).st_mode & READ_AND_WRITE
+    finally:
+        os.close(descriptor)
+
+
+def _sync(path: Path, flags: int) -> None:
+    descriptor = os.open(path, flags | NO_LINK)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+def _settle(folder: Path) -> None:
+    """Sync a folder with all that is in it, whose files are to be as readable as the folder is."""
+    mode = folder.stat().st_mode & READ_AND_WRITE
+    for path in folder.rglob("*"):
+        if path.is_file():
+            path.chmod(mode)
+        sync(path)
+    sync(folder)
+
+
+def _rename_if_absent(folder: Path, name: Path) -> None:
+    try:
+        folder.rename(name)
+    except OSError as error:
+        if error.errno not in (errno.ENOTEMPTY, errno.EEXIST) and not name.is_dir():
+            raise

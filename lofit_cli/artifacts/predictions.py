@@ -3,15 +3,18 @@
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any
 
+import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
+from numpy.typing import NDArray
 
 from lofit_cli.artifacts.files import write_file
 from lofit_cli.errors import UserError
 
 FILE_NAME = "predictions.parquet"
+ROUNDING = 1e-6
+"""How far a value may leave its scale: what float32 sums of probabilities do."""
 
 
 @dataclass(frozen=True)
@@ -19,7 +22,7 @@ class Prediction:
     """An item with what the model made of it.
 
     Attributes:
-        metrics: metric name -> this item's value: in [0, 1], or in [-1, 1] for a difference (`..._diff`).
+        metrics: metric name -> this item's value, on its `metric_scale`.
     """
 
     question_id: str
@@ -51,19 +54,66 @@ class GeneratedAnswer(Prediction):
     generated: str
 
 
+@dataclass(frozen=True, eq=False)
+class Measured:
+    """What a run measured.
+
+    Attributes:
+        question_ids: in the order of the run's split.
+        categories: what each question is about.
+        values: metric -> (num_questions,), a value a question.
+    """
+
+    question_ids: list[str]
+    categories: list[str]
+    values: dict[str, NDArray[np.float64]]
+
+
 def write_predictions(folder: Path, predictions: Sequence[Prediction]) -> None:
     """Write `predictions.parquet`, a column for each metric."""
     rows = [{**{k: v for k, v in asdict(p).items() if k != "metrics"}, **p.metrics} for p in predictions]
     write_file(folder / FILE_NAME, lambda path: pq.write_table(pa.Table.from_pylist(rows), path))
 
 
-def read_metric_columns(folder: Path, metrics: list[str]) -> dict[str, list[Any]]:
-    """Return the question ids, their categories and the named metrics' columns of a run."""
+def metric_scale(metric: str) -> tuple[float, float]:
+    """Return the least and the most a question can be worth: -1 and 1 for a difference (`..._diff`), else 0 and 1."""
+    return (-1.0, 1.0) if metric.endswith("_diff") else (0.0, 1.0)
+
+
+def read_metrics(folder: Path, metrics: Sequence[str]) -> Measured:
+    """Read what a run measured, without the texts.
+
+    Raises:
+        UserError: the file or a column can't be read, or a value is missing, not a number or not on its metric's scale.
+    """
     file = folder / FILE_NAME
     try:
         # One small file is read sooner without starting threads for its columns.
         table = pq.read_table(file, columns=["question_id", "category", *metrics], use_threads=False)
-        columns: dict[str, list[Any]] = table.to_pydict()
     except (OSError, pa.ArrowException) as error:
         raise UserError(f"{file} could not be read ({str(error).splitlines()[0]}); evaluate the run again")
-    return columns
+    ids, categories = (_read_texts(file, table, name) for name in ("question_id", "category"))
+    return Measured(ids, categories, {name: _read_values(file, table, name) for name in metrics})
+
+
+def _read_texts(file: Path, table: pa.Table, name: str) -> list[str]:
+    texts: list[str] = table[name].to_pylist()
+    _refuse(file, name, "is missing or not text", np.array([not isinstance(text, str) for text in texts], dtype=bool))
+    return texts
+
+
+def _read_values(file: Path, table: pa.Table, name: str) -> NDArray[np.float64]:
+    """Return a metric's column; pyarrow turns null into nan."""
+    column = table[name]
+    if not (pa.types.is_floating(column.type) or pa.types.is_integer(column.type) or pa.types.is_null(column.type)):
+        raise UserError(f"{file}: {name} holds {column.type}, not numbers; evaluate the run again")
+    values: NDArray[np.float64] = column.cast(pa.float64()).to_numpy()
+    low, high = metric_scale(name)
+    _refuse(file, name, "is not a number", ~np.isfinite(values))
+    _refuse(file, name, f"lies outside {low:g} to {high:g}", (values < low - ROUNDING) | (values > high + ROUNDING))
+    return values
+
+
+def _refuse(file: Path, name: str, fault: str, at_fault: NDArray[np.bool_]) -> None:
+    if number := int(at_fault.sum()):
+        raise UserError(f"{file}: {name} {fault} for {number} of {len(at_fault)} questions; evaluate the run again")

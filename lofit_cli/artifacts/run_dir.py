@@ -2,24 +2,44 @@
 
 import hashlib
 import json
+import math
 import platform
 import re
 import subprocess
 import sys
 import time
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager, suppress
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager, contextmanager, suppress
 from dataclasses import asdict, dataclass, field
 from datetime import UTC, datetime
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
-from lofit_cli.artifacts.files import read_json, write_json
+from lofit_cli.artifacts.files import append_line, read_json, sync, write_json
+from lofit_cli.artifacts.locks import locked
 from lofit_cli.errors import RunError, UserError
 
 MANIFEST = "manifest.json"
 SEEN_ITEMS = "seen_items.json"
+LOCK = ".lock"
+HYDRA = ".hydra"
+TRACES = (
+    MANIFEST,
+    LOCK,
+    SEEN_ITEMS,
+    "history.jsonl",
+    "validation.jsonl",
+    "scale.safetensors",
+    "head_mask.safetensors",
+    "intervention.safetensors",
+    "predictions.parquet",
+    "metrics.json",
+    "comparison.csv",
+)
+"""What shows that a run has been in a directory, whatever became of it."""
+SYNC_SECONDS = 1.0
+"""How much of a log a power cut may cost; syncing each line would make short steps wait for the disk."""
 OF_METHOD = ("method", "model", "dtype", "model_hash", "num_trained_parameters")
 OF_EVALUATION = (
     "selector",
@@ -30,7 +50,7 @@ OF_EVALUATION = (
     "fold",
     "split",
     "protocol",
-    "dataset_hash",
+    "questions_hash",
     "metrics",
 )
 STATED = {"train_offsets": OF_METHOD, "evaluate": (*OF_METHOD, *OF_EVALUATION)}
@@ -45,11 +65,11 @@ class RunDir:
     path: Path
     stage: str
     facts: dict[str, Any] = field(default_factory=dict)
-    _begun: set[str] = field(default_factory=set)
+    _synced: dict[str, float] = field(default_factory=dict)
 
     def has_lines(self, name: str) -> bool:
         """Return whether this run has written to a JSON-lines file."""
-        return name in self._begun
+        return name in self._synced
 
     def record(self, **facts: Any) -> None:
         """Add facts to the manifest."""
@@ -61,15 +81,20 @@ class RunDir:
         self.facts["made_by"] = {**self.facts.get("made_by", {}), **flat}
 
     def append_line(self, name: str, content: dict[str, Any]) -> None:
-        """Add one line to a JSON-lines file, on disk when this returns."""
-        # What an unfinished run left in the same directory must not be mixed with this one's.
-        mode = "a" if name in self._begun else "w"
-        try:
-            with (self.path / name).open(mode) as file:
-                file.write(json.dumps(content) + "\n")
-        except OSError as error:
-            raise RunError(f"could not write {self.path / name}: {error.strerror or error}; free some space")
-        self._begun.add(name)
+        """Add one line to a JSON-lines file, which is put on the disk once in a while and when the run ends."""
+        now = time.monotonic()
+        append_line(self.path / name, content, is_first=name not in self._synced)
+        if now - self._synced.get(name, -math.inf) >= SYNC_SECONDS:
+            sync(self.path / name)
+            self._synced[name] = now
+
+    def sync(self) -> None:
+        """Put on the disk what was added to files, and the names of all folders that may be new."""
+        for name in self._synced:
+            with suppress(FileNotFoundError):
+                sync(self.path / name)
+        for folder in (self.path, *self.path.resolve().parents[:3]):
+            sync(folder)
 
 
 @contextmanager
@@ -80,42 +105,98 @@ def start_run(path: Path, stage: str, config: Any) -> Iterator[RunDir]:
         config: the stage's config dataclass.
 
     Raises:
-        UserError: the directory already holds a finished run.
+        UserError: the directory already holds a finished run, or another process writes there.
     """
-    make_way(path)
-    run = RunDir(path, stage)
     path.mkdir(parents=True, exist_ok=True)
-    # A run that was killed leaves no manifest; what it has learnt from is not what this one learns from.
-    (path / SEEN_ITEMS).unlink(missing_ok=True)
-    _reset_peak_memory()
-    start = time.perf_counter()
-    status = "failed"
-    try:
-        yield run
-        status = "finished"
-    except KeyboardInterrupt:
-        status = "interrupted"
-        raise
-    except Exception as error:
-        run.record(error=str(error))
-        raise
-    finally:
-        write_json(path / MANIFEST, _manifest(run, status, config, time.perf_counter() - start))
+    is_used = _is_used(path)
+    with _locked(path):
+        if is_used:
+            # Hydra has written its own files for this run by now.
+            _clear(path, keep=(LOCK, HYDRA))
+        run = RunDir(path, stage)
+        _reset_peak_memory()
+        start = time.perf_counter()
+        status = "failed"
+        try:
+            yield run
+            status = "finished"
+        except KeyboardInterrupt as interrupt:
+            status = "interrupted"
+            interrupt.args = (_describe_kept(path),)
+            raise
+        except Exception as error:
+            run.record(error=str(error))
+            raise
+        finally:
+            run.sync()
+            write_json(path / MANIFEST, _manifest(run, status, config, time.perf_counter() - start))
 
 
 def make_way(path: Path) -> None:
     """Move what an unfinished run left in a directory aside, so that a new run can be written there.
 
     Raises:
-        UserError: the directory holds a finished run.
+        UserError: the directory holds a finished run, another process writes there, or it is a file.
     """
-    if not (path / MANIFEST).exists():
-        return
-    manifest = _read_any_manifest(path)
-    status = manifest.get("status")
+    if path.exists() and not path.is_dir():
+        raise UserError(f"hydra.run.dir={path} is a file; name a folder for the run")
+    if path.is_dir() and (_is_used(path) or _has(path, HYDRA)):
+        with _locked(path):
+            _clear(path, keep=(LOCK,))
+
+
+def _locked(path: Path) -> AbstractContextManager[None]:
+    """Hold a run directory for this process, for as long as it lives."""
+    return locked(
+        path / LOCK, f"{path} is being written by another process; wait for it or choose another hydra.run.dir"
+    )
+
+
+def _has(path: Path, name: str) -> bool:
+    return (path / name).exists() or (path / name).is_symlink()
+
+
+def _is_used(path: Path) -> bool:
+    return any(_has(path, name) for name in TRACES)
+
+
+def _clear(path: Path, keep: Sequence[str]) -> None:
+    """Move all but `keep` into a folder beside this one.
+
+    Raises:
+        UserError: a finished run is there.
+        RunError: something can't be moved.
+    """
+    status = _status(path)
     if status == "finished":
         raise UserError(f"{path} already holds a finished run; choose another hydra.run.dir or remove it")
-    path.rename(path.with_name(f"{path.name}.{status}-{datetime.now(UTC):%Y-%m-%d_%H-%M-%S-%f}"))
+    left = [entry for entry in path.iterdir() if entry.name not in keep]
+    place = path.resolve()
+    aside = place.with_name(f"{place.name}.{status}-{datetime.now(UTC):%Y-%m-%d_%H-%M-%S-%f}")
+    try:
+        if left:
+            aside.mkdir()
+        for entry in left:
+            entry.rename(aside / entry.name)
+    except OSError as error:
+        raise RunError(f"could not move what is in {path} to {aside}: {error.strerror}; choose another hydra.run.dir")
+
+
+def _status(path: Path) -> str:
+    """Return how the run in a directory ended; `killed` where it left no manifest."""
+    if not _has(path, MANIFEST):
+        return "killed"
+    try:
+        status = _read_any_manifest(path).get("status")
+    except UserError:
+        return "unreadable"
+    return status if status in ("finished", "failed", "interrupted") else "unreadable"
+
+
+def _describe_kept(path: Path) -> str:
+    """Return what an interrupted run leaves, beside the manifest that says so."""
+    names = sorted(entry.name for entry in path.iterdir() if not entry.name.startswith("."))
+    return f"{path} keeps {', '.join(names)}" if names else "nothing was made yet"
 
 
 def read_manifest(path: Path, stage: str, key: str) -> dict[str, Any]:

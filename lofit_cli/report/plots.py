@@ -12,6 +12,7 @@ from matplotlib.patches import Rectangle
 from matplotlib.ticker import MaxNLocator
 
 from lofit_cli.artifacts.files import write_file
+from lofit_cli.console import say
 
 if TYPE_CHECKING:
     # Comparisons draw as well, and have no need of torch, which takes seconds to import.
@@ -60,9 +61,17 @@ def new_figure(width: float, height: float) -> tuple[Figure, Axes]:
     return figure, figure.subplots()
 
 
-def save_figure(figure: Figure, file: Path, dpi: int = DPI) -> None:
-    """Write a figure as a PNG file."""
-    write_file(file, lambda path: figure.savefig(path, dpi=dpi, format="png"))
+def save_figure(figure: Figure, file: Path, dpi: int = DPI) -> bool:
+    """Write a figure as a PNG file; return whether that could be done.
+
+    What can't be drawn or written is said and no more: a picture is not worth the hours of the run that it shows.
+    """
+    try:
+        write_file(file, lambda path: figure.savefig(path, dpi=dpi, format="png"))
+    except Exception as error:
+        say(f"note: no picture {file.name}: {str(error).strip().partition(chr(10))[0]}")
+        return False
+    return True
 
 
 def _read_lines(file: Path) -> list[dict[str, float]]:

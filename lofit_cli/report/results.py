@@ -29,5 +29,6 @@ def print_metrics(method: str, task: str, protocol: str, split: str, summaries: 
     for column in ("metric", "mean %", "standard error"):
         table.add_column(column, justify="left" if column == "metric" else "right")
     for name, summary in summaries.items():
-        table.add_row(name.upper(), f"{100 * summary.mean:.2f}", f"{100 * summary.standard_error:.2f}")
+        error = "" if summary.standard_error is None else f"{100 * summary.standard_error:.2f}"
+        table.add_row(name.upper(), f"{100 * summary.mean:.2f}", error)
     show(table)

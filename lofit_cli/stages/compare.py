@@ -92,6 +92,6 @@ def _baseline(groups: Sequence[Group], chosen: Evaluation | None) -> Group:
 def _facts(section: ComparedSection) -> dict[str, object]:
     """Return what the manifest says of a section."""
     baseline = [str(run.path) for run in section.rows[0].runs]
-    hashes = {run.fold: run.manifest["dataset_hash"] for run in section.runs}
+    hashes = {run.fold: run.manifest["questions_hash"] for run in section.runs}
     facts = {key: section.facts[key] for key in SECTION_FACTS}
-    return {**facts, "folds": list(section.folds), "dataset_hash": hashes, "baseline": baseline}
+    return {**facts, "folds": list(section.folds), "questions_hash": hashes, "baseline": baseline}

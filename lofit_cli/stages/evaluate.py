@@ -50,7 +50,8 @@ def evaluate(config: EvaluateConfig, run: RunDir) -> Sequence[Prediction]:
     run.record(**describe_model(lm), **{**task.facts(), "seed": config.seed, **facts})
     run.record(metrics=[*task.metrics, *judged_metrics(judges)], intervention=str(folder) if folder else None)
     protocol = task.protocol(config.eval.protocol, config.eval.split)
-    run.record(protocol=protocol, split=config.eval.split, judges=judges)
+    run.record(protocol=protocol, split=config.eval.split, questions_hash=task.questions_hash(config.eval.split))
+    run.record(judges=judges)
     with edit.attach(lm), progress_bar(f"scoring {config.eval.split}", len(items)) as advance:
         predictions = measure_split(lm, task, config.eval.split, config.eval.protocol, advance, edit.demonstrations)
     if judges:

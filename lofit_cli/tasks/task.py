@@ -30,6 +30,10 @@ class Item:
     category: str
     text: str
 
+    def measured_by(self) -> dict[str, Any]:
+        """Return what the item's metrics depend on; what training alone sees is left out."""
+        return asdict(self)
+
     @property
     def fingerprint(self) -> str:
         """Return what tells this item from others, whatever its file calls it."""
@@ -119,6 +123,10 @@ class Task(ABC, Generic[AnyItem]):
         content = {name: [asdict(item) for item in items] for name, items in self.splits.items()}
         about = {key: getattr(self.config, key) for key in ("fold", "num_train")}
         return {"task": self.config.name, **about, "dataset_hash": content_hash(content)}
+
+    def questions_hash(self, split: str) -> str:
+        """Return a hash of what is measured of a split: runs that agree in it can be paired, whatever they train on."""
+        return content_hash([item.measured_by() for item in self.items(split)])
 
     def items(self, split: str) -> list[AnyItem]:
         """Return a split's items; of the training items, `task.num_train` drawn the same way for every run.

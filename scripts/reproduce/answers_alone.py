@@ -15,8 +15,8 @@ from sklearn.feature_extraction.text import TfidfVectorizer
 from sklearn.linear_model import LogisticRegression
 from sklearn.pipeline import make_pipeline
 
-from lofit_cli.analysis.bootstrap import Folds, bootstrap_columns
-from lofit_cli.analysis.statistics import mean_interval, stack
+from lofit_cli.analysis.intervals import Folds, Interval, mean_interval, stack
+from lofit_cli.artifacts.predictions import metric_scale
 from lofit_cli.errors import UserError, did_you_mean
 from lofit_cli.report.comparison.words import interval_cell, percent
 from lofit_cli.report.tables import TextTable, write_table
@@ -25,8 +25,6 @@ from lofit_cli.tasks import FOLDS, load_task
 from lofit_cli.tasks.task import Task
 
 TASKS = ("misconceptions", "truthfulqa")
-NUM_RESAMPLES = 10_000
-SEED = 42
 RANKED = ("mc1", "mc3")
 """Metrics that ask which answer is likelier, not by how much: the scale of these scores is not a model's."""
 
@@ -62,8 +60,8 @@ def main(out: Path, task: TaskName = "truthfulqa", data_dir: DataDir = None) -> 
         {fold: np.array([row[name] for row in rows]) for fold, rows in enumerate(scored)} for name in RANKED
     ]
     records, lines = [], []
-    for name, values, resampled in zip(RANKED, columns, bootstrap_columns(columns, NUM_RESAMPLES, SEED), strict=True):
-        mean, interval = float(stack(values).mean()), mean_interval(values, resampled)
+    for name, values in zip(RANKED, columns, strict=True):
+        mean, interval = float(stack(values).mean()), mean_interval(values, Interval(*metric_scale(name)))
         records.append({"metric": name, "mean": mean, "low": interval.low, "high": interval.high})
         lines.append([name.upper(), f"{percent(mean)} {interval_cell(interval)}"])
     note = f"{sum(map(len, scored))} test questions of {task}, scored by the words of their answers"

@@ -15,7 +15,7 @@ from lofit_cli.paper.transfer import RANDOM, ScoredTransfer, read_transfers, sco
 from lofit_cli.report.tables import TextTable, write_table
 
 Cells = dict[tuple[str, str], ScoredTransfer]
-NOTE = "In percent. Worse than the target's own heads: * p < 0.05, + p < 0.1 (paired bootstrap, one-sided)."
+NOTE = "In percent. Worse than the target's own heads: * p < 0.05, + p < 0.1 (sign flips, one-sided)."
 
 
 def cell_text(cells: Cells, source: str, target: str) -> str:

@@ -28,10 +28,12 @@ model_dir=$OUT/$MODEL${DTYPE:+-$DTYPE}
 common=(model="$MODEL" ${DTYPE:+model.dtype="$DTYPE"} "$@")
 nl=$'\n' planned=$'\n' failed=$'\n' evaluated=() num_runs=0 num_finished=0
 
-# use_tasks TASK ...: those of them that SETTINGS has experiments for, unless TASKS says otherwise.
+# use_tasks TASK ...: those of them that SETTINGS has settings for, unless TASKS says otherwise.
 use_tasks() {
   local name found=""
-  for name in "$@"; do [ ! -e "$experiments/$SETTINGS/$name.yaml" ] || found="$found $name"; done
+  for name in "$@"; do
+    ! grep -qE "[{,]($name|other):" "$experiments/$SETTINGS/select.yaml" || found="$found $name"
+  done
   TASKS=${TASKS:-$found}
 }
 
@@ -56,7 +58,7 @@ select_heads() {
   learn select-heads "$(heads_dir "$selector")$suffix" select selector="$selector" ${options[@]+"${options[@]}"} "${@:3}"
 }
 
-# train NAME WHAT [KEY=VALUE ...]: offsets-NAME by the experiment TASK_WHAT.
+# train NAME WHAT [KEY=VALUE ...]: offsets-NAME by the experiment SETTINGS/WHAT.
 train() { learn train-offsets "$(seed_dir)/offsets-$1" "$2" "${@:3}"; }
 
 # score NAME: eval-NAME of offsets-NAME. train_and_score takes what train takes.
@@ -74,14 +76,12 @@ tune_heads() {
 # learn STAGE RUN_DIR WHAT [KEY=VALUE ...] and measure RUN_DIR [KEY=VALUE ...]: a run with the task's settings and data.
 learn() {
   find_data
-  run_point "$1" "$2" experiment="$SETTINGS/${task}_$3" "${data[@]}" seed="$seed" trainer.validate_every=5 \
+  run_point "$1" "$2" experiment="$SETTINGS/$3" task="$task" "${data[@]}" seed="$seed" trainer.validate_every=5 \
     ${TRAINING:-} "${@:4}"
 }
 measure() {
-  local settings=task=$task
-  [ ! -e "$experiments/$SETTINGS/$task.yaml" ] || settings=experiment=$SETTINGS/$task
   find_data
-  run_point evaluate "$1" "$settings" "${data[@]}" "${@:2}" && evaluated+=("$1")
+  run_point evaluate "$1" task="$task" "${data[@]}" "${@:2}" && evaluated+=("$1")
 }
 find_data() {
   local folder=$task

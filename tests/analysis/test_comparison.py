@@ -36,12 +36,14 @@ def plain_values(folder, name, metric, folds, seeds):
     return found
 
 
-def plain_resampled(values, seed):
-    rows = [0.0] * RESAMPLES
-    for fold, found in values.items():
-        for i, drawn in enumerate(np.random.default_rng([seed, fold]).integers(0, len(found), (RESAMPLES, len(found)))):
-            rows[i] += sum(found[j] for j in drawn)
-    return [round(row / sum(map(len, values.values())), 12) for row in rows]
+def plain_p_value(differences, seed):
+    """Flip signs fold by fold, one question after another."""
+    rngs = {fold: np.random.default_rng([seed, fold]) for fold in differences}
+    flips = {f: rngs[f].integers(0, 2, (RESAMPLES, len(found)), dtype=np.uint8) for f, found in differences.items()}
+    values = [(f, i, d) for f, found in differences.items() for i, d in enumerate(found)]
+    totals = [sum(-d if flips[f][row, i] else d for f, i, d in values) for row in range(RESAMPLES)]
+    observed = abs(sum(map(sum, differences.values())))
+    return (1 + sum(abs(total) >= observed - 1e-9 for total in totals)) / (RESAMPLES + 1)
 
 
 @pytest.fixture
@@ -64,13 +66,11 @@ def test_a_pooled_row_by_hand(pooled, metric):
     found = row.metrics[metric]
     assert found.mean == pytest.approx(np.mean(values[0] + values[1]), abs=1e-14)
     assert found.paired.difference == pytest.approx(np.mean(differences[0] + differences[1]), abs=1e-14)
-    means = plain_resampled(differences, 3)
-    tail = min(sum(mean <= 0 for mean in means), sum(mean >= 0 for mean in means))
-    assert found.paired.p_value == min(1.0, 2 * (tail + 1) / (RESAMPLES + 1))
-    low, high = np.percentile(means, [2.5, 97.5])
-    assert (found.paired.interval.low, found.paired.interval.high) == pytest.approx((low, high), abs=1e-11)
-    low, high = np.percentile(plain_resampled(values, 3), [2.5, 97.5])
-    assert (found.interval.low, found.interval.high) == pytest.approx((low, high), abs=1e-11)
+    if metric == "mc2":
+        assert found.paired.test == "sign flips, p >= 0.003"
+        assert found.paired.p_value == pytest.approx(plain_p_value(differences, 3), abs=1e-12)
+    assert (found.paired.interval.low <= 0 <= found.paired.interval.high) == (found.paired.p_value > 0.05)
+    assert 0 <= found.interval.low < found.mean < found.interval.high <= 1
     by_seed = [plain_values(pooled, "lofit", metric, (0, 1), (seed,)) for seed in (1, 2)]
     assert found.seed_spread == pytest.approx(np.std([np.mean(v[0] + v[1]) for v in by_seed], ddof=1))
 

@@ -17,7 +17,7 @@ def composer(config_dir=None):
     def compose(stage, overrides):
         config = hydra.compose(stage, [*search, *overrides])
         OmegaConf.to_object(config)
-        return OmegaConf.to_container(config)
+        return OmegaConf.to_container(config, resolve=True)
 
     # Composing anything registers the schemas.
     compose_yaml("compare", [], None)

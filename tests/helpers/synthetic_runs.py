@@ -61,6 +61,7 @@ def _manifest(task, fold, seed, method):
         "fold": fold,
         "num_train": None,
         "dataset_hash": f"{task}-{fold}",
+        "questions_hash": f"{task}-{fold}",
         "seed": seed,
         "method": name,
         "selector": selector,

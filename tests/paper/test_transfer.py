@@ -1,21 +1,31 @@
-"""Figure 2's marks: a paired, one-sided bootstrap against the target's own heads."""
+"""Figure 2's marks: one-sided sign flips against the target's own heads."""
 
 import numpy as np
 import pytest
 from scipy.stats import ttest_1samp
 
-from lofit_cli.paper.transfer import Transfer, lower_p_value, score_transfers
+from lofit_cli.paper.transfer import Transfer, score_transfers
+
+
+def p_value(differences, num_flips):
+    own = Transfer("t", "t", "mc2", {fold: np.zeros(len(values)) for fold, values in differences.items()})
+    return score_transfers([own, Transfer("c", "t", "mc2", differences)], num_flips, seed=1)[1].p_value
 
 
 def test_the_p_value_is_near_a_t_test_of_many_questions():
     differences = np.random.default_rng(0).normal(-0.05, 0.5, 400)
     expected = ttest_1samp(differences, 0, alternative="less").pvalue
-    assert lower_p_value({0: differences}, 4000, seed=1) == pytest.approx(expected, abs=0.02)
+    assert p_value({0: differences}, 4000) == pytest.approx(expected, abs=0.02)
 
 
 def test_the_p_value_is_never_0_and_1_without_a_difference():
-    assert lower_p_value({0: np.full(50, -1.0)}, 999, seed=1) == pytest.approx(1 / 1000)
-    assert lower_p_value({0: np.zeros(25), 1: np.zeros(25)}, 999, seed=1) == 1
+    worse = -np.random.default_rng(0).random(50)
+    assert p_value({0: worse}, 999) == 1 / 2000
+    assert p_value({0: np.zeros(25), 1: np.zeros(25)}, 999) == 1
+
+
+def test_three_questions_mark_no_cell():
+    assert p_value({0: np.full(3, -0.5)}, 999) == 1 / 8
 
 
 def test_cells_are_pooled_over_folds_and_paired_where_these_are_shared():

@@ -31,9 +31,9 @@ TEMPLATE = "report.html.jinja"
 
 @dataclass(frozen=True)
 class SectionFigures:
-    """The PNG files of a section; no heat map where there was nothing to show."""
+    """The PNG files of a section; None where there was nothing to show, or it could not be drawn."""
 
-    means: Path
+    means: Path | None
     categories: Path | None
 
 
@@ -106,7 +106,7 @@ def _origin(run: Evaluation) -> dict[str, str]:
     return {
         "commit": describe_commit(run),
         f"weights of {facts['model']} ({facts['dtype']})": str(facts.get("model_hash")),
-        f"questions of {facts['task']}, fold {facts['fold']}": str(facts["dataset_hash"]),
+        f"questions of {facts['task']}, fold {facts['fold']}": str(facts["questions_hash"]),
         "Python": f"{facts.get('python')} on {facts.get('platform')}",
         "packages": ", ".join(f"{name} {version}" for name, version in versions.items()),
     }

@@ -20,8 +20,8 @@ LIGHT_SHARE = 0.6
 """From this share of the scale on, a cell is so dark that its number must be white."""
 
 
-def plot_means(section: ComparedSection, file: Path) -> None:
-    """Write a panel for each metric with a bar for each row, in percent."""
+def plot_means(section: ComparedSection, file: Path) -> bool:
+    """Write a panel for each metric with a bar for each row, in percent; return whether that could be done."""
     num_metrics, num_rows = len(section.metrics), len(section.rows)
     labels = [wrap_label(name_row(row, section)) for row in section.rows]
     beside, lines = INCHES_A_LETTER * _longest_line(labels), 1 + max(label.count("\n") for label in labels)
@@ -33,7 +33,7 @@ def plot_means(section: ComparedSection, file: Path) -> None:
     panels[0].invert_yaxis()
     title = textwrap.fill(f"{describe_section(section)}; 95 % intervals", int(width / INCHES_A_LETTER))
     figure.suptitle(title, fontsize="small")
-    save_figure(figure, file, DPI)
+    return save_figure(figure, file, DPI)
 
 
 def _draw_bars(axes: Axes, section: ComparedSection, metric: str) -> None:
@@ -57,7 +57,8 @@ def plot_categories(section: ComparedSection, file: Path) -> bool:
     """Write a heat map of the headline metric's difference to the baseline: categories x rows, in points.
 
     Returns:
-        Whether there was something to show: two categories or more and a row that is paired with the baseline.
+        Whether that could be done and there was something to show: two categories or more and a row that is paired with
+        the baseline.
     """
     metric = section.metrics[0]
     rows = [row for row in section.rows if row.metrics[metric].paired]
@@ -74,8 +75,7 @@ def plot_categories(section: ComparedSection, file: Path) -> bool:
     axes.set_xticks(range(len(rows)), labels, rotation=40, ha="right", rotation_mode="anchor")
     left_out = f", the {len(shown)} largest of {len(sizes)}" if len(shown) < len(sizes) else ""
     axes.set_title(f"{metric.upper()}: points gained on the baseline\nby category (questions){left_out}", fontsize=10)
-    save_figure(figure, file, DPI)
-    return True
+    return save_figure(figure, file, DPI)
 
 
 def _longest_line(labels: list[str]) -> int:

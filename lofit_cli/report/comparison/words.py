@@ -3,8 +3,8 @@
 from collections.abc import Sequence
 from pathlib import Path
 
-from lofit_cli.analysis.bootstrap import Interval
 from lofit_cli.analysis.comparison import ComparedMetric, ComparedRow, ComparedSection
+from lofit_cli.analysis.intervals import Interval
 from lofit_cli.analysis.pooling import describe_coverage
 
 
@@ -95,11 +95,13 @@ def describe_tests(section: ComparedSection) -> str:
     paired = [(name.upper(), m.paired) for row in section.rows for name, m in row.metrics.items() if m.paired]
     if not paired:
         return ""
-    named = {name: list(dict.fromkeys(p.test for other, p in paired if other == name)) for name, _ in paired}
-    tests = "; ".join(f"{' or '.join(found)} for {name}" for name, found in named.items())
+    tests: dict[str, list[str]] = {}
+    for name, found in paired:
+        tests.setdefault(found.test, []).append(name)
+    named = "; ".join(f"{test} for {', '.join(dict.fromkeys(names))}" for test, names in tests.items())
     detectable = max(found.detectable for _, found in paired)
     return (
-        f"p: {tests}; adjusted (Holm) for the {len(paired)} shown. "
+        f"p: {named}; adjusted (Holm) for the {len(paired)} shown. "
         f"Differences under {percent(detectable)} points may go unnoticed (80 % power)."
     )
 

@@ -56,8 +56,9 @@ def _write_tables(
 
 def _plot(section: ComparedSection, ending: str, folder: Path) -> SectionFigures:
     means, categories = folder / f"comparison{ending}.png", folder / f"categories{ending}.png"
-    plot_means(section, means)
-    return SectionFigures(means, categories if plot_categories(section, categories) else None)
+    return SectionFigures(
+        means if plot_means(section, means) else None, categories if plot_categories(section, categories) else None
+    )
 
 
 def _print(sections: Sequence[ComparedSection], summaries: Sequence[Summary]) -> None:

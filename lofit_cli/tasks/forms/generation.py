@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Any
 
 from lofit_cli.artifacts.predictions import GeneratedAnswer
 from lofit_cli.tasks.task import Example, Item, Task
@@ -22,6 +23,10 @@ class OpenItem(Item):
     accepted: tuple[str, ...]
     wrong: str
     other_options: tuple[str, ...] = ()
+
+    def measured_by(self) -> dict[str, Any]:
+        """Return what its metric depends on; the wrong answer of some benchmarks is drawn from all splits' answers."""
+        return {key: value for key, value in super().measured_by().items() if key not in ("answer", "wrong")}
 
 
 def exact_match(generated: str, item: OpenItem) -> bool:
