@@ -17,6 +17,7 @@ Anything else is refused in one sentence, or a fault.
 import json
 import multiprocessing
 import os
+import resource
 import sys
 import tempfile
 import time
@@ -48,7 +49,7 @@ from lofit_cli.models.packing import TokenSequence
 from lofit_cli.schema.sources import ModelConfig
 
 PAGE = Path(__file__).resolve().parents[1] / "docs" / "architectures.md"
-SECONDS = 240
+SECONDS, CPU_SECONDS = 900, 120
 TOLERANCE = 1e-3
 """Nats a token by which float32 may round; a wrong mask or position moves these models by 0.1 and more."""
 MOVED = 0.01
@@ -110,12 +111,12 @@ def _first_line(error: Exception) -> str:
 
 
 def _describe(lm: LanguageModel) -> dict[str, str]:
-    names = {id(module): name for name, module in lm.model.named_modules()}
-    geometry = lm.geometry
+    geometry, names = lm.geometry, {id(module): name for name, module in lm.model.named_modules()}
+    kinds = sorted({kind for kind in zip(geometry.heads_per_layer, geometry.head_dims, strict=True) if kind[0]})
     return {
-        "layers": f"{geometry.num_layers} of {len(lm.layers)}",
-        "heads": f"{geometry.heads_per_layer} x {geometry.head_dim}",
-        "projection": names[id(lm.output_projections[0])],
+        "layers": f"{len(lm.output_projections)} of {geometry.num_layers}",
+        "heads": ", ".join(f"{num_heads} of {head_dim}" for num_heads, head_dim in kinds),
+        "projection": names[id(next(iter(lm.output_projections.values())))],
         "batching": lm.batching,
     }
 
@@ -158,28 +159,40 @@ def _last_logprobs(plain: PreTrainedModel, tokens: tuple[int, ...]) -> Tensor:
 
 def _some_edit(lm: LanguageModel) -> HeadEdit:
     generator = torch.Generator().manual_seed(2)
-    geometry = lm.geometry
-    mask = torch.zeros(geometry.num_layers, geometry.heads_per_layer, dtype=torch.bool)
-    mask.view(-1)[torch.randperm(mask.numel(), generator=generator)[:NUM_EDITED]] = True
-    shape = (NUM_EDITED, geometry.head_dim)
+    heads = lm.geometry.every_head().nonzero()
+    mask = torch.zeros_like(lm.geometry.every_head())
+    for layer, head in heads[torch.randperm(len(heads), generator=generator)[:NUM_EDITED]]:
+        mask[layer, head] = True
+    shape = (int(mask.sum()), lm.geometry.head_dim)
     return HeadEdit(mask, torch.randn(shape, generator=generator), torch.randn(shape, generator=generator))
 
 
 @contextmanager
 def _edited(lm: LanguageModel, plain: PreTrainedModel, edit: HeadEdit):
-    """Edit the copy by a hook of our own on the modules of the same names."""
-    names = {id(module): name for name, module in lm.model.named_modules()}
-    handles = []
+    """Edit the copy by hooks of our own on the modules of the same names."""
+    paths = {id(module): path for path, module in lm.model.named_modules()}
+    running, handles = [], []
     for row, (layer, head) in enumerate(edit.heads):
-        where = slice(head * lm.geometry.head_dim, (head + 1) * lm.geometry.head_dim)
+        dim = lm.geometry.head_dims[layer]
+        where = slice(head * dim, (head + 1) * dim)
 
-        def change(module, args, row=row, where=where):
+        def enter(module, args, layer=layer):
+            running[:] = [layer]
+
+        def change(module, args, row=row, layer=layer, where=where, dim=dim):
+            if running != [layer]:  # of another layer that has the same module
+                return None
             values = args[0].clone()
-            values[..., where] = values[..., where] * (1 + edit.scale[row]) + edit.offset[row]
+            values[..., where] = values[..., where] * (1 + edit.scale[row, :dim]) + edit.offset[row, :dim]
             return (values, *args[1:])
 
-        module = plain.get_submodule(names[id(lm.output_projections[layer])])
-        handles.append(module.register_forward_pre_hook(change))
+        within = plain.get_submodule(paths[id(lm.layers[layer])])
+        projection = plain.get_submodule(paths[id(lm.output_projections[layer])])
+        handles += [within.register_forward_pre_hook(enter), projection.register_forward_pre_hook(change)]
+    handles += [
+        plain.get_submodule(paths[id(layer)]).register_forward_hook(lambda *args: running.clear())
+        for layer in lm.layers
+    ]
     try:
         yield
     finally:
@@ -188,12 +201,10 @@ def _edited(lm: LanguageModel, plain: PreTrainedModel, edit: HeadEdit):
 
 
 def _check_zero_edit(lm: LanguageModel, sequences: list[TokenSequence]) -> list[str]:
-    geometry = lm.geometry
-    zeros = torch.zeros(geometry.total_heads, geometry.head_dim)
-    mask = torch.ones(geometry.num_layers, geometry.heads_per_layer, dtype=torch.bool)
+    zeros = torch.zeros(lm.geometry.total_heads, lm.geometry.head_dim)
     with torch.inference_mode():
         before = answer_logprobs(lm, sequences)
-        with HeadEdit(mask, zeros, zeros.clone()).attach(lm):
+        with HeadEdit(lm.geometry.every_head(), zeros, zeros.clone()).attach(lm):
             after = answer_logprobs(lm, sequences)
     return [] if torch.equal(before, after) else ["an edit of zeros changes scores"]
 
@@ -220,6 +231,7 @@ def _work(architecture: str, folder: Path) -> None:
     os.dup2(log, 1)
     os.dup2(log, 2)
     torch.set_num_threads(1)
+    resource.setrlimit(resource.RLIMIT_CPU, (CPU_SECONDS, CPU_SECONDS))
     row = check(architecture, folder / "model")
     (folder / "row.json").write_text(json.dumps(asdict(row)))
 
@@ -228,7 +240,7 @@ def _row_of(process: BaseProcess, architecture: str, folder: Path) -> Row:
     file = folder / "row.json"
     if file.exists():
         return Row(**json.loads(file.read_text()))
-    ended = f"ended with code {process.exitcode}" if process.exitcode is not None else f"took over {SECONDS} seconds"
+    ended = f"ended with code {process.exitcode}" if process.exitcode is not None else "took too long"
     return Row(architecture, "traceback", f"its process {ended}")
 
 

@@ -11,7 +11,7 @@ from transformers.utils import logging as transformers_logging
 from lofit_cli.errors import UserError, did_you_mean
 from lofit_cli.models.checkpoint import read_checkpoint
 from lofit_cli.models.embedded import EMBEDDED_MODELS, embedded_model_dir
-from lofit_cli.models.heads import find_geometry
+from lofit_cli.models.heads import find_heads
 from lofit_cli.models.language_model import LanguageModel
 from lofit_cli.models.memory import find_device, row_tokens
 from lofit_cli.models.packing_check import choose_batching
@@ -37,9 +37,8 @@ def load_model(config: ModelConfig) -> LanguageModel:
     if not tokenizer.is_fast:
         raise UserError(f"model.id={config.id} has no fast tokenizer, which is needed to know where an answer begins")
     model.eval().requires_grad_(False)
-    geometry, projections = find_geometry(model)
     rows = row_tokens(config, device)
-    lm = LanguageModel(config.id, model, tokenizer, geometry, projections, max_row_tokens=rows)
+    lm = LanguageModel(config.id, model, tokenizer, *find_heads(model), max_row_tokens=rows)
     return replace(lm, batching=choose_batching(lm))
 
 
