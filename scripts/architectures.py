@@ -164,7 +164,8 @@ def _some_edit(lm: LanguageModel) -> HeadEdit:
     for layer, head in heads[torch.randperm(len(heads), generator=generator)[:NUM_EDITED]]:
         mask[layer, head] = True
     shape = (int(mask.sum()), lm.geometry.head_dim)
-    return HeadEdit(mask, torch.randn(shape, generator=generator), torch.randn(shape, generator=generator))
+    values = [torch.randn(shape, generator=generator) for _ in range(2)]
+    return HeadEdit(lm.geometry, mask, *values)
 
 
 @contextmanager
@@ -204,7 +205,7 @@ def _check_zero_edit(lm: LanguageModel, sequences: list[TokenSequence]) -> list[
     zeros = torch.zeros(lm.geometry.total_heads, lm.geometry.head_dim)
     with torch.inference_mode():
         before = answer_logprobs(lm, sequences)
-        with HeadEdit(lm.geometry.every_head(), zeros, zeros.clone()).attach(lm):
+        with HeadEdit(lm.geometry, lm.geometry.every_head(), zeros, zeros.clone()).attach(lm):
             after = answer_logprobs(lm, sequences)
     return [] if torch.equal(before, after) else ["an edit of zeros changes scores"]
 
