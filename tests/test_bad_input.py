@@ -384,7 +384,10 @@ def test_manifest_that_is_not_ours(lofit):
     ("content", "words"),
     [
         ("Category,Question\n", "no column 'Best Answer'"),
-        ("Category,Question,Best Answer,Correct Answers,Incorrect Answers\nA,B\n", "line 2: this row has no 'Best"),
+        (
+            "Category,Question,Best Answer,Correct Answers,Incorrect Answers\nA,B\n",
+            "line 2: this row has 2 fields and the first line 5",
+        ),
         ("Category,Question,Best Answer,Correct Answers,Incorrect Answers\nA,,,x,y\n", "is empty"),
         ("Category,Question\xe9", "must be a CSV file in UTF-8"),
     ],
