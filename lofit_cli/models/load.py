@@ -19,13 +19,15 @@ from lofit_cli.models.weights import weights_hash
 from lofit_cli.schema.sources import ModelConfig
 
 
-def load_model(config: ModelConfig) -> LanguageModel:
-    """Load a model by embedded name, Hub id or folder.
+def load_model(config: ModelConfig | str) -> LanguageModel:
+    """Load a model by embedded name, Hub id or folder, or by its settings.
 
     Raises:
         UserError: the name is unknown, or the model has no attention heads.
         RunError: it could not be fetched.
     """
+    if isinstance(config, str):
+        config = ModelConfig(config)
     transformers_logging.set_verbosity_error()
     transformers_logging.disable_progress_bar()
     hub_logging.set_verbosity_error()
