@@ -48,3 +48,12 @@ def test_comparing_needs_no_torch():
     code = "import sys, lofit_cli.hydra_app, lofit_cli.stages.compare; print('torch' in sys.modules)"
     result = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert result.stdout == "False\n"
+
+
+def test_an_interrupt_while_starting_ends_in_one_line():
+    start = (
+        "import os, signal, threading; from lofit_cli.__main__ import main; "
+        "threading.Timer(0.05, os.kill, (os.getpid(), signal.SIGINT)).start(); main()"
+    )
+    ended = subprocess.run([sys.executable, "-c", start, "compare"], capture_output=True, text=True, check=False)
+    assert (ended.returncode, ended.stderr) == (130, "lofit: interrupted\n")

@@ -5,11 +5,11 @@ from contextlib import AbstractContextManager, ExitStack, contextmanager
 
 import torch
 from torch import Tensor, nn
-from torch.nn.utils.rnn import pad_sequence
 
+from lofit_cli.models.forward import no_logits, pad_right, padded_batches
 from lofit_cli.models.hooks import hooked_input, hooked_layer
 from lofit_cli.models.language_model import LanguageModel
-from lofit_cli.models.packing import TokenSequence, group_padded
+from lofit_cli.models.packing import TokenSequence
 
 
 def last_token_activations(
@@ -48,7 +48,7 @@ def _last_tokens(
 ) -> Tensor:
     parts = []
     with torch.inference_mode():
-        for batch in group_padded(sequences, lm.max_row_tokens):
+        for batch in padded_batches(lm, sequences):
             parts.append(_batch_last_tokens(lm, batch, recorder))
             report(len(batch))
     return torch.cat(parts)
@@ -56,14 +56,13 @@ def _last_tokens(
 
 def _batch_last_tokens(lm: LanguageModel, sequences: Sequence[TokenSequence], recorder: Recorder) -> Tensor:
     """Return (num_sequences, num_layers, width); the rows are padded on the right."""
-    tokens = pad_sequence([torch.tensor(s.tokens) for s in sequences], batch_first=True).to(lm.model.device)
-    lengths = torch.tensor([len(s.tokens) for s in sequences], device=tokens.device)
-    attended = (torch.arange(tokens.shape[1], device=tokens.device) < lengths[:, None]).long()
+    tokens, attended = pad_right(sequences, lm.model.device)
+    last = torch.tensor([len(s.tokens) - 1 for s in sequences]).to(tokens.device, non_blocking=True)
     rows = torch.arange(len(sequences), device=tokens.device)
     found: list[Tensor] = []
     with recorder(found):
-        lm.model(input_ids=tokens, attention_mask=attended, use_cache=False)
-    return torch.stack([values[rows, lengths - 1] for values in found], dim=1).float().cpu()
+        lm.model(input_ids=tokens, attention_mask=attended, use_cache=False, **no_logits(lm.model))
+    return torch.stack([values[rows, last] for values in found], dim=1).float().cpu()
 
 
 def _inputs_of(modules: Sequence[nn.Module]) -> Recorder:

@@ -1,7 +1,7 @@
-"""Forward passes that give the summed log-probability of answers: packed in one row, or padded in several."""
+"""Forward passes that give the log-probability of answers: packed in one row, or padded in several."""
 
 import inspect
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 import torch
@@ -9,6 +9,7 @@ from torch import Tensor
 from torch.nn.utils.rnn import pad_sequence
 from transformers import DynamicCache, PreTrainedModel
 
+from lofit_cli.models.attention_masks import row_masks
 from lofit_cli.models.language_model import LanguageModel
 from lofit_cli.models.packing import PackedRow, TokenSequence, group_padded, pack_row
 from lofit_cli.models.positions import ANSWER
@@ -17,56 +18,80 @@ from lofit_cli.schema.checks import FAR
 
 def packed_logprobs(lm: LanguageModel, sequences: Sequence[TokenSequence], prefix: DynamicCache | None) -> Tensor:
     """Score sequences as one row of prefix trees, behind a beginning that all of them share."""
+    return packed_token_logprobs(lm, sequences, prefix).sum(dim=-1)
+
+
+def packed_token_logprobs(lm: LanguageModel, sequences: Sequence[TokenSequence], prefix: DynamicCache | None) -> Tensor:
+    """Return (num_sequences, longest answer): the answers' tokens one by one, then zeros."""
     prefix_length = 0 if prefix is None else prefix.get_seq_length()
-    row = pack_row(sequences, prefix_length)
+    row = pack_row(sequences, prefix_length).to(lm.model.device)
     logits = _row_logits(lm, row, prefix, prefix_length)
     if prefix is not None:
         prefix.crop(-len(row.tokens))
-    return _sum_scored(logits, row)
+    scored = logits[row.scored_from, row.scored_tokens] - logits.logsumexp(dim=-1)[row.scored_from]
+    return torch.cat([scored, scored.new_zeros(1)])[row.sequence_scored]
 
 
 def padded_logprobs(lm: LanguageModel, sequences: Sequence[TokenSequence]) -> Tensor:
     """Score right-padded rows, one a sequence: slower, and understood by every decoder."""
-    batches = group_padded(sequences, lm.max_row_tokens)
-    return torch.cat([padded_batch_logprobs(lm, batch) for batch in batches])
+    return torch.cat([padded_token_logprobs(lm, batch).sum(dim=-1) for batch in padded_batches(lm, sequences)])
 
 
-def padded_batch_logprobs(lm: LanguageModel, sequences: Sequence[TokenSequence]) -> Tensor:
-    """Score right-padded rows in one forward pass."""
-    tokens = pad_sequence([torch.tensor(s.tokens) for s in sequences], batch_first=True).to(lm.model.device)
-    lengths = torch.tensor([len(s.tokens) for s in sequences], device=tokens.device)
-    starts = torch.tensor([s.start for s in sequences], device=tokens.device)
-    positions = torch.arange(tokens.shape[1], device=tokens.device)
-    attended = (positions < lengths[:, None]).long()
+def padded_batches(lm: LanguageModel, sequences: Sequence[TokenSequence]) -> Iterable[list[TokenSequence]]:
+    """Return the sequences in batches that fit a forward pass, or one by one where the model's results need it."""
+    return [[s] for s in sequences] if lm.batching == "single" else group_padded(sequences, lm.max_row_tokens)
+
+
+def padded_token_logprobs(lm: LanguageModel, sequences: Sequence[TokenSequence]) -> Tensor:
+    """Return (num_sequences, longest - 1): each answer's tokens where they are predicted, zeros elsewhere."""
+    device = lm.model.device
+    tokens, attended = pad_right(sequences, device)
+    positions = torch.arange(tokens.shape[1], device=device)
+    starts = torch.tensor([s.start for s in sequences]).to(device, non_blocking=True)
     from_end = (starts[:, None] - 1 - positions).clamp(ANSWER, FAR)
     lm.places.write(positions.expand_as(from_end), from_end)
-    logits: Tensor = lm.model(input_ids=tokens, attention_mask=attended, use_cache=False).logits[:, :-1]
-    answers = (positions[1:] >= starts[:, None]) & (positions[1:] < lengths[:, None])
-    log_probs = logits[answers].float().log_softmax(dim=-1)
-    scored = log_probs.gather(-1, tokens[:, 1:][answers][:, None]).squeeze(-1)
-    return scored.new_zeros(answers.shape).masked_scatter(answers, scored).sum(dim=-1)
+    first = min(s.start for s in sequences) - 1
+    keep = _keep_logits(lm.model, positions[first:-1])
+    logits: Tensor = lm.model(input_ids=tokens, attention_mask=attended, use_cache=False, **keep).logits
+    places = [(row, column) for row, s in enumerate(sequences) for column in range(s.start - 1, len(s.tokens) - 1)]
+    # Where the answers are is known here; asking the device for it would wait until it is done.
+    rows, columns = torch.tensor(places).T.to(device, non_blocking=True)
+    log_probs = logits[rows, columns - first if keep else columns].float().log_softmax(dim=-1)
+    scored = log_probs.gather(-1, tokens[rows, columns + 1][:, None]).squeeze(-1)
+    return scored.new_zeros(len(sequences), tokens.shape[1] - 1).index_put((rows, columns), scored)
+
+
+def pad_right(sequences: Sequence[TokenSequence], device: torch.device) -> tuple[Tensor, Tensor | None]:
+    """Return tokens and attention mask, both (num_sequences, longest); no mask for a sequence alone."""
+    tokens = pad_sequence([torch.tensor(s.tokens) for s in sequences], batch_first=True)
+    lengths = torch.tensor([len(s.tokens) for s in sequences])
+    attended = (torch.arange(tokens.shape[1]) < lengths[:, None]).long().to(device, non_blocking=True)
+    return tokens.to(device, non_blocking=True), attended if len(sequences) > 1 else None
 
 
 def cache_prefix(lm: LanguageModel, tokens: Sequence[int]) -> DynamicCache:
     """Return the keys and values of the beginning of some prompts, all of it far from their ends."""
     # Without the model's config every layer keeps all positions, sliding windows being a matter of our mask.
     cache = DynamicCache()
-    row = torch.tensor([list(tokens)], device=lm.model.device)
+    row = torch.tensor([list(tokens)]).to(lm.model.device, non_blocking=True)
     lm.places.write(torch.arange(len(tokens), device=row.device)[None], torch.full_like(row, FAR))
-    lm.model(input_ids=row, past_key_values=cache, use_cache=True, **_keep_logits(lm.model, torch.tensor([0])))
+    lm.model(input_ids=row, past_key_values=cache, use_cache=True, **no_logits(lm.model))
     return cache
+
+
+def no_logits(model: PreTrainedModel) -> dict[str, Any]:
+    """Return the arguments that take logits at one position only, for a pass that needs none."""
+    return _keep_logits(model, torch.zeros(1, dtype=torch.long, device=model.device))
 
 
 def _row_logits(lm: LanguageModel, row: PackedRow, prefix: DynamicCache | None, prefix_length: int) -> Tensor:
     """Return the logits at the row's predictors: (m, vocabulary), float32."""
-    model = lm.model
-    lm.places.write(row.positions[None].to(model.device), row.from_end[None].to(model.device))
-    masks = _attention_masks(model, row, prefix_length)
-    keep = _keep_logits(model, row.predictors)
-    logits: Tensor = model(
-        input_ids=row.tokens[None].to(model.device),
-        position_ids=row.positions[None].to(model.device),
-        attention_mask=masks,
+    lm.places.write(row.positions[None], row.from_end[None])
+    keep = _keep_logits(lm.model, row.predictors)
+    logits: Tensor = lm.model(
+        input_ids=row.tokens[None],
+        position_ids=row.positions[None],
+        attention_mask=row_masks(lm.model, row, prefix_length),
         past_key_values=prefix,
         use_cache=prefix is not None,
         **keep,
@@ -76,32 +101,4 @@ def _row_logits(lm: LanguageModel, row: PackedRow, prefix: DynamicCache | None, 
 
 def _keep_logits(model: PreTrainedModel, positions: Tensor) -> dict[str, Any]:
     """Return the arguments that take logits at these positions only, where the model has such an argument."""
-    if "logits_to_keep" in inspect.signature(model.forward).parameters:
-        return {"logits_to_keep": positions.to(model.device)}
-    return {}
-
-
-def _attention_masks(model: PreTrainedModel, row: PackedRow, prefix_length: int) -> Tensor | dict[str, Tensor]:
-    """Return the additive mask (1, 1, n, prefix + n), or one for each kind of layer where windows matter."""
-    config = model.config.get_text_config(decoder=True)
-    visible = torch.cat([torch.ones(len(row.tokens), prefix_length, dtype=torch.bool), row.visible], dim=1)
-    window = getattr(config, "sliding_window", None)
-    if not window or int(row.positions.max()) < window:
-        return _additive(visible, model)
-    key_positions = torch.cat([torch.arange(prefix_length), row.positions])
-    near = row.positions[:, None] - key_positions[None] < window
-    masks = {"full_attention": _additive(visible, model), "sliding_attention": _additive(visible & near, model)}
-    kinds = set(getattr(config, "layer_types", None) or ["sliding_attention"])
-    return masks if len(kinds) > 1 else masks[kinds.pop()]
-
-
-def _additive(visible: Tensor, model: PreTrainedModel) -> Tensor:
-    mask = torch.zeros(visible.shape, dtype=model.dtype)
-    return mask.masked_fill_(~visible, torch.finfo(model.dtype).min)[None, None].to(model.device)
-
-
-def _sum_scored(logits: Tensor, row: PackedRow) -> Tensor:
-    device = logits.device
-    scored_from = row.scored_from.to(device)
-    scored = logits[scored_from, row.scored_tokens.to(device)] - logits.logsumexp(dim=-1)[scored_from]
-    return torch.cat([scored, scored.new_zeros(1)])[row.sequence_scored.to(device)].sum(dim=-1)
+    return {"logits_to_keep": positions} if "logits_to_keep" in inspect.signature(model.forward).parameters else {}

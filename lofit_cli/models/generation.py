@@ -18,6 +18,7 @@ from transformers import (
     StoppingCriteriaList,
 )
 
+from lofit_cli.models.attention_masks import reached_windows
 from lofit_cli.models.forward import cache_prefix
 from lofit_cli.models.language_model import LanguageModel
 from lofit_cli.models.logprobs import MIN_CACHED_PREFIX, require_finite
@@ -29,6 +30,9 @@ MIN_SHARING = 2
 
 MAX_KEPT_ROWS = 4
 """Keys and values that a batch may keep, in units of `max_row_tokens`: rows share a prefix's work, not its memory."""
+
+NUM_COMPARED = 16
+"""Tokens whose log-probabilities tell two ways of generating apart."""
 
 
 def generate_lines(
@@ -68,23 +72,51 @@ def first_line(text: str) -> str:
 
 
 def _shared_prefix(lm: LanguageModel, sequences: Sequence[list[int]], max_new_tokens: int) -> DynamicCache | None:
-    """Return the keys and values of the beginning that all prompts share; None where it is short, or can't be shared.
-
-    Padding stands between the prefix and the rest of a prompt, so an attention window that counts places in the row
-    would lose sight of some tokens; where the window is never reached, it makes no difference.
-    """
+    """Return the keys and values of the beginning that all prompts share; None where it is short or can't be."""
     if lm.batching != "packed" or len(sequences) < MIN_SHARING:
         return None
     length = min(common_length(sequences), min(len(sequence) for sequence in sequences) - FAR)
-    window = getattr(lm.model.config.get_text_config(decoder=True), "sliding_window", None)
-    if length < MIN_CACHED_PREFIX or (window and max(map(len, sequences)) + max_new_tokens >= window):
+    if length < MIN_CACHED_PREFIX or not can_share_prefix(lm, max(map(len, sequences)) + max_new_tokens):
         return None
     with torch.inference_mode():
         return cache_prefix(lm, sequences[0][:length])
 
 
+def can_share_prefix(lm: LanguageModel, num_tokens: int) -> bool:
+    """Return whether prompts that grow to so many tokens can be continued behind one cached beginning.
+
+    Padding stands between the beginning and the rest of a prompt, so an attention window that counts places in the row
+    would lose sight of some tokens; where no window is reached, it makes no difference.
+    """
+    return not reached_windows(lm.model.config.get_text_config(decoder=True), num_tokens)
+
+
+def first_logprobs(lm: LanguageModel, sequences: Sequence[list[int]], prefix: DynamicCache | None) -> list[Tensor]:
+    """Return the log-probabilities of some tokens in the first two places after each prompt, as generation has them."""
+    tokens, attended = (t.to(lm.model.device) for t in _pad_after_prefix(sequences, _length(prefix)))
+    settings = GenerationConfig(
+        do_sample=False, max_new_tokens=2, output_logits=True, return_dict_in_generate=True, pad_token_id=0
+    )
+    generate: Any = lm.model.generate
+    with _plainly_greedy(lm.model):
+        found = generate(
+            input_ids=tokens,
+            attention_mask=attended,
+            past_key_values=_repeat(prefix, len(sequences)),
+            generation_config=settings,
+        )
+    log_probs = torch.stack(found.logits, dim=1).float().log_softmax(dim=-1)
+    return [row.flatten() for row in log_probs[..., :: max(1, log_probs.shape[-1] // NUM_COMPARED)]]
+
+
+def _length(prefix: DynamicCache | None) -> int:
+    return 0 if prefix is None else prefix.get_seq_length()
+
+
 def _batch_size(lm: LanguageModel, num_tokens: int, prefix: DynamicCache | None) -> int:
     """Return how many prompts of `num_tokens`, with their answers, fit a batch: by their new tokens, and by memory."""
+    if lm.batching == "single":
+        return 1
     if prefix is None:
         return max(1, lm.max_row_tokens // num_tokens)
     computed = lm.max_row_tokens // (num_tokens - prefix.get_seq_length())
@@ -94,7 +126,7 @@ def _batch_size(lm: LanguageModel, num_tokens: int, prefix: DynamicCache | None)
 def _generate(
     lm: LanguageModel, sequences: Sequence[list[int]], max_new_tokens: int, prefix: DynamicCache | None
 ) -> list[str]:
-    padded = _pad_after_prefix(sequences, 0 if prefix is None else prefix.get_seq_length())
+    padded = _pad_after_prefix(sequences, _length(prefix))
     tokens, attended = (values.to(lm.model.device) for values in padded)
     end = lm.tokenizer.eos_token_id
     settings = GenerationConfig(

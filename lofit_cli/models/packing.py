@@ -5,10 +5,9 @@ token, its parent the token before it, and a node sees its ancestors only, so un
 """
 
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass
-from typing import TypeVar
+from dataclasses import dataclass, replace
+from typing import Any, TypeVar
 
-import numpy as np
 import torch
 from torch import Tensor
 from transformers import PreTrainedTokenizerBase
@@ -86,21 +85,34 @@ class PackedRow:
         tokens: (n,) token ids, parents before children.
         positions: (n,) position of each token in its own sequence.
         from_end: (n,) how far each token is from the end of its prompt, as `token_places` says.
-        visible: (n, n) bool; row i is True at the ancestors of node i and at i itself.
+        order, last: (n,) number of each node in a walk from parents to children, and of the last one beneath it.
         predictors: (m,) nodes whose logits are needed.
         scored_from: (e,) index into `predictors`: who predicts the scored token.
         scored_tokens: (e,) the token predicted.
         sequence_scored: (num_sequences, longest answer) indices into the e scored tokens, padded with -1.
+        num_positions: how many positions the longest sequence has.
     """
 
     tokens: Tensor
     positions: Tensor
     from_end: Tensor
-    visible: Tensor
+    order: Tensor
+    last: Tensor
     predictors: Tensor
     scored_from: Tensor
     scored_tokens: Tensor
     sequence_scored: Tensor
+    num_positions: int
+
+    def visible(self) -> Tensor:
+        """Return (n, n) bool: row i is True at the ancestors of node i and at i itself."""
+        return (self.order <= self.order[:, None]) & (self.order[:, None] <= self.last)
+
+    def to(self, device: torch.device) -> "PackedRow":
+        """Return the row on a device, without waiting for what the device has still to do."""
+        tensors = ((name, value) for name, value in vars(self).items() if isinstance(value, Tensor))
+        moved: dict[str, Any] = {name: value.to(device, non_blocking=True) for name, value in tensors}
+        return replace(self, **moved)
 
 
 def pack_row(sequences: Sequence[TokenSequence], prefix_length: int = 0) -> PackedRow:
@@ -113,16 +125,19 @@ def pack_row(sequences: Sequence[TokenSequence], prefix_length: int = 0) -> Pack
     predictor_index = {node: i for i, node in enumerate(predictors)}
     scored_index = {node: i for i, node in enumerate(scored)}
     longest = max(len(answer) for answer in answers)
+    order, last = forest.walk()
     padded = [[scored_index[n] for n in answer] + [-1] * (longest - len(answer)) for answer in answers]
     return PackedRow(
         tokens=torch.tensor(forest.tokens),
         positions=torch.tensor(forest.depths) + prefix_length,
         from_end=torch.tensor(forest.from_end),
-        visible=forest.visible(),
+        order=order,
+        last=last,
         predictors=torch.tensor(predictors),
         scored_from=torch.tensor([predictor_index[forest.parents[node]] for node in scored]),
         scored_tokens=torch.tensor([forest.tokens[node] for node in scored]),
         sequence_scored=torch.tensor(padded),
+        num_positions=max(len(s.tokens) for s in sequences),
     )
 
 
@@ -186,10 +201,23 @@ class _Forest:
             parent = node
         return path
 
-    def visible(self) -> Tensor:
-        """Return (n, n) bool: which nodes each node attends to."""
-        visible = np.eye(len(self.tokens), dtype=bool)
+    def walk(self) -> tuple[Tensor, Tensor]:
+        """Return, for each node, its number in a walk in depth first, and that of the last node beneath it.
+
+        The nodes beneath one follow it without a gap, so two numbers a node say all of who descends from whom.
+        """
+        sizes = [1] * len(self.parents)
+        for node in reversed(range(len(self.parents))):
+            if self.parents[node] >= 0:
+                sizes[self.parents[node]] += sizes[node]
+        order: list[int] = []
+        free: list[int] = []
+        next_root = 0
         for node, parent in enumerate(self.parents):
+            number = next_root if parent < 0 else free[parent]
+            next_root += sizes[node] if parent < 0 else 0
             if parent >= 0:
-                visible[node] |= visible[parent]
-        return torch.from_numpy(visible)
+                free[parent] += sizes[node]
+            order.append(number)
+            free.append(number + 1)
+        return torch.tensor(order), torch.tensor(order) + torch.tensor(sizes) - 1

@@ -131,7 +131,7 @@ def test_a_family_with_positions_or_a_mask_of_its_own_is_found_out(family, dtype
 
 def test_a_mask_of_its_own_is_found_out_whatever_it_is_called(monkeypatch):
     lm = build_language_model("gpt_neo", max_row_tokens=128)
-    monkeypatch.setattr("lofit_cli.models.packing_check.OUR_WINDOWS", {"window_size"})
+    monkeypatch.setattr("lofit_cli.models.packing_check.window_sizes", lambda lm, foreign_only: [])
     assert choose_batching(lm) != "packed"
 
 
@@ -157,7 +157,7 @@ def test_a_row_holds_what_is_shared_once():
     assert row.tokens.tolist() == [1, 2, 3, 4, 5, 6, 7, 8, 9]
     assert row.positions.tolist() == [0, 1, 2, 3, 3, 2, 0, 1, 2]
     assert row.predictors.tolist() == [1, 2, 7]
-    assert [row.visible[i].nonzero().flatten().tolist() for i in (4, 8)] == [[0, 1, 2, 4], [6, 7, 8]]
+    assert [row.visible()[i].nonzero().flatten().tolist() for i in (4, 8)] == [[0, 1, 2, 4], [6, 7, 8]]
     assert row.sequence_scored.tolist() == [[0, 1], [0, 2], [3, -1], [4, -1]]
 
 
