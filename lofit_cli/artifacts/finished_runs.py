@@ -1,11 +1,20 @@
 """Finding finished runs and reading their manifests; a damaged one is named and stands in no other's way."""
 
+import json
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, TypeVar
 
 from lofit_cli.artifacts.files import read_json
-from lofit_cli.artifacts.manifest import FINISHED, FORMAT, MANIFEST, Manifest, TaskManifest
+from lofit_cli.artifacts.manifest import (
+    FINISHED,
+    FORMAT,
+    MANIFEST,
+    Manifest,
+    SelectHeadsManifest,
+    TaskManifest,
+    TrainOffsetsManifest,
+)
 from lofit_cli.artifacts.typed import UnfitError, fit, read_typed
 from lofit_cli.console import say
 from lofit_cli.errors import UserError
@@ -55,12 +64,25 @@ def read_content(path: Path) -> dict[str, Any]:
     """
     content = read_json(path / MANIFEST)
     try:
-        str(content).encode()
+        json.dumps(content, ensure_ascii=False).encode()
     except UnicodeEncodeError:
         raise UserError(f"{path / MANIFEST} holds what is no text; run the stage again")
     if not isinstance(content, dict):
         raise UserError(f"{path / MANIFEST} is not a manifest of lofit; run the stage again")
     return content
+
+
+def read_selection(file: Path) -> SelectHeadsManifest | TrainOffsetsManifest | None:
+    """Return the manifest of the finished run that a head mask file lies in; None where it lies in none.
+
+    Raises:
+        UserError: it lies in one whose manifest is damaged.
+    """
+    if claims(file.parent, TrainOffsetsManifest):
+        return read_manifest(file.parent, TrainOffsetsManifest, "head_mask")
+    if claims(file.parent, SelectHeadsManifest):
+        return read_manifest(file.parent, SelectHeadsManifest, "head_mask")
+    return None
 
 
 def is_finished(path: Path, kind: type[Manifest]) -> bool:
@@ -92,19 +114,19 @@ def note_left_out(errors: Sequence[str]) -> None:
 
 
 def find_latest(
-    runs_dir: Path, kind: type[TaskManifest], facts: Mapping[str, Any], model: str, is_same: Callable[[str, str], bool]
+    runs_dir: Path, kind: type[TaskManifest], model: str, facts: Mapping[str, Any], one_name: Callable[[str], str]
 ) -> Path:
     """Return the newest finished run of a stage and a model whose manifest states these facts.
 
     Args:
-        is_same: whether two names stand for one model.
+        one_name: gives all names of a model as one.
 
     Raises:
         UserError: there is none.
     """
     found = []
     for manifest, folder in sorted(_read_all(runs_dir / kind.STAGE, kind), key=lambda pair: pair[0].ended_at):
-        differing = [] if is_same(manifest.model, model) else ["model"]
+        differing = [] if one_name(manifest.model) == one_name(model) else ["model"]
         differing += [key for key, value in facts.items() if getattr(manifest, key) != value]
         found.append((folder, differing))
     for folder, differing in reversed(found):

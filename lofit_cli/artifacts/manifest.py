@@ -108,6 +108,11 @@ class SelectHeadsManifest(TaskManifest, Making):
 
     STAGE = "select_heads"
 
+    @property
+    def heads_seed(self) -> int | None:
+        """Return the seed of the heads: where they were copied from another run they are that one's draw."""
+        return self.seed if self.selection_seed is None else self.selection_seed
+
 
 @dataclass(frozen=True, kw_only=True)
 class TrainOffsetsManifest(TaskManifest, MethodMaking):
@@ -123,6 +128,11 @@ class TrainOffsetsManifest(TaskManifest, MethodMaking):
     selection_seconds: float = 0.0
     alpha: float | None = None
     layer: int | None = None
+
+    @property
+    def heads_seed(self) -> int | None:
+        """Return the seed of the heads that were taken; None where it is not known."""
+        return self.selection_seed
 
 
 @dataclass(frozen=True, kw_only=True)

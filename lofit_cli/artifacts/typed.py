@@ -17,15 +17,16 @@ if TYPE_CHECKING:
 LARGEST = 2**63 - 1
 SHOWN = 40
 """How much of a value that does not fit is repeated, in letters."""
-WORDS: dict[Any, str] = {
-    str: "a text",
-    int: "a whole number from 0",
-    float: "a number",
-    bool: "true or false",
-    NoneType: "null",
-    list: "a list",
-    dict: "an object",
+WORDS: dict[Any, tuple[str, str]] = {
+    str: ("a text", "texts"),
+    int: ("a whole number from 0", "whole numbers from 0"),
+    float: ("a number", "numbers"),
+    bool: ("true or false", "true or false"),
+    NoneType: ("null", "null"),
+    list: ("a list", "lists"),
+    dict: ("an object", "objects"),
 }
+"""Each type in words, alone and as the elements of a list."""
 
 
 class UnfitError(ValueError):
@@ -57,8 +58,7 @@ def fit(name: str, value: Any, kind: Any) -> Any:
             return read_typed(option, value)
         if _is(value, option):
             return value
-    wanted = " or ".join(_describe(option) for option in options)
-    raise UnfitError(f"states {name} as {json.dumps(value, default=repr)[:SHOWN]}, not as {wanted}")
+    raise UnfitError(f"states {name} as {json.dumps(value, default=repr)[:SHOWN]}, not as {_describe(kind)}")
 
 
 def _is(value: Any, kind: Any) -> bool:
@@ -76,8 +76,10 @@ def _is(value: Any, kind: Any) -> bool:
     return isinstance(value, kind) and not (kind is int and not 0 <= value <= LARGEST)
 
 
-def _describe(kind: Any) -> str:
-    """Return a type in words: `a list of a text`, `an object`."""
-    if get_origin(kind) is list and get_args(kind)[0] is not Any:
-        return f"a list of {_describe(get_args(kind)[0]).partition(' ')[2]}s"
-    return WORDS.get(get_origin(kind) or kind, "an object")
+def _describe(kind: Any, many: bool = False) -> str:
+    """Return a type in words: `a list of texts`, `a number or null`."""
+    if isinstance(kind, UnionType):
+        return " or ".join(_describe(option, many) for option in get_args(kind))
+    word = WORDS.get(get_origin(kind) or kind, WORDS[dict])[many]
+    elements = [_describe(element, many=True) for element in get_args(kind)[-1:] if element is not Any]
+    return " of ".join([word, *elements])

@@ -5,8 +5,9 @@ from pathlib import Path
 from typing import Any
 
 from lofit_cli.artifacts.files import read_json
+from lofit_cli.artifacts.finished_runs import is_finished, read_manifest
 from lofit_cli.artifacts.head_mask import FILE_NAME, KIND
-from lofit_cli.artifacts.run_dir import is_finished, read_manifest
+from lofit_cli.artifacts.manifest import SelectHeadsManifest
 from lofit_cli.artifacts.tensors import read_tensors
 from lofit_cli.errors import UserError, did_you_mean
 
@@ -39,17 +40,17 @@ def read_selections(folder: Path, task: str, selector: str = "scale") -> list[Se
         UserError: there is none.
     """
     runs = sorted(folder.glob(f"{task}-*/seed-*/heads-{selector}"))
-    found = [_read_run(run) for run in runs if is_finished(run, "select_heads")]
+    found = [_read_run(run) for run in runs if is_finished(run, SelectHeadsManifest)]
     if not found:
         raise UserError(f"{folder} has no {task}-FOLD/seed-SEED/heads-{selector}; select the heads first")
     return sorted(found, key=lambda selection: (selection.fold, selection.seed))
 
 
 def _read_run(run: Path) -> Selection:
-    manifest = read_manifest(run, "select_heads", "folder")
+    manifest = read_manifest(run, SelectHeadsManifest, "folder")
     mask = read_tensors(run / FILE_NAME, KIND, ("head_mask",))[0]["head_mask"]
     heads = tuple((layer, head) for layer, head in mask.nonzero().tolist())
-    return Selection(manifest["fold"], manifest["seed"], heads, (mask.shape[0], mask.shape[1]))
+    return Selection(manifest.fold, manifest.seed, heads, (mask.shape[0], mask.shape[1]))
 
 
 def read_author_lists(file: Path, model: str, num_heads: int, tasks: list[str]) -> dict[str, list[Selection]]:

@@ -7,8 +7,10 @@ from typing import Any
 
 from lofit_cli.analysis.statistics import Summary, summarise
 from lofit_cli.artifacts.files import write_json
+from lofit_cli.artifacts.finished_runs import find_latest, read_manifest
+from lofit_cli.artifacts.manifest import TrainOffsetsManifest
 from lofit_cli.artifacts.predictions import GeneratedAnswer, Prediction, write_predictions
-from lofit_cli.artifacts.run_dir import RunDir, find_latest, read_manifest
+from lofit_cli.artifacts.run_dir import RunDir
 from lofit_cli.artifacts.seen_items import refuse_seen
 from lofit_cli.console import progress_bar, say
 from lofit_cli.errors import UserError
@@ -18,23 +20,11 @@ from lofit_cli.interventions.demonstrations import Demonstrations
 from lofit_cli.interventions.files import load_intervention_file
 from lofit_cli.interventions.intervention import Intervention
 from lofit_cli.models.language_model import LanguageModel
-from lofit_cli.models.load import check_source, describe_model, load_model
+from lofit_cli.models.load import check_source, describe_model, load_model, one_name
 from lofit_cli.report.results import print_metrics
 from lofit_cli.schema.stages import EvaluateConfig
 from lofit_cli.tasks import load_task
 from lofit_cli.tasks.task import Task
-
-METHOD_FACTS = (
-    "method",
-    "selector",
-    "num_heads",
-    "num_trained_parameters",
-    "num_train",
-    "made_by",
-    "seed",
-    "selection_seed",
-)
-"""What an evaluation repeats of the run that made its intervention, so that `compare` needs one manifest a run."""
 
 
 def evaluate(config: EvaluateConfig, run: RunDir) -> Sequence[Prediction]:
@@ -51,7 +41,7 @@ def evaluate(config: EvaluateConfig, run: RunDir) -> Sequence[Prediction]:
     run.record(metrics=[*task.metrics, *judged_metrics(judges)], intervention=str(folder) if folder else None)
     protocol = task.protocol(config.eval.protocol, config.eval.split)
     run.record(protocol=protocol, split=config.eval.split, questions_hash=task.questions_hash(config.eval.split))
-    run.record(judges=judges)
+    run.record(judges={metric: one_name(name) for metric, name in judges.items()})
     with edit.attach(lm), progress_bar(f"scoring {config.eval.split}", len(items)) as advance:
         predictions = measure_split(lm, task, config.eval.split, config.eval.protocol, advance, edit.demonstrations)
     if judges:
@@ -92,12 +82,11 @@ def load_intervention(folder: Path | None, lm: LanguageModel) -> tuple[Intervent
         UserError: it is for another model, or can't be read.
     """
     if folder is None:
-        return Demonstrations(), {"method": "none", "selector": None, "num_heads": 0, "num_trained_parameters": 0}
-    manifest = read_manifest(folder, "train_offsets", "intervention")
+        return Demonstrations(), {"method": "none", "num_trained_parameters": 0, "made_by": {}}
+    manifest = read_manifest(folder, TrainOffsetsManifest, "intervention")
     _require_same_weights(manifest, lm, folder)
-    facts = {key: manifest.get(key) for key in METHOD_FACTS}
-    facts["training_seconds"] = manifest.get("selection_seconds", 0) + manifest["wall_seconds"]
-    return load_intervention_file(folder, lm), facts
+    seconds = manifest.selection_seconds + manifest.wall_seconds
+    return load_intervention_file(folder, lm), {**manifest.repeated(), "training_seconds": seconds}
 
 
 def _refuse_training_items(task: Task[Any], folder: Path | None) -> None:
@@ -111,13 +100,16 @@ def _refuse_training_items(task: Task[Any], folder: Path | None) -> None:
         refuse_seen(folder, test - own)
 
 
-def _require_same_weights(manifest: dict[str, Any], lm: LanguageModel, folder: Path) -> None:
+def _require_same_weights(manifest: TrainOffsetsManifest, lm: LanguageModel, folder: Path) -> None:
     """Refuse offsets trained on other weights; between dtypes, whose weights differ, the names must be the same."""
     here = describe_model(lm)
-    key = "model_hash" if manifest["dtype"] == here["dtype"] else "model"
-    if manifest[key] != here[key]:
+    if manifest.dtype == here["dtype"]:
+        is_same = manifest.model_hash == here["model_hash"]
+    else:
+        is_same = one_name(manifest.model) == one_name(lm.id)
+    if not is_same:
         raise UserError(
-            f"intervention={folder} was trained on model '{manifest['model']}' and '{lm.id}' has other weights; "
+            f"intervention={folder} was trained on model '{manifest.model}' and '{lm.id}' has other weights; "
             "set model.id and model.revision to the model it was trained on"
         )
 
@@ -127,9 +119,9 @@ def _intervention_dir(config: EvaluateConfig, task: dict[str, Any]) -> Path | No
     if config.intervention == "none":
         return None
     if config.intervention != "latest":
-        read_manifest(Path(config.intervention), "train_offsets", "intervention")
+        read_manifest(Path(config.intervention), TrainOffsetsManifest, "intervention")
         return Path(config.intervention)
-    facts = {"model": config.model.id, **task, "seed": config.seed}
-    folder = find_latest(Path(config.runs_dir), "train_offsets", facts)
+    facts = {**task, "seed": config.seed}
+    folder = find_latest(Path(config.runs_dir), TrainOffsetsManifest, config.model.id, facts, one_name)
     say(f"intervention=latest: taking {folder}")
     return folder

@@ -5,7 +5,6 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any
 
 from jinja2 import Environment, PackageLoader, StrictUndefined
 
@@ -87,8 +86,8 @@ def inline_png(file: Path) -> str:
 
 def describe_commit(run: Evaluation) -> str:
     """Return the commit that a run was made from, and whether the checkout had changes."""
-    git = run.manifest.get("git")
-    return f"{git['commit'][:10]}{' with changes' if git['dirty'] else ''}" if git else "not from a checkout"
+    git = run.manifest.git
+    return f"{git.commit[:10]}{' with changes' if git.dirty else ''}" if git else "not from a checkout"
 
 
 def _provenance(runs: Sequence[Evaluation]) -> dict[str, list[str]]:
@@ -101,12 +100,11 @@ def _provenance(runs: Sequence[Evaluation]) -> dict[str, list[str]]:
 
 
 def _origin(run: Evaluation) -> dict[str, str]:
-    facts: dict[str, Any] = run.manifest
-    versions = {name: version for name, version in facts.get("versions", {}).items() if version}
+    facts = run.manifest
     return {
         "commit": describe_commit(run),
-        f"weights of {facts['model']} ({facts['dtype']})": str(facts.get("model_hash")),
-        f"questions of {facts['task']}, fold {facts['fold']}": str(facts["questions_hash"]),
-        "Python": f"{facts.get('python')} on {facts.get('platform')}",
-        "packages": ", ".join(f"{name} {version}" for name, version in versions.items()),
+        f"weights of {facts.model} ({facts.dtype})": facts.model_hash,
+        f"questions of {facts.task}, fold {facts.fold}": facts.questions_hash,
+        "Python": f"{facts.python} on {facts.platform}",
+        "packages": ", ".join(f"{name} {version}" for name, version in facts.versions.items() if version),
     }

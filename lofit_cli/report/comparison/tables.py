@@ -82,8 +82,8 @@ def _record(row: ComparedRow) -> dict[str, Any]:
 
 def _shared(row: ComparedRow, key: str) -> Any:
     """Return a fact of a row's runs, or all that they state, where `group_by` has pooled different ones."""
-    values = list(dict.fromkeys(str(run.manifest.get(key)) for run in row.runs))
-    return row.runs[0].manifest.get(key) if len(values) == 1 else " ".join(values)
+    values = list(dict.fromkeys(str(getattr(run.manifest, key)) for run in row.runs))
+    return getattr(row.runs[0].manifest, key) if len(values) == 1 else " ".join(values)
 
 
 def _metric_record(metric: ComparedMetric) -> dict[str, Any]:

@@ -18,7 +18,7 @@ def describe_section(section: ComparedSection) -> str:
 
 def describe_cost(row: ComparedRow) -> list[str]:
     """Return how many trainable parameters a row has, and the time and memory of one of its runs."""
-    counts = sorted({run.manifest["num_trained_parameters"] for run in row.runs})
+    counts = sorted({run.manifest.num_trained_parameters for run in row.runs})
     seconds, memory = mean_seconds(row, "training_seconds") + mean_seconds(row, "wall_seconds"), peak_memory(row)
     each = " a run" if len(row.runs) > 1 else ""
     return [
@@ -29,13 +29,12 @@ def describe_cost(row: ComparedRow) -> list[str]:
 
 def mean_seconds(row: ComparedRow, key: str) -> float:
     """Return the mean over a row's runs of a time that their manifests state, 0 where they don't."""
-    return sum(float(run.manifest.get(key, 0)) for run in row.runs) / len(row.runs)
+    return sum(float(getattr(run.manifest, key)) for run in row.runs) / len(row.runs)
 
 
 def peak_memory(row: ComparedRow) -> int:
     """Return the highest peak of a row's runs in bytes, the GPU's where there was one."""
-    facts = [run.manifest for run in row.runs]
-    return max(int(fact.get("peak_gpu_memory_bytes", fact.get("peak_memory_bytes", 0))) for fact in facts)
+    return max(run.manifest.peak_gpu_memory_bytes or run.manifest.peak_memory_bytes for run in row.runs)
 
 
 def describe_row(row: ComparedRow, section: ComparedSection) -> list[str]:
