@@ -111,7 +111,11 @@ def test_each_fact_of_a_comparison_says_what_it_separates():
 
 @pytest.mark.parametrize(
     ("facts", "words"),
-    [({"sed": 1}, "SelectHeadsManifest has no field sed"), ({"seed": "1"}, "a run states seed as"), ({"runs": []}, "no field runs")],
+    [
+        ({"sed": 1}, "SelectHeadsManifest has no field sed"),
+        ({"seed": "1"}, "a run states seed as"),
+        ({"runs": []}, "no field runs"),
+    ],
 )
 def test_a_stage_that_records_what_is_no_fact_of_it_is_stopped_at_once(tmp_path, facts, words):
     with pytest.raises(TypeError, match=words), start_run(tmp_path, "select_heads", CompareConfig()) as run:

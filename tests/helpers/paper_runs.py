@@ -7,7 +7,7 @@ from lofit_cli.artifacts.geometry import Geometry
 from lofit_cli.artifacts.head_mask import HeadMask
 from lofit_cli.artifacts.predictions import GeneratedAnswer, write_predictions
 
-GEOMETRY = Geometry(num_layers=3, heads_per_layer=4, head_dim=8)
+GEOMETRY = Geometry.uniform(3, 4, 8)
 
 
 def write_selection(folder, heads, fold, seed):
