@@ -62,6 +62,11 @@ class ComparedRow:
         """Return the seeds of the runs."""
         return sorted_seeds(self.runs)
 
+    @property
+    def unknown_history(self) -> list[str]:
+        """Return the files behind the runs that do not say what they have learnt from, perhaps test questions."""
+        return list(dict.fromkeys(file for run in self.runs for file in run.manifest.unknown_history))
+
 
 @dataclass(frozen=True)
 class ComparedSection:

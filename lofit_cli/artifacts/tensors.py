@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import Any
 
 import safetensors.torch
+import torch
 from safetensors import SafetensorError, safe_open
 from torch import Tensor
 
@@ -42,8 +43,21 @@ def read_all_tensors(file: Path, kind: str) -> tuple[dict[str, Tensor], dict[str
             metadata = json.loads((content.metadata() or {}).get(METADATA, "{}"))
             names = content.keys()
             found = {name: content.get_tensor(name) for name in names}
-    except (OSError, SafetensorError, json.JSONDecodeError) as error:
+    except (OSError, SafetensorError, ValueError, RecursionError) as error:
         raise UserError(f"{file} could not be read ({error}); it is missing, cut off or not a safetensors file")
-    if metadata.get("kind") != kind:
+    if not isinstance(metadata, dict) or metadata.get("kind") != kind:
         raise UserError(f"{file} is not a {kind} file of lofit; name one that a lofit run wrote")
     return found, metadata
+
+
+def require_numbers(tensors: dict[str, Tensor], what: str) -> None:
+    """Refuse tensors of numbers that no run writes: not float32 (or bool, for masks), or not finite.
+
+    Raises:
+        UserError: there is one.
+    """
+    for name, tensor in tensors.items():
+        if tensor.dtype not in (torch.float32, torch.bool):
+            raise UserError(f"{what} is damaged: {name} is of {tensor.dtype}, not of float32; make it again")
+        if not tensor.isfinite().all():
+            raise UserError(f"{what} is damaged: {name} holds numbers that are not finite; make it again")

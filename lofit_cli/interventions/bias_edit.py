@@ -49,7 +49,7 @@ class BiasEdit(Intervention):
     def restore(cls, lm: LanguageModel, settings: dict[str, Any], tensors: dict[str, Tensor]) -> "BiasEdit":
         """Make it again, refusing vectors that do not fit the model's maps."""
         biases = [tensors[f"biases.{i}"] for i in range(len(tensors))]
-        if [len(bias) for bias in biases] != [_width(module) for module in _biased_modules(lm)]:
+        if [tuple(bias.shape) for bias in biases] != [(_width(module),) for module in _biased_modules(lm)]:
             raise UserError("its biases do not fit this model; use the model it was made for")
         return cls(biases)
 

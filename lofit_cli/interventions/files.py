@@ -2,10 +2,14 @@
 
 import json
 from pathlib import Path
-from typing import Any
+from typing import Any, get_type_hints
+
+import torch
+from torch import Tensor
 
 from lofit_cli.artifacts.geometry import Geometry
-from lofit_cli.artifacts.tensors import read_all_tensors, write_tensors
+from lofit_cli.artifacts.tensors import read_all_tensors, require_numbers, write_tensors
+from lofit_cli.artifacts.typed import fit
 from lofit_cli.errors import UserError
 from lofit_cli.interventions import INTERVENTIONS
 from lofit_cli.interventions.intervention import Intervention
@@ -30,10 +34,31 @@ def load_intervention_file(folder: Path, lm: LanguageModel) -> Intervention:
     file = folder / FILE_NAME
     tensors, about = read_all_tensors(file, KIND)
     lm.geometry.require(Geometry.from_metadata(about), f"intervention {file}")
-    settings: dict[str, Any] = json.loads(about["settings"])
+    require_numbers(tensors, f"intervention {file}")
     try:
-        edit = INTERVENTIONS[about["class"]].restore(lm, settings, tensors)
-    except (UserError, KeyError, TypeError) as error:
+        edit = _restore(lm, about, tensors)
+    except (UserError, AttributeError, IndexError, KeyError, RuntimeError, TypeError, ValueError) as error:
         reason = error if isinstance(error, UserError) else f"it was written by another version: {error}"
         raise UserError(f"intervention {file} can't be used: {reason}")
     return edit.to(lm.model.device).eval()
+
+
+def _restore(lm: LanguageModel, about: dict[str, Any], tensors: dict[str, Tensor]) -> Intervention:
+    """Make an intervention of what a file holds, all of it."""
+    kind, settings = INTERVENTIONS[about["class"]], json.loads(about["settings"])
+    hints = get_type_hints(kind.__init__)
+    settings = {name: fit(name, value, hints[name]) for name, value in settings.items()}
+    if settings.get("layer", 0) >= lm.geometry.num_layers:
+        raise UserError(f"it edits layer {settings['layer']}, which this model has not; use the model it was made for")
+    edit = kind.restore(lm, settings, tensors)
+    held = edit.tensors()
+    if unlike := [name for name in tensors.keys() | held.keys() if not _are_alike(tensors.get(name), held.get(name))]:
+        raise UserError(f"its {min(unlike)} is not what such an intervention has; make it again")
+    return edit
+
+
+def _are_alike(one: Tensor | None, other: Tensor | None) -> bool:
+    """Return whether two tensors have one shape, and both or neither hold numbers; their precision may differ."""
+    if one is None or other is None:
+        return False
+    return one.shape == other.shape and (one.dtype == torch.bool) == (other.dtype == torch.bool)

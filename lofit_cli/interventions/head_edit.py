@@ -103,11 +103,13 @@ class HeadEdit(Intervention):
     def restore(cls, lm: LanguageModel, settings: dict[str, Any], tensors: dict[str, Tensor]) -> "HeadEdit":
         """Make it again, refusing tensors that do not fit the mask or the model."""
         geometry, head_mask = lm.geometry, tensors["head_mask"]
-        shape = (int(head_mask.sum()), geometry.head_dim)
-        if head_mask.shape != geometry.every_head().shape or any(
+        every_head, shape = geometry.every_head(), (int(head_mask.sum()), geometry.head_dim)
+        if head_mask.shape != every_head.shape or any(
             tuple(values.shape) != shape for name, values in tensors.items() if name != "head_mask"
         ):
             raise UserError("its numbers do not match its own head mask; train it again")
+        if len(tensors) < 2 or not head_mask.any() or (head_mask.bool() & ~every_head).any():
+            raise UserError("it edits no head, or one that this model has not; train it again")
         return cls(geometry, head_mask, tensors.get("scale"), tensors.get("offset"), **settings)
 
 

@@ -14,7 +14,7 @@ from lofit_cli.interventions.intervention import Intervention
 from lofit_cli.models.hooks import Hook, hooked_layer
 from lofit_cli.models.language_model import LanguageModel
 from lofit_cli.models.positions import POSITIONS
-from lofit_cli.schema.checks import one_of
+from lofit_cli.schema.checks import FAR, one_of, within
 
 
 class ResidualEdit(Intervention):
@@ -137,6 +137,7 @@ class LowRankEdit(ResidualEdit):
     @classmethod
     def restore(cls, lm: LanguageModel, settings: dict[str, Any], tensors: dict[str, Tensor]) -> "LowRankEdit":
         """Make it again, its rows fixed."""
+        within("num_last", settings["num_last"], 0, FAR)
         edit = cls(lm.geometry.num_layers, lm.hidden_size, **settings, trained=False)
         try:
             edit.load_state_dict(tensors)
