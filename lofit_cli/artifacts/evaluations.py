@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from lofit_cli.artifacts.finished_runs import claims, note_left_out, read_manifest
 from lofit_cli.artifacts.manifest import MANIFEST, EvaluateManifest
 from lofit_cli.artifacts.predictions import read_metrics
-from lofit_cli.errors import UserError
+from lofit_cli.errors import UnusableRunError, UserError
 
 MIN_QUESTIONS = 2
 
@@ -87,7 +87,7 @@ def _read_named(pattern: str) -> list[MeasuredRun]:
     for path in dict.fromkeys(run for folder in folders if folder.is_dir() for run in _claimed_below(folder)):
         try:
             found.append(read_evaluation(path))
-        except UserError as error:
+        except UnusableRunError as error:
             damaged.append(str(error))
     note_left_out(damaged)
     return found
@@ -108,5 +108,7 @@ def read_evaluation(path: Path) -> MeasuredRun:
     manifest = read_manifest(path, EvaluateManifest, "runs")
     found = read_metrics(path, manifest.metrics)
     if len(found.question_ids) < MIN_QUESTIONS:
-        raise UserError(f"{path} scored fewer than {MIN_QUESTIONS} questions; an interval needs at least that many")
+        raise UnusableRunError(
+            f"{path} scored fewer than {MIN_QUESTIONS} questions; an interval needs at least that many"
+        )
     return MeasuredRun(path, manifest, found.question_ids, found.categories, found.values)

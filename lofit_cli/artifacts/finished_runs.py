@@ -17,7 +17,7 @@ from lofit_cli.artifacts.manifest import (
 )
 from lofit_cli.artifacts.typed import UnfitError, fit, read_typed
 from lofit_cli.console import say
-from lofit_cli.errors import UserError
+from lofit_cli.errors import UnusableRunError, UserError
 
 MAX_NAMED = 5
 """As many damaged runs are named; of more, it is enough how many there are."""
@@ -44,16 +44,16 @@ def read_manifest(path: Path, kind: type[AnyManifest], key: str) -> AnyManifest:
         raise UserError(f"{key}: run directory {path} has no {MANIFEST}, so its run did not finish; run it again")
     content = read_content(path)
     if content.get("stage") != kind.STAGE:
-        raise UserError(f"{key}: {path} holds a run of {_shown(content, 'stage')}; name one of {kind.STAGE}")
+        raise UnusableRunError(f"{key}: {path} holds a run of {_shown(content, 'stage')}; name one of {kind.STAGE}")
     if content.get("status") != FINISHED:
-        raise UserError(
+        raise UnusableRunError(
             f"{key}: the run in {path} ended as '{_shown(content, 'status')}'; name a finished one or run it again"
         )
     try:
         _require_format(content)
         return read_typed(kind, content)
     except UnfitError as error:
-        raise UserError(f"{key}: the manifest of {path} {error}; run it again")
+        raise UnusableRunError(f"{key}: the manifest of {path} {error}; run it again")
 
 
 def read_content(path: Path) -> dict[str, Any]:
@@ -62,13 +62,15 @@ def read_content(path: Path) -> dict[str, Any]:
     Raises:
         UserError: it can't be read, or is no object of JSON in Unicode.
     """
-    content = read_json(path / MANIFEST)
     try:
+        content = read_json(path / MANIFEST)
         json.dumps(content, ensure_ascii=False).encode()
     except UnicodeEncodeError:
-        raise UserError(f"{path / MANIFEST} holds what is no text; run the stage again")
+        raise UnusableRunError(f"{path / MANIFEST} holds what is no text; run the stage again")
+    except UserError as error:
+        raise UnusableRunError(str(error))
     if not isinstance(content, dict):
-        raise UserError(f"{path / MANIFEST} is not a manifest of lofit; run the stage again")
+        raise UnusableRunError(f"{path / MANIFEST} is not a manifest of lofit; run the stage again")
     return content
 
 
@@ -102,7 +104,10 @@ def claims(path: Path, kind: type[Manifest]) -> bool:
         content = read_content(path)
     except UserError:
         return True
-    return content.get("stage") == kind.STAGE and content.get("status") == FINISHED
+    stage, status = content.get("stage"), content.get("status")
+    if not (isinstance(stage, str) and isinstance(status, str)):
+        return True
+    return stage == kind.STAGE and status == FINISHED
 
 
 def note_left_out(errors: Sequence[str]) -> None:
@@ -145,7 +150,7 @@ def _read_all(folder: Path, kind: type[AnyManifest]) -> list[tuple[AnyManifest, 
         if claims(path, kind):
             try:
                 found.append((read_manifest(path, kind, "latest"), path))
-            except UserError as error:
+            except UnusableRunError as error:
                 damaged.append(str(error))
     note_left_out(damaged)
     return found

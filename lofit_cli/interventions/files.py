@@ -7,13 +7,16 @@ from typing import Any, get_type_hints
 import torch
 from torch import Tensor
 
+from lofit_cli.artifacts.finished_runs import read_manifest
 from lofit_cli.artifacts.geometry import Geometry
+from lofit_cli.artifacts.manifest import TrainOffsetsManifest
 from lofit_cli.artifacts.tensors import read_all_tensors, require_numbers, write_tensors
 from lofit_cli.artifacts.typed import fit
 from lofit_cli.errors import UserError
 from lofit_cli.interventions import INTERVENTIONS
 from lofit_cli.interventions.intervention import Intervention
 from lofit_cli.models.language_model import LanguageModel
+from lofit_cli.models.load import describe_model, one_name
 
 KIND = "intervention"
 FILE_NAME = "intervention.safetensors"
@@ -62,3 +65,30 @@ def _are_alike(one: Tensor | None, other: Tensor | None) -> bool:
     if one is None or other is None:
         return False
     return one.shape == other.shape and (one.dtype == torch.bool) == (other.dtype == torch.bool)
+
+
+def load_intervention(folder: Path | str, lm: LanguageModel) -> tuple[Intervention, dict[str, Any]]:
+    """Return a train-offsets run's intervention, on the model's device, and what its manifest says of how it was made.
+
+    Raises:
+        UserError: it is for another model, or can't be read.
+    """
+    folder = Path(folder)
+    manifest = read_manifest(folder, TrainOffsetsManifest, "intervention")
+    _require_same_weights(manifest, lm, folder)
+    seconds = manifest.selection_seconds + manifest.wall_seconds
+    return load_intervention_file(folder, lm), {**manifest.repeated(), "training_seconds": seconds}
+
+
+def _require_same_weights(manifest: TrainOffsetsManifest, lm: LanguageModel, folder: Path) -> None:
+    """Refuse offsets trained on other weights; between dtypes, whose weights differ, the names must be the same."""
+    here = describe_model(lm)
+    if manifest.dtype == here["dtype"]:
+        is_same = manifest.model_hash == here["model_hash"]
+    else:
+        is_same = one_name(manifest.model) == one_name(lm.id)
+    if not is_same:
+        raise UserError(
+            f"intervention={folder} was trained on model '{manifest.model}' and '{lm.id}' has other weights; "
+            "set model.id and model.revision to the model it was trained on"
+        )

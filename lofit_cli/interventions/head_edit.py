@@ -90,7 +90,7 @@ class HeadEdit(Intervention):
             if self.offset is not None:
                 after = after + spread(self.offset)
             if self.positions != "all":
-                after = torch.where(lm.places.read().predict_answers()[..., None], after, before)
+                after = torch.where(lm.token_positions.read().predict_answers()[..., None], after, before)
             return after.to(activations.dtype)
 
         return edit

@@ -14,6 +14,7 @@ from torch import Tensor, nn
 from lofit_cli.errors import UserError, did_you_mean
 from lofit_cli.interventions.intervention import Intervention
 from lofit_cli.models.language_model import LanguageModel
+from lofit_cli.models.memory import is_out_of_memory
 from lofit_cli.models.weights import weights_hash
 
 REFUSED_TYPES = {
@@ -125,6 +126,9 @@ def _injected(lm: LanguageModel, config: dict[str, Any]) -> Iterator[nn.Module]:
 
 
 def _misfit(config: dict[str, Any], lm: LanguageModel, error: Exception) -> UserError:
+    """Return why the model can't take the adapter; raise what has another reason again."""
+    if is_out_of_memory(error):
+        raise error
     reason = next(iter(str(error).strip().splitlines()), type(error).__name__)
     return UserError(f"method.config={config} does not fit model '{lm.id}' ({reason}); choose other settings")
 

@@ -70,7 +70,7 @@ class DirectionEdit(ResidualEdit):
         """Add the vector."""
         if self.positions == "all":
             return hidden + self.vector
-        return hidden + lm.places.read().predict_answers()[..., None] * self.vector
+        return hidden + lm.token_positions.read().predict_answers()[..., None] * self.vector
 
     def settings(self) -> dict[str, Any]:
         """Return the layer and the positions."""
@@ -117,7 +117,7 @@ class LowRankEdit(ResidualEdit):
         """Move the hidden states within the subspace of R's rows."""
         rows = cast(Tensor, self.rotations[layer].weight)
         moved = hidden + (self.sources[layer](hidden) - hidden @ rows.T) @ rows
-        edited = lm.places.read().prompt_ends(self.num_first, self.num_last)
+        edited = lm.token_positions.read().prompt_ends(self.num_first, self.num_last)
         return torch.where(edited[..., None], moved, hidden)
 
     def settings(self) -> dict[str, Any]:

@@ -49,7 +49,7 @@ def test_each_value_of_each_field_is_taken_as_it_is_or_refused_in_a_sentence(tmp
     said = []
     for name in whole:
         for value in VALUES:
-            write_json(tmp_path / "manifest.json", whole | {name: value})
+            (tmp_path / "manifest.json").write_text(json.dumps(whole | {name: value}))
             if sentence := refusal(tmp_path, stage):
                 said.append(sentence)
             else:
