@@ -23,7 +23,7 @@ METHODS = (
 )
 
 
-def write_run(folder, task, fold, seed, method=METHODS[0], *, num_questions=None, gain=None, **facts):
+def write_run(folder, task, fold, seed, /, method=METHODS[0], *, num_questions=None, gain=None, **facts):
     """Write one run: questions are as hard in every run of a fold, methods differ by `gain`."""
     size = num_questions or SIZES[task][fold]
     gain = METHODS.index(method) * 0.02 if gain is None and method in METHODS else gain or 0.0

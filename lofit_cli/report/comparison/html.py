@@ -16,8 +16,8 @@ from lofit_cli.artifacts.files import write_file
 from lofit_cli.console import visible
 from lofit_cli.report.comparison.summary import NOTE, Summary, average_text
 from lofit_cli.report.comparison.words import (
-    describe_cost,
     describe_caveats,
+    describe_cost,
     describe_section,
     describe_tests,
     interval_text,

@@ -7,8 +7,8 @@ from typing import Any
 from lofit_cli.analysis.comparison import ComparedMetric, ComparedRow, ComparedSection
 from lofit_cli.analysis.pooling import describe_coverage
 from lofit_cli.report.comparison.words import (
-    describe_cost,
     describe_caveats,
+    describe_cost,
     describe_row,
     describe_section,
     describe_tests,
