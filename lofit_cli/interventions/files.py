@@ -2,17 +2,13 @@
 
 import json
 from pathlib import Path
-from typing import Any, get_type_hints
-
-import torch
-from torch import Tensor
+from typing import Any
 
 from lofit_cli.artifacts.finished_runs import read_manifest
 from lofit_cli.artifacts.geometry import Geometry
 from lofit_cli.artifacts.manifest import TrainOffsetsManifest
-from lofit_cli.artifacts.tensors import read_all_tensors, require_numbers, write_tensors
-from lofit_cli.artifacts.typed import fit
-from lofit_cli.errors import UserError
+from lofit_cli.artifacts.tensors import read_all_tensors, write_tensors
+from lofit_cli.errors import UserError, did_you_mean
 from lofit_cli.interventions import INTERVENTIONS
 from lofit_cli.interventions.intervention import Intervention
 from lofit_cli.models.language_model import LanguageModel
@@ -36,35 +32,23 @@ def load_intervention_file(folder: Path, lm: LanguageModel) -> Intervention:
     """
     file = folder / FILE_NAME
     tensors, about = read_all_tensors(file, KIND)
-    lm.geometry.require(Geometry.from_metadata(about), f"intervention {file}")
-    require_numbers(tensors, f"intervention {file}")
+    lm.geometry.require(Geometry.from_metadata(about, file), f"intervention {file}")
+    kind = about.get("class")
     try:
-        edit = _restore(lm, about, tensors)
-    except (UserError, AttributeError, IndexError, KeyError, RuntimeError, TypeError, ValueError) as error:
-        reason = error if isinstance(error, UserError) else f"it was written by another version: {error}"
-        raise UserError(f"intervention {file} can't be used: {reason}")
+        if not isinstance(kind, str) or kind not in INTERVENTIONS:
+            raise UserError(f"its class {kind!r:.60} is not known; {did_you_mean(str(kind), INTERVENTIONS)}")
+        edit = INTERVENTIONS[kind].restore(lm, _settings(about), tensors)
+    except UserError as error:
+        raise UserError(f"intervention {file} can't be used: {error}")
     return edit.to(lm.model.device).eval()
 
 
-def _restore(lm: LanguageModel, about: dict[str, Any], tensors: dict[str, Tensor]) -> Intervention:
-    """Make an intervention of what a file holds, all of it."""
-    kind, settings = INTERVENTIONS[about["class"]], json.loads(about["settings"])
-    hints = get_type_hints(kind.__init__)
-    settings = {name: fit(name, value, hints[name]) for name, value in settings.items()}
-    if settings.get("layer", 0) >= lm.geometry.num_layers:
-        raise UserError(f"it edits layer {settings['layer']}, which this model has not; use the model it was made for")
-    edit = kind.restore(lm, settings, tensors)
-    held = edit.tensors()
-    if unlike := [name for name in tensors.keys() | held.keys() if not _are_alike(tensors.get(name), held.get(name))]:
-        raise UserError(f"its {min(unlike)} is not what such an intervention has; make it again")
-    return edit
-
-
-def _are_alike(one: Tensor | None, other: Tensor | None) -> bool:
-    """Return whether two tensors have one shape, and both or neither hold numbers; their precision may differ."""
-    if one is None or other is None:
-        return False
-    return one.shape == other.shape and (one.dtype == torch.bool) == (other.dtype == torch.bool)
+def _settings(about: dict[str, Any]) -> Any:
+    """Return the settings that a file's metadata has as JSON."""
+    try:
+        return json.loads(about["settings"])
+    except (KeyError, RecursionError, TypeError, ValueError):
+        raise UserError("its settings are missing or not JSON; make it again with this version")
 
 
 def load_intervention(folder: Path | str, lm: LanguageModel) -> tuple[Intervention, dict[str, Any]]:
