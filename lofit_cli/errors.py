@@ -16,6 +16,10 @@ class RunError(UserError):
     exit_code = 1
 
 
+class UnusableRunError(UserError):
+    """A run directory that is damaged or of another version; where many are looked at, it is named and left out."""
+
+
 def did_you_mean(word: str, allowed: Iterable[str]) -> str:
     """Return a sentence ending that lists what is allowed and, where one is close, the nearest name."""
     names = sorted(allowed)

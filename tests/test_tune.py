@@ -7,9 +7,8 @@ from pathlib import Path
 
 import pytest
 import typer
+from manifests import write_manifest
 from typer.testing import CliRunner
-
-from lofit_cli.artifacts.run_dir import STATED
 
 FILE = Path(__file__).parents[1] / "scripts" / "reproduce" / "tune.py"
 spec = importlib.util.spec_from_file_location("tune", FILE)
@@ -18,10 +17,8 @@ spec.loader.exec_module(tune)
 
 
 def finish(folder, method, rate, *mc2, fold=0, **facts):
-    folder.mkdir(parents=True)
-    about = dict.fromkeys(STATED["train_offsets"], "x") | {"stage": "train_offsets", "status": "finished", "task": "t"}
-    about |= {"fold": fold, "method": method, "config": {"trainer": {"learning_rate": rate}}, **facts}
-    (folder / "manifest.json").write_text(json.dumps(about))
+    config = {"trainer": {"learning_rate": rate}}
+    write_manifest(folder, "train_offsets", **{"task": "t", "fold": fold, "method": method, "config": config} | facts)
     # So much more loss at larger rates that its best rate is another than MC2's.
     lines = [json.dumps({"epoch": i, "loss": 50 * rate - value, "mc2": value}) for i, value in enumerate(mc2)]
     if lines:

@@ -5,7 +5,7 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from lofit_cli.analysis.categories import CategoryMean, category_means
-from lofit_cli.analysis.grouping import SECTION_FACTS, Group
+from lofit_cli.analysis.grouping import TABLE_FACTS, Group
 from lofit_cli.analysis.intervals import Folds, Interval, mean_interval, stack
 from lofit_cli.analysis.pooling import pool_seeds, seed_spread, sorted_seeds
 from lofit_cli.analysis.sign_flips import SignFlips, flip_columns
@@ -62,13 +62,18 @@ class ComparedRow:
         """Return the seeds of the runs."""
         return sorted_seeds(self.runs)
 
+    @property
+    def unknown_history(self) -> list[str]:
+        """Return the files behind the runs that do not say what they have learnt from, perhaps test questions."""
+        return list(dict.fromkeys(file for run in self.runs for file in run.manifest.unknown_history))
+
 
 @dataclass(frozen=True)
 class ComparedSection:
     """The rows of one model, dtype, task, split and protocol, the baseline first.
 
     Attributes:
-        facts: these five, as the manifests state them.
+        facts: these, and a name of the model, as the baseline's manifest states them.
         metrics: the names that all rows have; the first is the headline.
     """
 
@@ -98,14 +103,16 @@ def compare_section(groups: Sequence[Group], baseline: Group, num_resamples: int
     flips = _flip(ordered, metrics, num_resamples, seed)
     rows = [_compare_group(group, baseline, metrics, flips) for group in ordered]
     first = baseline.runs[0].manifest
-    return ComparedSection({key: first[key] for key in SECTION_FACTS}, metrics, tuple(_adjust(rows)))
+    return ComparedSection(
+        {name: getattr(first, name) for name in ("model", *TABLE_FACTS)}, metrics, tuple(_adjust(rows))
+    )
 
 
 def _shared_metrics(runs: Sequence[MeasuredRun]) -> tuple[str, ...]:
     """Return the metrics that all runs measured; another version may have measured more."""
     metrics = tuple(name for name in runs[0].values if all(name in run.values for run in runs))
     if not metrics:
-        raise UserError(f"runs of {runs[0].manifest['task']} have no metric in common; evaluate them with one version")
+        raise UserError(f"runs of {runs[0].manifest.task} have no metric in common; evaluate them with one version")
     return metrics
 
 

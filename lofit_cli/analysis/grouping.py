@@ -6,16 +6,17 @@ from dataclasses import dataclass
 from typing import Any
 
 from lofit_cli.artifacts.evaluations import Evaluation, MeasuredRun
+from lofit_cli.artifacts.manifest import ROWS, ROWS_IF_ASKED, TABLES, separating
 from lofit_cli.errors import UserError, did_you_mean
 
-SECTION_FACTS = ("model", "dtype", "task", "split", "protocol")
+TABLE_FACTS = separating(TABLES)
 """What the runs of one table have in common."""
-GROUP_FACTS = ("method", "selector", "num_heads", "num_trained_parameters", "num_train")
+ROW_FACTS = separating(ROWS)
 """What the runs of one row have in common by default, with all of `made_by`."""
+NAMEABLE = (*ROW_FACTS, *separating(ROWS_IF_ASKED))
+"""The facts that `group_by` can name, beside the settings in `made_by`."""
 BASE_MODEL = "base model"
 """What tables and figures call the row of `method=none`."""
-OTHER_FACTS = ("seed", "fold", "dataset_hash", "questions_hash", "model_hash", "intervention")
-"""What `group_by` can name beside these."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -33,8 +34,8 @@ class Group:
 
 
 def split_sections(evaluations: Sequence[MeasuredRun]) -> list[list[MeasuredRun]]:
-    """Return the runs of each model, dtype, task, split and protocol, in the order they were found."""
-    return _split(evaluations, lambda evaluation: [evaluation.manifest[key] for key in SECTION_FACTS])
+    """Return the runs of each model (by its weights), dtype, task, split and protocol, in the order they were found."""
+    return _split(evaluations, lambda run: [getattr(run.manifest, name) for name in TABLE_FACTS])
 
 
 def require_same_questions(section: Sequence[MeasuredRun]) -> None:
@@ -46,12 +47,12 @@ def require_same_questions(section: Sequence[MeasuredRun]) -> None:
     first: dict[int, MeasuredRun] = {}
     for run in section:
         other = first.setdefault(run.fold, run)
-        if run.manifest["questions_hash"] != other.manifest["questions_hash"]:
+        if run.manifest.questions_hash != other.manifest.questions_hash:
             raise UserError(
-                f"{run.path} and {other.path} cannot be paired: both are fold {run.fold} of {run.manifest['task']} and "
+                f"{run.path} and {other.path} cannot be paired: both are fold {run.fold} of {run.manifest.task} and "
                 "their questions_hash differs; compare runs that scored the same questions"
             )
-        judges, others = (evaluation.manifest.get("judges") for evaluation in (run, section[0]))
+        judges, others = (evaluation.manifest.judges for evaluation in (run, section[0]))
         if judges and others and judges != others:
             raise UserError(
                 f"{run.path} and {section[0].path} cannot be paired: they were judged by {judges} and {others}; "
@@ -90,7 +91,7 @@ def require_known(group_by: Sequence[str], evaluations: Sequence[Evaluation]) ->
     Raises:
         UserError: there is one.
     """
-    allowed = {*GROUP_FACTS, *OTHER_FACTS, *(name for run in evaluations for name in run.made_by)}
+    allowed = {*NAMEABLE, *(name for run in evaluations for name in run.made_by)}
     for name in group_by:
         if name not in allowed:
             raise UserError(f"group_by: {name} is not known; {did_you_mean(name, allowed)}")
@@ -98,7 +99,7 @@ def require_known(group_by: Sequence[str], evaluations: Sequence[Evaluation]) ->
 
 def fact(run: Evaluation, name: str) -> Any:
     """Return what a run's manifest says under a name: a fact of its own or a setting in `made_by`."""
-    return run.manifest.get(name) if name in (*GROUP_FACTS, *OTHER_FACTS) else run.made_by.get(name)
+    return getattr(run.manifest, name) if name in NAMEABLE else run.made_by.get(name)
 
 
 def _split(runs: Sequence[MeasuredRun], key: Any) -> list[list[MeasuredRun]]:
@@ -110,16 +111,16 @@ def _split(runs: Sequence[MeasuredRun], key: Any) -> list[list[MeasuredRun]]:
 
 
 def _default_key(run: Evaluation) -> list[Any]:
-    if run.manifest["method"] == "none":
+    if run.manifest.method == "none":
         # How much there was to train on says nothing of a model that wasn't trained.
         return ["none"]
-    return [*(run.manifest.get(name) for name in GROUP_FACTS), run.made_by]
+    return [*(getattr(run.manifest, name) for name in ROW_FACTS), run.made_by]
 
 
 def _short_label(run: Evaluation) -> str:
     """Return the method with its heads, as rows and bars are named."""
-    method, num_heads, selector = (run.manifest[key] for key in ("method", "num_heads", "selector"))
-    return f"{method} ({num_heads} {selector} heads)" if num_heads else name_method(method)
+    made = run.manifest
+    return f"{made.method} ({made.num_heads} {made.selector} heads)" if made.num_heads else name_method(made.method)
 
 
 def name_method(method: str) -> str:
@@ -166,7 +167,7 @@ def _without_reruns(label: str, group: Sequence[MeasuredRun]) -> Group:
     """
     newest: dict[tuple[int, str], MeasuredRun] = {}
     reruns = []
-    for run in sorted(group, key=lambda run: str(run.manifest["ended_at"])):
+    for run in sorted(group, key=lambda run: run.manifest.ended_at):
         place = (run.fold, run.seed)
         if place in newest:
             _require_same_making(newest[place], run)
@@ -177,7 +178,7 @@ def _without_reruns(label: str, group: Sequence[MeasuredRun]) -> Group:
 
 def differing_settings(runs: Sequence[Evaluation]) -> list[str]:
     """Return the names of what these runs differ in, beside seed and fold."""
-    names = dict.fromkeys([*GROUP_FACTS, *(name for run in runs for name in run.made_by)])
+    names = dict.fromkeys([*ROW_FACTS, *(name for run in runs for name in run.made_by)])
     return [name for name in names if any(fact(run, name) != fact(runs[0], name) for run in runs)]
 
 

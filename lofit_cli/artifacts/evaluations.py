@@ -9,9 +9,10 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from lofit_cli.artifacts.finished_runs import claims, note_left_out, read_manifest
+from lofit_cli.artifacts.manifest import MANIFEST, EvaluateManifest
 from lofit_cli.artifacts.predictions import read_metrics
-from lofit_cli.artifacts.run_dir import MANIFEST, is_finished, read_manifest
-from lofit_cli.errors import UserError
+from lofit_cli.errors import UnusableRunError, UserError
 
 MIN_QUESTIONS = 2
 
@@ -21,24 +22,23 @@ class Evaluation:
     """A finished evaluate run, as its manifest tells of it."""
 
     path: Path
-    manifest: dict[str, Any]
+    manifest: EvaluateManifest
 
     @property
     def fold(self) -> int:
         """Return the fold whose questions were measured."""
-        return int(self.manifest["fold"])
+        return self.manifest.fold
 
     @property
     def seed(self) -> str:
         """Return the seed behind the intervention, with that of its heads where this is another one."""
-        seed, of_heads = self.manifest["seed"], self.manifest.get("selection_seed")
+        seed, of_heads = self.manifest.seed, self.manifest.selection_seed
         return str(seed) if of_heads in (None, seed) else f"{seed} (heads {of_heads})"
 
     @property
     def made_by(self) -> dict[str, Any]:
         """Return the settings of the runs that made the intervention."""
-        settings: dict[str, Any] = self.manifest.get("made_by") or {}
-        return settings
+        return self.manifest.made_by
 
 
 @dataclass(frozen=True, eq=False)
@@ -60,36 +60,43 @@ class MeasuredRun(Evaluation):
         return Evaluation(self.path, self.manifest)
 
 
-def find_evaluations(patterns: Iterable[str]) -> list[Path]:
-    """Expand directories and globs, in order and without repeats.
+def read_evaluations(patterns: Iterable[str]) -> list[MeasuredRun]:
+    """Read the runs that directories and globs stand for, in order and without repeats.
 
-    A directory or match that is no run itself stands for the finished evaluate runs anywhere below it.
+    A directory or match that is no run itself stands for the finished evaluate runs anywhere below it; of these, what
+    is damaged is named and left out.
 
     Raises:
-        UserError: a pattern matches none.
+        UserError: a pattern matches none, or a directory named as it is holds none that can be compared.
     """
-    found: list[Path] = []
+    found: dict[Path, MeasuredRun] = {}
     for pattern in patterns:
-        runs = _expand(pattern)
+        runs = _read_named(pattern)
         if not runs:
             raise UserError(f"runs: nothing matches {pattern}; name finished evaluate runs, or run `lofit evaluate`")
-        found.extend(runs)
-    return list({path.resolve(): path for path in found}.values())
+        found |= {run.path.resolve(): run for run in runs if run.path.resolve() not in found}
+    return list(found.values())
 
 
-def _expand(pattern: str) -> list[Path]:
+def _read_named(pattern: str) -> list[MeasuredRun]:
     named = Path(pattern)
-    if named.is_dir():
-        # A directory named as it is must be what it was taken for; read_evaluation says why it isn't.
-        return [named] if (named / MANIFEST).exists() else _finished_below(named) or [named]
-    matches = map(Path, sorted(glob.glob(pattern, recursive=True)))
-    return [run for match in matches if match.is_dir() for run in _finished_below(match)]
+    if (named / MANIFEST).exists():
+        return [read_evaluation(named)]
+    folders = [named] if named.is_dir() else map(Path, sorted(glob.glob(pattern, recursive=True)))
+    found, damaged = [], []
+    for path in dict.fromkeys(run for folder in folders if folder.is_dir() for run in _claimed_below(folder)):
+        try:
+            found.append(read_evaluation(path))
+        except UnusableRunError as error:
+            damaged.append(str(error))
+    note_left_out(damaged)
+    return found
 
 
-def _finished_below(folder: Path) -> list[Path]:
+def _claimed_below(folder: Path) -> list[Path]:
     """Return the folder if it holds a run (nothing unless a finished evaluate run), else those below it."""
     files = [folder / MANIFEST] if (folder / MANIFEST).exists() else sorted(folder.rglob(MANIFEST))
-    return [file.parent for file in files if is_finished(file.parent, "evaluate")]
+    return [file.parent for file in files if claims(file.parent, EvaluateManifest)]
 
 
 def read_evaluation(path: Path) -> MeasuredRun:
@@ -98,8 +105,10 @@ def read_evaluation(path: Path) -> MeasuredRun:
     Raises:
         UserError: not a finished evaluate run, or it measured too few questions for an interval.
     """
-    manifest = read_manifest(path, "evaluate", "runs")
-    found = read_metrics(path, manifest["metrics"])
+    manifest = read_manifest(path, EvaluateManifest, "runs")
+    found = read_metrics(path, manifest.metrics)
     if len(found.question_ids) < MIN_QUESTIONS:
-        raise UserError(f"{path} scored fewer than {MIN_QUESTIONS} questions; an interval needs at least that many")
+        raise UnusableRunError(
+            f"{path} scored fewer than {MIN_QUESTIONS} questions; an interval needs at least that many"
+        )
     return MeasuredRun(path, manifest, found.question_ids, found.categories, found.values)

@@ -10,7 +10,7 @@ import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
 from lofit_cli.artifacts.files import write_file
-from lofit_cli.errors import UserError
+from lofit_cli.errors import UnusableRunError, UserError
 
 FILE_NAME = "predictions.parquet"
 ROUNDING = 1e-6
@@ -91,7 +91,7 @@ def read_metrics(folder: Path, metrics: Sequence[str]) -> Measured:
         # One small file is read sooner without starting threads for its columns.
         table = pq.read_table(file, columns=["question_id", "category", *metrics], use_threads=False)
     except (OSError, pa.ArrowException) as error:
-        raise UserError(f"{file} could not be read ({str(error).splitlines()[0]}); evaluate the run again")
+        raise UnusableRunError(f"{file} could not be read ({str(error).splitlines()[0]}); evaluate the run again")
     ids, categories = (_read_texts(file, table, name) for name in ("question_id", "category"))
     return Measured(ids, categories, {name: _read_values(file, table, name) for name in metrics})
 

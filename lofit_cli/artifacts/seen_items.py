@@ -7,7 +7,9 @@ from collections.abc import Iterable
 from pathlib import Path
 
 from lofit_cli.artifacts.files import read_json, write_json
-from lofit_cli.artifacts.run_dir import SEEN_ITEMS
+from lofit_cli.artifacts.manifest import Making
+from lofit_cli.artifacts.run_dir import SEEN_ITEMS, RunDir
+from lofit_cli.console import say
 from lofit_cli.errors import UserError
 
 
@@ -17,9 +19,38 @@ def add_seen(folder: Path, items: Iterable[str]) -> None:
 
 
 def read_seen(folder: Path) -> set[str]:
-    """Return the items that the run in a folder has seen: none if it learnt from none."""
+    """Return the items that the run in a folder has seen: none if it learnt from none.
+
+    Raises:
+        UserError: the file that lists them is damaged.
+    """
     file = folder / SEEN_ITEMS
-    return set(read_json(file)) if file.exists() else set()
+    items = read_json(file) if file.exists() else []
+    if not isinstance(items, list) or not all(isinstance(item, str) and item for item in items):
+        raise UserError(
+            f"{file} is damaged: it should be a list of texts, and without it what {folder} has learnt from is not "
+            "known; copy it anew, or run that stage again"
+        )
+    return set(items)
+
+
+def inherit_seen(run: RunDir, source: Path, made: Making | None) -> None:
+    """Add what a file or run directory that a run is built on has learnt from; note it where that is not known.
+
+    Args:
+        made: what the manifest of `source` states, where it has one.
+    """
+    folder = source if source.is_dir() else source.parent
+    unknown = [*run.facts.get("unknown_history", []), *(made.unknown_history if made else [])]
+    if (folder / SEEN_ITEMS).exists():
+        add_seen(run.path, read_seen(folder))
+    else:
+        say(
+            f"note: {source} has no {SEEN_ITEMS} beside it, so what it has learnt from is not known; results built on "
+            "it say so"
+        )
+        unknown.append(str(source))
+    run.record(unknown_history=list(dict.fromkeys(unknown)))
 
 
 def refuse_seen(folder: Path, items: Iterable[str]) -> None:

@@ -4,29 +4,18 @@ import json
 from pathlib import Path
 from typing import Any
 
+from lofit_cli.artifacts.finished_runs import read_manifest
 from lofit_cli.artifacts.geometry import Geometry
-from lofit_cli.artifacts.run_dir import read_manifest
+from lofit_cli.artifacts.manifest import TrainOffsetsManifest
 from lofit_cli.artifacts.tensors import read_all_tensors, write_tensors
 from lofit_cli.errors import UserError, did_you_mean
 from lofit_cli.interventions import INTERVENTIONS
 from lofit_cli.interventions.intervention import Intervention
 from lofit_cli.models.language_model import LanguageModel
-from lofit_cli.models.load import describe_model
+from lofit_cli.models.load import describe_model, one_name
 
 KIND = "intervention"
 FILE_NAME = "intervention.safetensors"
-
-METHOD_FACTS = (
-    "method",
-    "selector",
-    "num_heads",
-    "num_trained_parameters",
-    "num_train",
-    "made_by",
-    "seed",
-    "selection_seed",
-)
-"""What an evaluation repeats of the run that made its intervention, so that `compare` needs one manifest a run."""
 
 
 def save_intervention(edit: Intervention, folder: Path, lm: LanguageModel) -> None:
@@ -69,19 +58,21 @@ def load_intervention(folder: Path | str, lm: LanguageModel) -> tuple[Interventi
         UserError: it is for another model, or can't be read.
     """
     folder = Path(folder)
-    manifest = read_manifest(folder, "train_offsets", "intervention")
+    manifest = read_manifest(folder, TrainOffsetsManifest, "intervention")
     _require_same_weights(manifest, lm, folder)
-    facts = {key: manifest.get(key) for key in METHOD_FACTS}
-    facts["training_seconds"] = manifest.get("selection_seconds", 0) + manifest["wall_seconds"]
-    return load_intervention_file(folder, lm), facts
+    seconds = manifest.selection_seconds + manifest.wall_seconds
+    return load_intervention_file(folder, lm), {**manifest.repeated(), "training_seconds": seconds}
 
 
-def _require_same_weights(manifest: dict[str, Any], lm: LanguageModel, folder: Path) -> None:
+def _require_same_weights(manifest: TrainOffsetsManifest, lm: LanguageModel, folder: Path) -> None:
     """Refuse offsets trained on other weights; between dtypes, whose weights differ, the names must be the same."""
     here = describe_model(lm)
-    key = "model_hash" if manifest["dtype"] == here["dtype"] else "model"
-    if manifest[key] != here[key]:
+    if manifest.dtype == here["dtype"]:
+        is_same = manifest.model_hash == here["model_hash"]
+    else:
+        is_same = one_name(manifest.model) == one_name(lm.id)
+    if not is_same:
         raise UserError(
-            f"intervention={folder} was trained on model '{manifest['model']}' and '{lm.id}' has other weights; "
+            f"intervention={folder} was trained on model '{manifest.model}' and '{lm.id}' has other weights; "
             "set model.id and model.revision to the model it was trained on"
         )

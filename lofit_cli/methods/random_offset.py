@@ -7,8 +7,10 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from lofit_cli.artifacts.run_dir import RunDir, read_manifest
-from lofit_cli.artifacts.seen_items import add_seen, read_seen
+from lofit_cli.artifacts.finished_runs import read_manifest
+from lofit_cli.artifacts.manifest import TrainOffsetsManifest
+from lofit_cli.artifacts.run_dir import RunDir
+from lofit_cli.artifacts.seen_items import inherit_seen
 from lofit_cli.errors import UserError
 from lofit_cli.interventions.files import load_intervention_file
 from lofit_cli.interventions.head_edit import HeadEdit
@@ -27,18 +29,18 @@ def make_random_offset(
         UserError: that run has no offsets.
     """
     source = Path(cast(RandomOffsetConfig, config.method).source)
-    manifest = read_manifest(source, "train_offsets", "method.source")
+    manifest = read_manifest(source, TrainOffsetsManifest, "method.source")
     learnt = load_intervention_file(source, lm)
     if not isinstance(learnt, HeadEdit) or learnt.offset is None or learnt.scale is not None:
         raise UserError(
-            f"method.source={source} is a run of {manifest['method']}, which has no offsets alone; name another"
+            f"method.source={source} is a run of {manifest.method}, which has no offsets alone; name another"
         )
     # Not by torch, whose first numbers for this seed are what a LoFiT run's offsets started from.
     drawn = np.random.default_rng(config.seed).standard_normal(learnt.offset.shape, dtype=np.float32)
     directions = torch.from_numpy(drawn) * learnt.own_numbers.cpu()
     norms = learnt.offset.detach().cpu().norm(dim=-1, keepdim=True)
-    run.record(**{key: manifest.get(key) for key in ("selector", "num_heads", "selection_seed")})
-    run.record_settings(source=manifest.get("made_by", {}))
-    add_seen(run.path, read_seen(source))
+    run.record(selector=manifest.selector, num_heads=manifest.num_heads, selection_seed=manifest.selection_seed)
+    run.record_settings(source=manifest.made_by)
+    inherit_seen(run, source, manifest)
     offset = norms * directions / directions.norm(dim=-1, keepdim=True)
     return HeadEdit(lm.geometry, learnt.head_mask.cpu(), offset=offset, **learnt.settings())

@@ -59,6 +59,12 @@ def check_source(name: str, key: str) -> str:
     return name
 
 
+def one_name(name: str) -> str:
+    """Return one name for all that a model can be called by: a folder's whole path, and any other name as it is."""
+    is_folder = name not in EMBEDDED_MODELS and Path(name).is_dir()
+    return str(Path(name).resolve()) if is_folder else name
+
+
 def describe_model(lm: LanguageModel) -> dict[str, Any]:
     """Return what the manifest states of a model."""
     return {

@@ -5,8 +5,9 @@ from pathlib import Path
 from typing import Any
 
 from lofit_cli.artifacts.files import read_json
+from lofit_cli.artifacts.finished_runs import is_finished, read_manifest
 from lofit_cli.artifacts.head_mask import FILE_NAME, HeadMask, parse_heads
-from lofit_cli.artifacts.run_dir import is_finished, read_manifest
+from lofit_cli.artifacts.manifest import SelectHeadsManifest
 from lofit_cli.errors import UserError, did_you_mean
 
 Head = tuple[int, int]
@@ -38,17 +39,17 @@ def read_selections(folder: Path, task: str, selector: str = "scale") -> list[Se
         UserError: there is none.
     """
     runs = sorted(folder.glob(f"{task}-*/seed-*/heads-{selector}"))
-    found = [_read_run(run) for run in runs if is_finished(run, "select_heads")]
+    found = [_read_run(run) for run in runs if is_finished(run, SelectHeadsManifest)]
     if not found:
         raise UserError(f"{folder} has no {task}-FOLD/seed-SEED/heads-{selector}; select the heads first")
     return sorted(found, key=lambda selection: (selection.fold, selection.seed))
 
 
 def _read_run(run: Path) -> Selection:
-    manifest = read_manifest(run, "select_heads", "folder")
+    manifest = read_manifest(run, SelectHeadsManifest, "folder")
     found = HeadMask.read(run / FILE_NAME)
     heads = tuple((layer, head) for layer, head in found.mask.nonzero().tolist())
-    return Selection(manifest["fold"], manifest["seed"], heads, found.geometry.heads_per_layer)
+    return Selection(manifest.fold, manifest.seed, heads, found.geometry.heads_per_layer)
 
 
 def read_author_lists(file: Path, model: str, num_heads: int, tasks: list[str]) -> dict[str, list[Selection]]:

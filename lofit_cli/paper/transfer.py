@@ -3,15 +3,15 @@
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from lofit_cli.analysis.sign_flips import flip_columns
 from lofit_cli.analysis.statistics import subtract
+from lofit_cli.artifacts.finished_runs import is_finished, read_manifest
+from lofit_cli.artifacts.manifest import EvaluateManifest
 from lofit_cli.artifacts.predictions import read_metrics
-from lofit_cli.artifacts.run_dir import is_finished, read_manifest
 from lofit_cli.errors import UserError
 
 RANDOM = "random"
@@ -57,19 +57,19 @@ def _run_name(source: str, target: str) -> str:
 
 def _read(folder: Path, source: str, target: str) -> Transfer | None:
     runs = [
-        (read_manifest(run, "evaluate", "folder"), run)
+        (read_manifest(run, EvaluateManifest, "folder"), run)
         for run in sorted(folder.glob(f"{target}-*/seed-*/{_run_name(source, target)}"))
-        if is_finished(run, "evaluate")
+        if is_finished(run, EvaluateManifest)
     ]
     if not runs:
         return None
-    metric = runs[0][0]["metrics"][0]
-    folds = sorted({manifest["fold"] for manifest, _ in runs})
+    metric = runs[0][0].metrics[0]
+    folds = sorted({manifest.fold for manifest, _ in runs})
     return Transfer(source, target, metric, {fold: _mean_over_seeds(runs, fold, metric) for fold in folds})
 
 
-def _mean_over_seeds(runs: Sequence[tuple[dict[str, Any], Path]], fold: int, metric: str) -> NDArray[np.float64]:
-    columns = [read_metrics(run, [metric]).values[metric] for manifest, run in runs if manifest["fold"] == fold]
+def _mean_over_seeds(runs: Sequence[tuple[EvaluateManifest, Path]], fold: int, metric: str) -> NDArray[np.float64]:
+    columns = [read_metrics(run, [metric]).values[metric] for manifest, run in runs if manifest.fold == fold]
     mean: NDArray[np.float64] = np.mean(columns, axis=0)
     return mean
 

@@ -5,9 +5,10 @@ from typing import Any, cast
 
 from torch import Tensor
 
+from lofit_cli.artifacts.finished_runs import read_selection
 from lofit_cli.artifacts.head_mask import HeadMask
 from lofit_cli.artifacts.run_dir import RunDir, content_hash
-from lofit_cli.artifacts.seen_items import add_seen, read_seen
+from lofit_cli.artifacts.seen_items import inherit_seen
 from lofit_cli.models.language_model import LanguageModel
 from lofit_cli.schema.components import FileConfig
 from lofit_cli.schema.stages import SelectHeadsConfig
@@ -19,5 +20,5 @@ def copy_from_file(lm: LanguageModel, task: Task[Any], config: SelectHeadsConfig
     source = Path(cast(FileConfig, config.selector).source)
     heads = HeadMask.load(source, lm.id, lm.geometry)
     run.record_settings(source={"heads": content_hash(heads.ranked_heads())[:12]})
-    add_seen(run.path, read_seen(source.parent))
+    inherit_seen(run, source, read_selection(source))
     return heads.scores

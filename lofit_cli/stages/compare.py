@@ -6,7 +6,6 @@ from pathlib import Path
 
 from lofit_cli.analysis.comparison import ComparedSection, compare_section
 from lofit_cli.analysis.grouping import (
-    SECTION_FACTS,
     Group,
     differing_settings,
     group_runs,
@@ -14,7 +13,7 @@ from lofit_cli.analysis.grouping import (
     require_same_questions,
     split_sections,
 )
-from lofit_cli.artifacts.evaluations import Evaluation, MeasuredRun, find_evaluations, read_evaluation
+from lofit_cli.artifacts.evaluations import Evaluation, MeasuredRun, read_evaluations
 from lofit_cli.artifacts.run_dir import RunDir
 from lofit_cli.console import say
 from lofit_cli.errors import UserError
@@ -31,21 +30,22 @@ def compare(config: CompareConfig, run: RunDir) -> list[ComparedSection]:
         UserError: no runs, or runs of one table and fold that did not score the same questions.
     """
     default = f"{glob.escape(config.runs_dir)}/evaluate/*"
-    paths = find_evaluations(config.runs or [default])
-    sections = _compare_all(paths, config)
+    sections, paths = _compare_all(config.runs or [default], config)
     run.record(sections=[_facts(section) for section in sections])
     run.record(runs=[str(path) for path in paths])
     write_comparison(sections, run.path)
     return sections
 
 
-def _compare_all(paths: Sequence[Path], config: CompareConfig) -> list[ComparedSection]:
-    """Return the tables; the values of the questions, which may be large, are let go here."""
-    evaluations = [read_evaluation(path) for path in paths]
+def _compare_all(patterns: Sequence[str], config: CompareConfig) -> tuple[list[ComparedSection], list[Path]]:
+    """Return the tables and the runs in them; the values of the questions, which may be large, are let go here."""
+    evaluations = read_evaluations(patterns)
     chosen = _named(evaluations, config.baseline)
     if config.group_by:
         require_known(config.group_by, evaluations)
-    return [_compare(part, chosen, config) for part in split_sections(evaluations)]
+    _note_other_weights(evaluations)
+    sections = [_compare(part, chosen, config) for part in split_sections(evaluations)]
+    return sections, [evaluation.path for evaluation in evaluations]
 
 
 def _named(evaluations: Sequence[Evaluation], name: str | None) -> Evaluation | None:
@@ -62,7 +62,6 @@ def _named(evaluations: Sequence[Evaluation], name: str | None) -> Evaluation | 
 def _compare(part: Sequence[MeasuredRun], chosen: Evaluation | None, config: CompareConfig) -> ComparedSection:
     """Compare the runs of one section."""
     require_same_questions(part)
-    _note_other_weights(part)
     groups = group_runs(part, config.group_by)
     for group in groups:
         _note_reruns(group)
@@ -71,9 +70,13 @@ def _compare(part: Sequence[MeasuredRun], chosen: Evaluation | None, config: Com
     return compare_section(groups, _baseline(groups, chosen), config.num_resamples, config.seed)
 
 
-def _note_other_weights(part: Sequence[Evaluation]) -> None:
-    if len({run.manifest["model_hash"] for run in part}) > 1:
-        say(f"note: not all runs of model '{part[0].manifest['model']}' have the same weights (model_hash)")
+def _note_other_weights(evaluations: Sequence[Evaluation]) -> None:
+    hashes: dict[tuple[str, str], set[str]] = {}
+    for run in evaluations:
+        hashes.setdefault((run.manifest.model, run.manifest.dtype), set()).add(run.manifest.model_hash)
+    for (model, _), found in hashes.items():
+        if len(found) > 1:
+            say(f"note: not all runs of model '{model}' have the same weights (model_hash); a table for each")
 
 
 def _note_mixed(group: Group) -> None:
@@ -92,12 +95,11 @@ def _baseline(groups: Sequence[Group], chosen: Evaluation | None) -> Group:
         # A run that another one repeats stands for its group too.
         if chosen in (*group.runs, *(older for older, _ in group.reruns)):
             return group
-    return next((g for g in groups if all(run.manifest["method"] == "none" for run in g.runs)), groups[0])
+    return next((g for g in groups if all(run.manifest.method == "none" for run in g.runs)), groups[0])
 
 
 def _facts(section: ComparedSection) -> dict[str, object]:
     """Return what the manifest says of a section."""
     baseline = [str(run.path) for run in section.rows[0].runs]
-    hashes = {run.fold: run.manifest["questions_hash"] for run in section.runs}
-    facts = {key: section.facts[key] for key in SECTION_FACTS}
-    return {**facts, "folds": list(section.folds), "questions_hash": hashes, "baseline": baseline}
+    hashes = {run.fold: run.manifest.questions_hash for run in section.runs}
+    return {**section.facts, "folds": list(section.folds), "questions_hash": hashes, "baseline": baseline}

@@ -7,8 +7,10 @@ from typing import Any
 
 from lofit_cli.analysis.statistics import Summary, summarise
 from lofit_cli.artifacts.files import write_json
+from lofit_cli.artifacts.finished_runs import find_latest, read_manifest
+from lofit_cli.artifacts.manifest import TrainOffsetsManifest
 from lofit_cli.artifacts.predictions import GeneratedAnswer, Prediction, write_predictions
-from lofit_cli.artifacts.run_dir import RunDir, find_latest, read_manifest
+from lofit_cli.artifacts.run_dir import RunDir
 from lofit_cli.artifacts.seen_items import refuse_seen
 from lofit_cli.console import progress_bar, say
 from lofit_cli.errors import UserError
@@ -16,13 +18,13 @@ from lofit_cli.evaluation.judge import judge_answers, judge_models, judged_metri
 from lofit_cli.evaluation.measure import measure_split
 from lofit_cli.interventions.demonstrations import Demonstrations
 from lofit_cli.interventions.files import load_intervention
-from lofit_cli.models.load import check_source, describe_model, load_model
+from lofit_cli.models.load import check_source, describe_model, load_model, one_name
 from lofit_cli.report.results import print_metrics
 from lofit_cli.schema.stages import EvaluateConfig
 from lofit_cli.tasks import load_task
 from lofit_cli.tasks.task import Task
 
-BASE_MODEL: dict[str, Any] = {"method": "none", "selector": None, "num_heads": 0, "num_trained_parameters": 0}
+BASE_MODEL: dict[str, Any] = {"method": "none", "num_trained_parameters": 0, "made_by": {}}
 """What the manifest says where no intervention is measured."""
 
 
@@ -40,7 +42,7 @@ def evaluate(config: EvaluateConfig, run: RunDir) -> Sequence[Prediction]:
     run.record(metrics=[*task.metrics, *judged_metrics(judges)], intervention=str(folder) if folder else None)
     protocol = task.protocol(config.eval.protocol, config.eval.split)
     run.record(protocol=protocol, split=config.eval.split, questions_hash=task.questions_hash(config.eval.split))
-    run.record(judges=judges)
+    run.record(judges={metric: one_name(name) for metric, name in judges.items()})
     with edit.attach(lm), progress_bar(f"scoring {config.eval.split}", len(items)) as advance:
         predictions = measure_split(lm, task, config.eval.split, config.eval.protocol, advance, edit.demonstrations)
     if judges:
@@ -90,9 +92,9 @@ def _intervention_dir(config: EvaluateConfig, task: dict[str, Any]) -> Path | No
     if config.intervention == "none":
         return None
     if config.intervention != "latest":
-        read_manifest(Path(config.intervention), "train_offsets", "intervention")
+        read_manifest(Path(config.intervention), TrainOffsetsManifest, "intervention")
         return Path(config.intervention)
-    facts = {"model": config.model.id, **task, "seed": config.seed}
-    folder = find_latest(Path(config.runs_dir), "train_offsets", facts)
+    facts = {**task, "seed": config.seed}
+    folder = find_latest(Path(config.runs_dir), TrainOffsetsManifest, config.model.id, facts, one_name)
     say(f"intervention=latest: taking {folder}")
     return folder

@@ -4,6 +4,7 @@ import torch
 
 from lofit_cli.artifacts.head_mask import HeadMask, parse_num_heads, select_top
 from lofit_cli.artifacts.run_dir import RunDir
+from lofit_cli.artifacts.seen_items import add_seen
 from lofit_cli.errors import UserError
 from lofit_cli.models.load import describe_model, load_model
 from lofit_cli.report.plots import plot_head_scores, plot_heads_per_layer, plot_training
@@ -21,6 +22,8 @@ def select_heads(config: SelectHeadsConfig, run: RunDir) -> HeadMask:
     count = parse_num_heads(config.num_heads, lm.geometry)
     run.record(**describe_model(lm), **task.facts(), seed=config.seed, selector=config.selector.name, num_heads=count)
     run.record_settings(selector={"name": config.selector.name}, task={**task.settings(), "items": task.items_hash()})
+    run.record(num_trained_parameters=0)
+    add_seen(run.path, ())
     torch.manual_seed(config.seed)
     scores = selector(lm, task, config, run).masked_fill(~lm.geometry.every_head(), -torch.inf)
     mask = select_top(scores, count)

@@ -6,17 +6,18 @@ from typing import Any
 
 import torch
 
-from lofit_cli.artifacts.files import read_json
+from lofit_cli.artifacts.finished_runs import find_latest, read_manifest, read_selection
 from lofit_cli.artifacts.head_mask import FILE_NAME, HeadMask, parse_num_heads, select_top
-from lofit_cli.artifacts.run_dir import MANIFEST, RunDir, content_hash, find_latest, read_manifest
-from lofit_cli.artifacts.seen_items import add_seen, read_seen
+from lofit_cli.artifacts.manifest import SelectHeadsManifest
+from lofit_cli.artifacts.run_dir import RunDir, content_hash
+from lofit_cli.artifacts.seen_items import add_seen, inherit_seen
 from lofit_cli.console import say
 from lofit_cli.errors import UserError
 from lofit_cli.interventions.files import save_intervention
 from lofit_cli.interventions.intervention import Intervention
 from lofit_cli.methods import Method, get_method
 from lofit_cli.models.language_model import LanguageModel
-from lofit_cli.models.load import describe_model, load_model
+from lofit_cli.models.load import describe_model, load_model, one_name
 from lofit_cli.report.plots import plot_heads_per_layer, plot_training
 from lofit_cli.schema.stages import TrainOffsetsConfig
 from lofit_cli.tasks import load_task
@@ -46,14 +47,15 @@ def train_offsets(config: TrainOffsetsConfig, run: RunDir) -> Intervention:
 def _take_heads(config: TrainOffsetsConfig, file: Path, lm: LanguageModel, run: RunDir) -> torch.Tensor:
     """Return the mask of the selected heads; copy it, with what its selection has seen, into the run directory."""
     heads = _load_heads(file, config.num_heads, lm)
-    selection = read_json(file.parent / MANIFEST) if (file.parent / MANIFEST).exists() else {}
+    selection = read_selection(file)
     run.record(selector=heads.selector, num_heads=int(heads.mask.sum()), head_mask=str(file))
-    run.record(selection_seconds=float(selection.get("wall_seconds", 0)))
-    # Heads that were copied from another run are that one's draw.
-    run.record(selection_seed=selection.get("selection_seed", selection.get("seed")))
-    run.record_settings(selection=selection.get("made_by", {"heads": content_hash(heads.ranked_heads())[:12]}))
+    if selection:
+        run.record(selection_seconds=selection.wall_seconds, selection_seed=selection.heads_seed)
+    run.record_settings(
+        selection=selection.made_by if selection else {"heads": content_hash(heads.ranked_heads())[:12]}
+    )
     heads.save(run.path)
-    add_seen(run.path, read_seen(file.parent))
+    inherit_seen(run, file, selection)
     plot_heads_per_layer(heads.mask, run.path)
     return heads.mask
 
@@ -66,14 +68,14 @@ def _head_mask_file(config: TrainOffsetsConfig, method: Method, task: dict[str, 
                 raise UserError(f"{key}={value} is not used: method {config.method.name} takes no heads; leave it out")
         return None
     if config.head_mask == "latest":
-        facts = {"model": config.model.id, **task, "seed": config.seed}
-        folder = find_latest(Path(config.runs_dir), "select_heads", facts)
+        facts = {**task, "seed": config.seed}
+        folder = find_latest(Path(config.runs_dir), SelectHeadsManifest, config.model.id, facts, one_name)
         say(f"head_mask=latest: taking {folder}")
         return folder / FILE_NAME
     path = Path(config.head_mask)
     if path.is_file():
         return path
-    read_manifest(path, "select_heads", "head_mask")
+    read_manifest(path, SelectHeadsManifest, "head_mask")
     return path / FILE_NAME
 
 

@@ -10,7 +10,8 @@ import torch
 import typer
 
 from lofit_cli.artifacts.files import write_json
-from lofit_cli.artifacts.run_dir import read_manifest
+from lofit_cli.artifacts.finished_runs import read_manifest
+from lofit_cli.artifacts.manifest import TrainOffsetsManifest
 from lofit_cli.errors import UserError
 from lofit_cli.interventions.files import load_intervention
 from lofit_cli.models.load import load_model
@@ -21,7 +22,7 @@ from lofit_cli.schema.sources import ModelConfig
 
 def look(run: Path, num_tokens: int, final_norm: bool) -> list[HeadTokens]:
     """Load the model that a run names and read its offsets, in the order of layers and heads."""
-    lm = load_model(ModelConfig(**read_manifest(run, "train_offsets", "run")["config"]["model"]))
+    lm = load_model(ModelConfig(**read_manifest(run, TrainOffsetsManifest, "run").config["model"]))
     edit, _ = load_intervention(run, lm)
     if getattr(edit, "offset", None) is None:
         raise UserError(f"{run} has no offsets on heads; name a run of method=lofit")

@@ -10,7 +10,8 @@ from typing import Annotated, Any
 import typer
 
 from lofit_cli.artifacts.files import write_file
-from lofit_cli.artifacts.run_dir import is_finished, read_manifest
+from lofit_cli.artifacts.finished_runs import is_finished, read_manifest
+from lofit_cli.artifacts.manifest import TrainOffsetsManifest
 from lofit_cli.errors import did_you_mean
 from lofit_cli.report.tables import Table, left_and_right, show_table, write_tables
 
@@ -26,15 +27,15 @@ Look = dict[str, Any]
 
 def read_looks(runs: list[Path]) -> list[Look]:
     """Return a look for each finished run, in order; those that learnt nothing step by step have none."""
-    finished = [run for run in runs if is_finished(run, "train_offsets") and (run / VALIDATION).exists()]
+    finished = [run for run in runs if is_finished(run, TrainOffsetsManifest) and (run / VALIDATION).exists()]
     return sorted(map(_read_look, finished), key=lambda look: (*map(str, _place(look)), look[RATE]))
 
 
 def _read_look(run: Path) -> Look:
-    manifest = read_manifest(run, "train_offsets", "runs")
-    heads = f" ({manifest['num_heads']} heads)" if manifest.get("num_heads") else ""
-    found = {"task": manifest["task"], "fold": manifest["fold"], "method": manifest["method"] + heads}
-    found[RATE] = manifest["config"]["trainer"]["learning_rate"]
+    manifest = read_manifest(run, TrainOffsetsManifest, "runs")
+    heads = f" ({manifest.num_heads} heads)" if manifest.num_heads else ""
+    found = {"task": manifest.task, "fold": manifest.fold, "method": manifest.method + heads}
+    found[RATE] = manifest.config["trainer"]["learning_rate"]
     last: Look = json.loads((run / VALIDATION).read_text().splitlines()[-1])
     return found | last | {"run": str(run)}
 

@@ -1,7 +1,5 @@
 """Pooled rows, against a plain computation of each from the parquet files."""
 
-import json
-
 import numpy as np
 import pyarrow.parquet as pq
 import pytest
@@ -11,14 +9,14 @@ from synthetic_runs import METHODS, write_run, write_runs
 from lofit_cli.analysis.comparison import compare_section
 from lofit_cli.analysis.grouping import group_runs, require_known, require_same_questions, split_sections
 from lofit_cli.analysis.pooling import describe_coverage
-from lofit_cli.artifacts.evaluations import MeasuredRun, find_evaluations, read_evaluation
+from lofit_cli.artifacts.evaluations import MeasuredRun, read_evaluation, read_evaluations
 from lofit_cli.errors import UserError
 
 RESAMPLES = 300
 
 
 def read(folder):
-    return [read_evaluation(path) for path in find_evaluations([str(folder)])]
+    return read_evaluations([str(folder)])
 
 
 def section_of(folder, group_by=None):
@@ -180,11 +178,3 @@ def test_other_questions_in_a_fold_are_refused(tmp_path):
     write_run(tmp_path / "b", "clutrr", 0, 2, num_questions=6)
     with pytest.raises(UserError, match="scored different questions"):
         require_same_questions(read(tmp_path))
-
-
-def test_runs_of_an_older_version_have_no_settings(tmp_path):
-    write_run(tmp_path / "a", "clutrr", 0, 1, METHODS[1], num_questions=5)
-    manifest = json.loads((tmp_path / "a/manifest.json").read_text())
-    del manifest["made_by"]
-    (tmp_path / "a/manifest.json").write_text(json.dumps(manifest))
-    assert [group.label for group in group_runs(read(tmp_path), None)] == ["lofit (27 scale heads)"]

@@ -5,10 +5,11 @@ import json
 import pytest
 import torch
 
-from lofit_cli.artifacts.files import write_json
+from lofit_cli.artifacts.finished_runs import read_manifest
 from lofit_cli.artifacts.geometry import Geometry
 from lofit_cli.artifacts.head_mask import HeadMask, parse_num_heads, select_top
-from lofit_cli.artifacts.run_dir import find_latest, read_manifest, start_run
+from lofit_cli.artifacts.manifest import CompareManifest
+from lofit_cli.artifacts.run_dir import start_run
 from lofit_cli.artifacts.seen_items import add_seen, read_seen
 from lofit_cli.errors import RunError, UserError
 from lofit_cli.schema.stages import CompareConfig
@@ -43,24 +44,6 @@ def test_head_mask_round_trip(tmp_path):
     assert from_list.mask.equal(heads.mask)
 
 
-def _finish(path, **facts):
-    with start_run(path, "select_heads", CompareConfig()) as run:
-        run.record(**facts)
-
-
-def test_latest_is_the_newest_finished_run_with_the_same_facts(tmp_path):
-    for name, seed in (("c", 1), ("a", 1), ("b", 2)):
-        _finish(tmp_path / "select_heads" / name, seed=seed)
-    unfinished = tmp_path / "select_heads" / "d"
-    unfinished.mkdir()
-    write_json(unfinished / "manifest.json", {"status": "interrupted", "seed": 1, "ended_at": "9999"})
-    assert find_latest(tmp_path, "select_heads", {"seed": 1}).name == "a"
-    with pytest.raises(UserError, match=r"no finished select_heads run with seed 3 in .*b differs in seed only"):
-        find_latest(tmp_path, "select_heads", {"seed": 3})
-    with pytest.raises(UserError, match=r"select_heads; run it first"):
-        find_latest(tmp_path, "select_heads", {"seed": 3, "task": "t"})
-
-
 def test_a_failed_run_is_marked_and_not_taken(tmp_path):
     def fail():
         with start_run(tmp_path / "x", "compare", CompareConfig()):
@@ -70,7 +53,7 @@ def test_a_failed_run_is_marked_and_not_taken(tmp_path):
         fail()
     assert json.loads((tmp_path / "x" / "manifest.json").read_text())["error"] == "out of luck"
     with pytest.raises(UserError, match="ended as 'failed'"):
-        read_manifest(tmp_path / "x", "compare", "runs")
+        read_manifest(tmp_path / "x", CompareManifest, "runs")
 
 
 def test_config_hash_ignores_where_runs_go(tmp_path):
@@ -79,9 +62,9 @@ def test_config_hash_ignores_where_runs_go(tmp_path):
         ("b", CompareConfig(runs_dir="y")),
         ("c", CompareConfig(seed=1)),
     ):
-        with start_run(tmp_path / name, "compare", config):
-            pass
-    hashes = [read_manifest(tmp_path / name, "compare", "runs")["config_hash"] for name in "abc"]
+        with start_run(tmp_path / name, "compare", config) as run:
+            run.record(sections=[], runs=[])
+    hashes = [read_manifest(tmp_path / name, CompareManifest, "runs").config_hash for name in "abc"]
     assert hashes[0] == hashes[1] != hashes[2]
 
 

@@ -1,9 +1,10 @@
 """Running any method on a tiny model and a small task."""
 
 import torch
+from manifests import FACTS
 
 from lofit_cli.artifacts.head_mask import select_top
-from lofit_cli.artifacts.run_dir import STATED, start_run
+from lofit_cli.artifacts.run_dir import start_run
 from lofit_cli.interventions.files import save_intervention
 from lofit_cli.methods import get_method
 from lofit_cli.schema.components import METHOD_CONFIGS, MethodConfig, TrainerConfig
@@ -51,6 +52,6 @@ def make(name, lm, folder, **settings):
     torch.manual_seed(0)
     with start_run(folder / name, "train_offsets", config) as run:
         edit = method.make(lm, make_task(), config, mask, run)
-        run.record(**dict.fromkeys(STATED["train_offsets"], "x") | {"method": name, "selector": "t", "num_heads": 2})
+        run.record(**FACTS["train_offsets"] | run.facts | {"method": name, "selector": "t", "num_heads": 2})
         save_intervention(edit, run.path, lm)
     return edit

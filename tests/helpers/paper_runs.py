@@ -1,20 +1,13 @@
 """Finished runs as scripts/reproduce leaves them, without running anything."""
 
-import json
-
 import torch
+from manifests import write_manifest
 
 from lofit_cli.artifacts.geometry import Geometry
 from lofit_cli.artifacts.head_mask import HeadMask
 from lofit_cli.artifacts.predictions import GeneratedAnswer, write_predictions
-from lofit_cli.artifacts.run_dir import STATED
 
 GEOMETRY = Geometry.uniform(3, 4, 8)
-
-
-def write_manifest(folder, stage, **facts):
-    folder.mkdir(parents=True, exist_ok=True)
-    (folder / "manifest.json").write_text(json.dumps({"status": "finished", "stage": stage, **facts}))
 
 
 def write_selection(folder, heads, fold, seed):
@@ -27,8 +20,7 @@ def write_selection(folder, heads, fold, seed):
 
 def write_evaluation(folder, scores, fold):
     """Write an evaluate run that gave these scores, a question each."""
-    about = dict.fromkeys(STATED["evaluate"], "x")
-    write_manifest(folder, "evaluate", **about | {"fold": fold, "metrics": ["em"]})
+    write_manifest(folder, "evaluate", fold=fold, metrics=["em"])
     write_predictions(
         folder, [GeneratedAnswer(str(i), "", "?", {"em": float(score)}, ["a"], "a") for i, score in enumerate(scores)]
     )

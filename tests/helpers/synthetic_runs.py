@@ -1,10 +1,9 @@
 """Evaluate runs made up for tests and for timing: what a comparison reads of them, and nothing else."""
 
-import json
-
 import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
+from manifests import write_manifest
 
 SIZES = {"truthfulqa": (409, 408), "mquake": (400, 400), "clutrr": (450, 450)}
 METRICS = {"truthfulqa": ("mc1", "mc2", "mc3"), "mquake": ("em",), "clutrr": ("em",)}
@@ -24,7 +23,7 @@ METHODS = (
 )
 
 
-def write_run(folder, task, fold, seed, method=METHODS[0], *, num_questions=None, gain=None, **facts):
+def write_run(folder, task, fold, seed, /, method=METHODS[0], *, num_questions=None, gain=None, **facts):
     """Write one run: questions are as hard in every run of a fold, methods differ by `gain`."""
     size = num_questions or SIZES[task][fold]
     gain = METHODS.index(method) * 0.02 if gain is None and method in METHODS else gain or 0.0
@@ -41,25 +40,17 @@ def write_run(folder, task, fold, seed, method=METHODS[0], *, num_questions=None
     table = {"question_id": ids, "category": groups, "question": text, **columns}
     folder.mkdir(parents=True)
     pq.write_table(pa.table(table), folder / "predictions.parquet")
-    manifest = _manifest(task, fold, seed, method) | facts
-    (folder / "manifest.json").write_text(json.dumps(manifest))
+    write_manifest(folder, "evaluate", **_facts(task, fold, seed, method) | facts)
 
 
-def _manifest(task, fold, seed, method):
+def _facts(task, fold, seed, method):
     name, selector, num_heads, made_by = method
     return {
-        "status": "finished",
-        "stage": "evaluate",
         "ended_at": f"2026-01-0{fold + 1}T00:00:{seed:02d}+00:00",
         "wall_seconds": 100.0 + seed,
         "training_seconds": 50.0 * bool(num_heads),
-        "peak_memory_bytes": 2**31,
-        "model": "smollm2",
-        "dtype": "float32",
-        "model_hash": "a" * 64,
         "task": task,
         "fold": fold,
-        "num_train": None,
         "dataset_hash": f"{task}-{fold}",
         "questions_hash": f"{task}-{fold}",
         "seed": seed,
@@ -71,11 +62,6 @@ def _manifest(task, fold, seed, method):
         "metrics": list(METRICS[task]),
         "intervention": None if name == "none" else f"runs/train_offsets/{name}-{seed}",
         "protocol": "iti" if task == "truthfulqa" else "zero-shot, 32 tokens",
-        "split": "test",
-        "python": "3.12.0",
-        "platform": "Linux",
-        "versions": {"lofit": "0.1.0", "torch": "2.8.0"},
-        "git": {"commit": "0123456789abcdef", "dirty": False},
     }
 
 

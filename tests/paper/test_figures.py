@@ -12,9 +12,9 @@ import pytest
 import torch
 import typer
 from lofit_data import write_truthfulqa
-from paper_runs import write_evaluation, write_manifest, write_selection
+from manifests import write_manifest
+from paper_runs import write_evaluation, write_selection
 
-from lofit_cli.artifacts.run_dir import STATED
 from lofit_cli.paper.figures import Matrix, plot_matrices
 from lofit_cli.report.tables import Table, left_and_right, show_table, write_tables
 
@@ -109,8 +109,7 @@ def test_figure_2(tmp_path):
 def test_logit_lens(tmp_path, model_dir, monkeypatch):
     script = load_script("logit_lens")
     run = tmp_path / "offsets"
-    about = dict.fromkeys(STATED["train_offsets"], "x") | {"config": {"model": {"id": str(model_dir), "device": "cpu"}}}
-    write_manifest(run, "train_offsets", **about)
+    write_manifest(run, "train_offsets", config={"model": {"id": str(model_dir), "device": "cpu"}})
     edit = SimpleNamespace(offset=torch.ones(2, 8), heads=[(0, 1), (2, 3)])
     monkeypatch.setattr(script, "load_intervention", lambda folder, lm: (edit, {}))
     script.main(run, tmp_path / "out", num_tokens=3)

@@ -137,10 +137,21 @@ def test_a_row_of_runs_made_in_different_ways_is_noted():
 
 def test_a_rerun_and_other_weights_are_said():
     write_run(Path("runs/a"), "clutrr", 0, 1, ended_at="2026-02-02", num_questions=20)
-    write_run(Path("runs/b"), "clutrr", 0, 1, ended_at="2026-02-01", num_questions=20, model_hash="b")
+    write_run(Path("runs/b"), "clutrr", 0, 1, ended_at="2026-02-01", num_questions=20)
+    write_run(Path("runs/c"), "clutrr", 0, 1, num_questions=20, model_hash="b")
     said = run_compare("runs=[runs/*]").stderr
     assert "note: runs/a repeats runs/b (base model, same fold and seed); taking the newer one" in said
-    assert "note: not all runs of model 'smollm2' have the same weights" in said
+    assert "note: not all runs of model 'smollm2' have the same weights (model_hash); a table for each" in said
+    assert [row["model_hash"] for row in records()] == ["a" * 64, "b"]
+
+
+def test_one_model_by_several_names_is_one_table():
+    for number, name in enumerate(("./m", "m/", "/abs/m")):
+        method = METHODS[number]
+        write_run(Path(f"runs/{number}"), "clutrr", 0, 1, method, num_questions=20, model=name)
+    run_compare("runs=[runs]")
+    assert [row["model"] for row in records()] == ["./m"] * 3
+    assert records()[2]["em_p"]
 
 
 def test_what_is_no_finished_evaluation_is_passed_over():

@@ -5,7 +5,6 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any
 
 from jinja2 import Environment, PackageLoader, StrictUndefined
 
@@ -17,8 +16,8 @@ from lofit_cli.artifacts.files import write_file
 from lofit_cli.console import visible
 from lofit_cli.report.comparison.summary import NOTE, Summary, average_text
 from lofit_cli.report.comparison.words import (
+    describe_caveats,
     describe_cost,
-    describe_pairing,
     describe_section,
     describe_tests,
     interval_text,
@@ -78,7 +77,7 @@ def _environment() -> Environment:
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    helpers = (parameter_count, describe_cost, describe_coverage, describe_pairing, describe_section, describe_tests)
+    helpers = (parameter_count, describe_cost, describe_coverage, describe_caveats, describe_section, describe_tests)
     cells = (average_text, interval_text, p_text, named_rows, percent, spread_text, inline_png, describe_commit)
     environment.globals |= {function.__name__: function for function in (*helpers, *cells)}
     return environment
@@ -91,8 +90,8 @@ def inline_png(file: Path) -> str:
 
 def describe_commit(run: Evaluation) -> str:
     """Return the commit that a run was made from, and whether the checkout had changes."""
-    git = run.manifest.get("git")
-    return f"{git['commit'][:10]}{' with changes' if git['dirty'] else ''}" if git else "not from a checkout"
+    git = run.manifest.git
+    return f"{git.commit[:10]}{' with changes' if git.dirty else ''}" if git else "not from a checkout"
 
 
 def _provenance(runs: Sequence[Evaluation]) -> dict[str, list[str]]:
@@ -105,12 +104,11 @@ def _provenance(runs: Sequence[Evaluation]) -> dict[str, list[str]]:
 
 
 def _origin(run: Evaluation) -> dict[str, str]:
-    facts: dict[str, Any] = run.manifest
-    versions = {name: version for name, version in facts.get("versions", {}).items() if version}
+    facts = run.manifest
     return {
         "commit": describe_commit(run),
-        f"weights of {facts['model']} ({facts['dtype']})": str(facts.get("model_hash")),
-        f"questions of {facts['task']}, fold {facts['fold']}": str(facts["questions_hash"]),
-        "Python": f"{facts.get('python')} on {facts.get('platform')}",
-        "packages": ", ".join(f"{name} {version}" for name, version in versions.items()),
+        f"weights of {facts.model} ({facts.dtype})": facts.model_hash,
+        f"questions of {facts.task}, fold {facts.fold}": facts.questions_hash,
+        "Python": f"{facts.python} on {facts.platform}",
+        "packages": ", ".join(f"{name} {version}" for name, version in facts.versions.items() if version),
     }

@@ -55,7 +55,8 @@ def summarise_sections(sections: Sequence[ComparedSection]) -> list[Summary]:
     """Return a wide table for each model, dtype and split that has two sections or more."""
     parts: dict[tuple[str, str, str], list[ComparedSection]] = {}
     for section in sections:
-        parts.setdefault((section.facts["model"], section.facts["dtype"], section.facts["split"]), []).append(section)
+        key = (section.facts["model_hash"], section.facts["dtype"], section.facts["split"])
+        parts.setdefault(key, []).append(section)
     return [_summarise(part) for part in parts.values() if len(part) > 1]
 
 

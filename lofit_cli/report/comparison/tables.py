@@ -7,8 +7,8 @@ from typing import Any
 from lofit_cli.analysis.comparison import ComparedMetric, ComparedRow, ComparedSection
 from lofit_cli.analysis.pooling import describe_coverage
 from lofit_cli.report.comparison.words import (
+    describe_caveats,
     describe_cost,
-    describe_pairing,
     describe_row,
     describe_section,
     describe_tests,
@@ -41,7 +41,7 @@ def wide_table(section: ComparedSection) -> Table:
 
 def _wide_row(name: str, row: ComparedRow, spread: bool) -> list[Entry]:
     directory = str(row.runs[0].path) if len(row.runs) == 1 else f"{len(row.runs)} runs"
-    coverage = "; ".join([describe_coverage(row.runs), *describe_pairing(row)])
+    coverage = "; ".join([describe_coverage(row.runs), *describe_caveats(row)])
     cells: list[Entry] = [name, directory, coverage, parameter_count(row), describe_cost(row)]
     for metric in row.metrics.values():
         cells += [mean_cell(metric), *([spread_text(metric)] if spread else [])]
@@ -108,6 +108,7 @@ def _record(row: ComparedRow) -> dict[str, Any]:
         "peak_memory_bytes": peak_memory(row),
         "is_baseline": row.is_baseline,
         "paired_folds": " ".join(map(str, row.paired_folds)),
+        "unknown_history": "; ".join(row.unknown_history),
     }
     for name, metric in row.metrics.items():
         record |= {f"{name}{ending}": value for ending, value in _metric_record(metric).items()}
@@ -116,8 +117,8 @@ def _record(row: ComparedRow) -> dict[str, Any]:
 
 def _shared(row: ComparedRow, key: str) -> Any:
     """Return a fact of a row's runs, or all that they state, where `group_by` has pooled different ones."""
-    values = list(dict.fromkeys(str(run.manifest.get(key)) for run in row.runs))
-    return row.runs[0].manifest.get(key) if len(values) == 1 else " ".join(values)
+    values = list(dict.fromkeys(str(getattr(run.manifest, key)) for run in row.runs))
+    return getattr(row.runs[0].manifest, key) if len(values) == 1 else " ".join(values)
 
 
 def _metric_record(metric: ComparedMetric) -> dict[str, Any]:

@@ -4,11 +4,13 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from lofit_cli.analysis.comparison import ComparedMetric, ComparedRow, ComparedSection
-from lofit_cli.analysis.grouping import SECTION_FACTS, tell_apart
+from lofit_cli.analysis.grouping import tell_apart
 from lofit_cli.analysis.intervals import Interval
 from lofit_cli.analysis.pooling import describe_coverage
 from lofit_cli.report.tables import Cell
 
+SHOWN_FACTS = ("model", "dtype", "task", "split", "protocol")
+"""What a table's title says of its runs."""
 MAX_LETTERS = 120
 """The longest name that a table or figure shows."""
 
@@ -36,20 +38,20 @@ def fully_named_rows(section: ComparedSection) -> list[tuple[str, ComparedRow]]:
 
 def _with_folds(name: str, row: ComparedRow, section: ComparedSection) -> str:
     folds = [] if row.folds == section.folds else [f"fold {','.join(map(str, row.folds))}"]
-    return ", ".join([name, *folds, *describe_pairing(row)])
+    return ", ".join([name, *folds, *describe_caveats(row)])
 
 
 def describe_section(section: ComparedSection) -> str:
     """Return what the rows of a table have in common, as its title."""
     facts, folds = section.facts, section.folds
     numbers = f"fold{'s' if len(folds) > 1 else ''} {','.join(map(str, folds))}"
-    model, dtype, task, split, protocol = (shorten(str(facts[key])) for key in SECTION_FACTS)
+    model, dtype, task, split, protocol = (shorten(str(facts[name])) for name in SHOWN_FACTS)
     return f"{model} ({dtype}) on {task}, {numbers}, {split} split, {protocol}"
 
 
 def parameter_count(row: ComparedRow) -> str:
     """Return how many trainable parameters a row's runs have."""
-    counts = sorted({run.manifest["num_trained_parameters"] for run in row.runs})
+    counts = sorted({run.manifest.num_trained_parameters for run in row.runs})
     return " to ".join(f"{count:,}" for count in dict.fromkeys((counts[0], counts[-1])))
 
 
@@ -61,25 +63,30 @@ def describe_cost(row: ComparedRow) -> str:
 
 def mean_seconds(row: ComparedRow, key: str) -> float:
     """Return the mean over a row's runs of a time that their manifests state, 0 where they don't."""
-    return sum(float(run.manifest.get(key, 0)) for run in row.runs) / len(row.runs)
+    return sum(float(getattr(run.manifest, key)) for run in row.runs) / len(row.runs)
 
 
 def peak_memory(row: ComparedRow) -> int:
     """Return the highest peak of a row's runs in bytes, the GPU's where there was one."""
-    facts = [run.manifest for run in row.runs]
-    return max(int(fact.get("peak_gpu_memory_bytes", fact.get("peak_memory_bytes", 0))) for fact in facts)
+    return max(run.manifest.peak_gpu_memory_bytes or run.manifest.peak_memory_bytes for run in row.runs)
 
 
 def describe_row(row: ComparedRow, section: ComparedSection) -> list[str]:
     """Return what the terminal says of a row under its label: few lines, because each makes the table longer."""
     parameters = f"{parameter_count(row)} trainable parameters"
     if len({(run.fold, run.seed) for run in section.runs}) == 1:
-        return [parameters, describe_cost(row), Path(row.runs[0].path).name]
-    return [parameters, describe_coverage(row.runs), *describe_pairing(row)]
+        return [parameters, describe_cost(row), Path(row.runs[0].path).name, *describe_caveats(row)]
+    return [parameters, describe_coverage(row.runs), *describe_caveats(row)]
 
 
-def describe_pairing(row: ComparedRow) -> list[str]:
-    """Return a line that says so where the baseline covers fewer folds than the row."""
+def describe_caveats(row: ComparedRow) -> list[str]:
+    """Return a line for each thing to bear in mind: folds that the baseline lacks, files of unknown history."""
+    unknown = [Path(file).name for file in row.unknown_history]
+    history = [f"what {', '.join(unknown)} learnt from is not known"] if unknown else []
+    return [*_describe_pairing(row), *history]
+
+
+def _describe_pairing(row: ComparedRow) -> list[str]:
     if row.paired_folds == row.folds:
         return []
     if not row.paired_folds:

@@ -1,0 +1,192 @@
+"""What a run states of itself in `manifest.json`: a type for each stage; `finished_runs` reads them.
+
+A field's metadata says what it means to a comparison: runs that differ in it stand in different tables or rows, or may
+be put into rows by it.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field, fields
+from typing import Any, ClassVar, get_type_hints
+
+from lofit_cli.artifacts.typed import UnfitError, fit
+
+MANIFEST = "manifest.json"
+FORMAT = 1
+"""Goes up when what an older manifest says, or a file beside it, would be misunderstood."""
+FINISHED = "finished"
+
+TABLES = {"separates": "tables"}
+ROWS = {"separates": "rows"}
+ROWS_IF_ASKED = {"separates": "rows, where group_by asks for it"}
+
+
+@dataclass(frozen=True, kw_only=True)
+class Git:
+    """The commit of a checkout, and whether it had changes."""
+
+    commit: str
+    dirty: bool
+
+
+@dataclass(frozen=True, kw_only=True)
+class Manifest:
+    """What is known of every run."""
+
+    STAGE: ClassVar[str]
+
+    status: str
+    stage: str
+    format: int
+    ended_at: str
+    wall_seconds: float
+    peak_memory_bytes: int = 0
+    peak_gpu_memory_bytes: int = 0
+    error: str | None = None
+    config_hash: str
+    config: dict[str, Any]
+    command: list[str]
+    python: str
+    platform: str
+    versions: dict[str, str | None]
+    git: Git | None
+
+
+@dataclass(frozen=True, kw_only=True)
+class TaskManifest(Manifest):
+    """A run with a model and a benchmark.
+
+    Attributes:
+        model: the name it was asked for by; two names may be one model, which `model_hash` tells.
+    """
+
+    model: str
+    model_commit: str | None
+    model_hash: str = field(metadata=TABLES)
+    num_model_parameters: int
+    dtype: str = field(metadata=TABLES)
+    device: str
+    batching: str
+    task: str = field(metadata=TABLES)
+    fold: int = field(metadata=ROWS_IF_ASKED)
+    dataset_hash: str = field(metadata=ROWS_IF_ASKED)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Making:
+    """How heads were selected or an intervention was made.
+
+    Attributes:
+        made_by: settings that shaped it; runs that agree in all of them are repeats.
+        selection_seed: the seed of the selected heads, where heads were selected.
+        unknown_history: files it was built on that do not say what they have learnt from.
+    """
+
+    selector: str | None = field(default=None, metadata=ROWS)
+    num_heads: int = field(default=0, metadata=ROWS)
+    num_trained_parameters: int = field(metadata=ROWS)
+    num_train: int | None = field(metadata=ROWS)
+    made_by: dict[str, Any]
+    seed: int = field(metadata=ROWS_IF_ASKED)
+    selection_seed: int | None = None
+    unknown_history: list[str] = field(default_factory=list)
+
+
+@dataclass(frozen=True, kw_only=True)
+class MethodMaking(Making):
+    """How an intervention was made, which an evaluation repeats, so that a comparison needs one manifest a run."""
+
+    method: str = field(metadata=ROWS)
+
+    def repeated(self) -> dict[str, Any]:
+        """Return what an evaluation repeats."""
+        return {known.name: getattr(self, known.name) for known in fields(MethodMaking)}
+
+
+@dataclass(frozen=True, kw_only=True)
+class SelectHeadsManifest(TaskManifest, Making):
+    """A run of `select-heads`."""
+
+    STAGE = "select_heads"
+
+    @property
+    def heads_seed(self) -> int | None:
+        """Return the seed of the heads: where they were copied from another run they are that one's draw."""
+        return self.seed if self.selection_seed is None else self.selection_seed
+
+
+@dataclass(frozen=True, kw_only=True)
+class TrainOffsetsManifest(TaskManifest, MethodMaking):
+    """A run of `train-offsets`.
+
+    Attributes:
+        alpha, layer: what was chosen by the validation split, where something was.
+    """
+
+    STAGE = "train_offsets"
+
+    head_mask: str | None = None
+    selection_seconds: float = 0.0
+    alpha: float | None = None
+    layer: int | None = None
+
+    @property
+    def heads_seed(self) -> int | None:
+        """Return the seed of the heads that were taken; None where it is not known."""
+        return self.selection_seed
+
+
+@dataclass(frozen=True, kw_only=True)
+class EvaluateManifest(TaskManifest, MethodMaking):
+    """A run of `evaluate`.
+
+    Attributes:
+        seed: of the run that made the intervention.
+        training_seconds: that run's, with its selection's.
+        judges: metric -> the model that judged it.
+    """
+
+    STAGE = "evaluate"
+
+    split: str = field(metadata=TABLES)
+    protocol: str = field(metadata=TABLES)
+    metrics: list[str]
+    questions_hash: str = field(metadata=ROWS_IF_ASKED)
+    intervention: str | None = field(metadata=ROWS_IF_ASKED)
+    training_seconds: float = 0.0
+    judges: dict[str, str]
+
+
+@dataclass(frozen=True, kw_only=True)
+class CompareManifest(Manifest):
+    """A run of `compare`."""
+
+    STAGE = "compare"
+
+    sections: list[dict[str, Any]]
+    runs: list[str]
+
+
+MANIFESTS: dict[str, type[Manifest]] = {
+    kind.STAGE: kind for kind in (SelectHeadsManifest, TrainOffsetsManifest, EvaluateManifest, CompareManifest)
+}
+
+
+def separating(meaning: Mapping[str, str]) -> list[str]:
+    """Return the facts of an evaluation whose metadata says this."""
+    return [known.name for known in fields(EvaluateManifest) if known.metadata == meaning]
+
+
+def require_facts(stage: str, facts: Mapping[str, Any]) -> None:
+    """Refuse facts that the manifest of a stage has no field for, or of another type: a mistake in the stage.
+
+    Raises:
+        TypeError: there is one.
+    """
+    hints = get_type_hints(MANIFESTS[stage])
+    for name, value in facts.items():
+        if name not in hints:
+            raise TypeError(f"{MANIFESTS[stage].__name__} has no field {name}")
+        try:
+            fit(name, value, hints[name])
+        except UnfitError as error:
+            raise TypeError(f"{MANIFESTS[stage].__name__}: a run {error}")

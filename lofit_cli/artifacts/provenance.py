@@ -1,0 +1,71 @@
+"""What a run was made with: versions, the checkout, and the memory it took."""
+
+import platform
+import re
+import subprocess
+import sys
+from contextlib import suppress
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+from typing import Any
+
+RECORDED_PACKAGES = ("lofit", "torch", "transformers", "safetensors", "datasets", "hydra-core", "scipy", "numpy")
+
+
+def describe_origin() -> dict[str, Any]:
+    """Return what the manifest states of the command, the code and the libraries."""
+    return {
+        "command": list(sys.argv),
+        "python": platform.python_version(),
+        "platform": platform.platform(),
+        "versions": {name: _version(name) for name in RECORDED_PACKAGES},
+        "git": _git_state(),
+    }
+
+
+def _version(name: str) -> str | None:
+    try:
+        return version(name)
+    except PackageNotFoundError:
+        return None
+
+
+def _git_state() -> dict[str, Any] | None:
+    """Return the commit of the checkout that this code runs from and whether it had changes; None from a wheel."""
+    root = Path(__file__).resolve().parents[2]
+    if not (root / ".git").exists():
+        return None
+    git = ["git", "-C", str(root)]
+    try:
+        commit = subprocess.run([*git, "rev-parse", "HEAD"], capture_output=True, text=True, check=True)
+        changes = subprocess.run([*git, "status", "--porcelain"], capture_output=True, text=True, check=True)
+    except (OSError, subprocess.CalledProcessError):
+        return None
+    return {"commit": commit.stdout.strip(), "dirty": bool(changes.stdout.strip())}
+
+
+def reset_peak_memory() -> None:
+    """Start the peaks anew, so that the runs of a sweep do not inherit them from one another."""
+    with suppress(OSError):
+        # Linux: see proc(5), clear_refs.
+        Path("/proc/self/clear_refs").write_text("5")
+    torch = sys.modules.get("torch")
+    if torch and torch.cuda.is_available():
+        torch.cuda.reset_peak_memory_stats()
+
+
+def peak_memory() -> dict[str, int]:
+    """Return peak memory in bytes: of the process, and of the GPU where there is one."""
+    memory = {}
+    if sys.platform == "linux":
+        peak = re.search(r"VmHWM:\s+(\d+) kB", Path("/proc/self/status").read_text())
+        if peak:
+            memory["peak_memory_bytes"] = int(peak[1]) * 1024
+    elif sys.platform == "darwin":
+        import resource
+
+        memory["peak_memory_bytes"] = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    torch = sys.modules.get("torch")
+    if torch and torch.cuda.is_available():
+        memory["peak_gpu_memory_bytes"] = torch.cuda.max_memory_allocated()
+    return memory
