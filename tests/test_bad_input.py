@@ -592,7 +592,7 @@ def test_no_memory(lofit, monkeypatch):
 
     monkeypatch.setattr("lofit_cli.stages.evaluate.measure_split", run_out)
     result = lofit("evaluate", "intervention=none", "hydra.run.dir=runs/x")
-    refused(result, "lower model.max_row_tokens", exit_code=1)
+    refused(result, "set model.max_row_tokens=256", exit_code=1)
     assert json.loads(Path("runs/x/manifest.json").read_text())["status"] == "failed"
 
 

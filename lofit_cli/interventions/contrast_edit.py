@@ -11,6 +11,7 @@ from transformers import DynamicCache
 
 from lofit_cli.errors import UserError
 from lofit_cli.interventions.intervention import Intervention
+from lofit_cli.interventions.saved import require_layer, require_settings, require_tensors
 from lofit_cli.models.hooks import hooked_call, hooked_layer
 from lofit_cli.models.language_model import LanguageModel
 from lofit_cli.models.positions import TokenPositions
@@ -68,7 +69,10 @@ class ContrastEdit(Intervention):
 
     @classmethod
     def restore(cls, lm: LanguageModel, settings: dict[str, Any], tensors: dict[str, Tensor]) -> "ContrastEdit":
-        """Make it again."""
+        """Make it again, refusing a layer that the model does not have."""
+        require_settings(settings, positive=str, negative=str, alpha=float, layer=int)
+        require_layer(settings["layer"], lm.geometry.num_layers)
+        require_tensors(tensors, {})
         return cls(**settings)
 
 

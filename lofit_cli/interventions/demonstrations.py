@@ -7,6 +7,7 @@ from typing import Any
 from torch import Tensor
 
 from lofit_cli.interventions.intervention import Intervention
+from lofit_cli.interventions.saved import require_settings, require_tensors
 from lofit_cli.models.hooks import hooked_call
 from lofit_cli.models.language_model import LanguageModel
 
@@ -43,4 +44,6 @@ class Demonstrations(Intervention):
     @classmethod
     def restore(cls, lm: LanguageModel, settings: dict[str, Any], tensors: dict[str, Tensor]) -> "Demonstrations":
         """Make it again."""
+        require_settings(settings, demonstrations=str)
+        require_tensors(tensors, {})
         return cls(**settings)

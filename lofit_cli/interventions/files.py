@@ -7,7 +7,7 @@ from typing import Any
 from lofit_cli.artifacts.geometry import Geometry
 from lofit_cli.artifacts.run_dir import read_manifest
 from lofit_cli.artifacts.tensors import read_all_tensors, write_tensors
-from lofit_cli.errors import UserError
+from lofit_cli.errors import UserError, did_you_mean
 from lofit_cli.interventions import INTERVENTIONS
 from lofit_cli.interventions.intervention import Intervention
 from lofit_cli.models.language_model import LanguageModel
@@ -43,14 +43,23 @@ def load_intervention_file(folder: Path, lm: LanguageModel) -> Intervention:
     """
     file = folder / FILE_NAME
     tensors, about = read_all_tensors(file, KIND)
-    lm.geometry.require(Geometry.from_metadata(about), f"intervention {file}")
-    settings: dict[str, Any] = json.loads(about["settings"])
+    lm.geometry.require(Geometry.from_metadata(about, file), f"intervention {file}")
+    kind = about.get("class")
     try:
-        edit = INTERVENTIONS[about["class"]].restore(lm, settings, tensors)
-    except (UserError, KeyError, TypeError) as error:
-        reason = error if isinstance(error, UserError) else f"it was written by another version: {error}"
-        raise UserError(f"intervention {file} can't be used: {reason}")
+        if not isinstance(kind, str) or kind not in INTERVENTIONS:
+            raise UserError(f"its class {kind!r:.60} is not known; {did_you_mean(str(kind), INTERVENTIONS)}")
+        edit = INTERVENTIONS[kind].restore(lm, _settings(about), tensors)
+    except UserError as error:
+        raise UserError(f"intervention {file} can't be used: {error}")
     return edit.to(lm.model.device).eval()
+
+
+def _settings(about: dict[str, Any]) -> Any:
+    """Return the settings that a file's metadata has as JSON."""
+    try:
+        return json.loads(about["settings"])
+    except (KeyError, RecursionError, TypeError, ValueError):
+        raise UserError("its settings are missing or not JSON; make it again with this version")
 
 
 def load_intervention(folder: Path | str, lm: LanguageModel) -> tuple[Intervention, dict[str, Any]]:

@@ -13,6 +13,7 @@ from lofit_cli.models.attention_masks import WINDOWS, attention_kinds
 from lofit_cli.models.decoder import Batching, Decoder
 from lofit_cli.models.forward import cache_prefix, packed_token_logprobs, padded_token_logprobs
 from lofit_cli.models.generation import can_share_prefix, first_logprobs
+from lofit_cli.models.memory import is_out_of_memory
 from lofit_cli.models.packing import TokenSequence
 from lofit_cli.models.packing_probe import NUM_COMMON, Probe, make_probe, row_tokens, window_sizes
 from lofit_cli.models.precision import HALVES, in_float32
@@ -151,10 +152,10 @@ def _holds(shared: Callable[[], list[Tensor]], alone: Sequence[Tensor]) -> bool:
     """Return whether a shared forward pass runs and gives what sequences alone give."""
     try:
         return _agree(shared(), alone)
-    except torch.OutOfMemoryError:
-        raise
     # Whatever a family's code says to a mask or a cache of ours, it has to do without.
-    except Exception:
+    except Exception as error:
+        if is_out_of_memory(error):
+            raise
         return False
 
 
