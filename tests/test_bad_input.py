@@ -484,7 +484,7 @@ def _heed_signals():
 
 def _start(model_dir, *overrides, preexec_fn=_heed_signals):
     common = ["model=hub", f"model.id={model_dir}", "model.dtype=float32", "task=truthfulqa", "task.data_dir=data"]
-    command = [sys.executable, "-m", "lofit_cli.cli", "select-heads", *common, "num_heads=2", *overrides]
+    command = [sys.executable, "-m", "lofit_cli", "select-heads", *common, "num_heads=2", *overrides]
     return subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, preexec_fn=preexec_fn)
 
 
@@ -558,7 +558,7 @@ def test_an_interrupt_while_libraries_load(workplace, model_dir):
 def test_no_disk_space(workplace, model_dir):
     def fill_disk():
         signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
-        resource.setrlimit(resource.RLIMIT_FSIZE, (8192, 8192))
+        resource.setrlimit(resource.RLIMIT_FSIZE, (2048, 2048))
 
     process = _start(model_dir, "selector=random", preexec_fn=fill_disk)
     _, said = process.communicate(timeout=60)

@@ -13,6 +13,7 @@ from lofit_cli.models.attention_masks import WINDOWS, attention_kinds
 from lofit_cli.models.decoder import Batching, Decoder
 from lofit_cli.models.forward import cache_prefix, packed_token_logprobs, padded_token_logprobs
 from lofit_cli.models.generation import can_share_prefix, first_logprobs
+from lofit_cli.models.logprobs import require_finite
 from lofit_cli.models.memory import is_out_of_memory
 from lofit_cli.models.packing import TokenSequence
 from lofit_cli.models.packing_probe import NUM_COMMON, Probe, make_probe, row_tokens, window_sizes
@@ -72,7 +73,7 @@ class _Alone:
         """Return one number for each answer token of each sequence."""
         for sequence in sequences:
             if sequence not in self._known:
-                self._known[sequence] = _padded(self._lm, [sequence])[0]
+                self._known[sequence] = require_finite(_padded(self._lm, [sequence])[0])
         return [self._known[sequence] for sequence in sequences]
 
 

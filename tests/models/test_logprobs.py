@@ -197,5 +197,5 @@ def test_end_of_sequence_is_scored_when_asked_for():
 
 @pytest.mark.parametrize("item", [("", ["No"]), ("Q:", [""])])
 def test_nothing_to_predict_from_or_to_score_is_refused(item):
-    with pytest.raises(UserError, match="has no token"):
+    with pytest.raises(UserError, match="without a token of its own"):
         tokenize(build_language_model("llama").tokenizer, [item])

@@ -2,6 +2,7 @@
 
 import pytest
 import torch
+from manifests import FACTS
 from sklearn.linear_model import LogisticRegression
 from tiny_models import build_language_model
 
@@ -101,12 +102,13 @@ def test_another_runs_scores_are_taken_with_what_it_has_seen(tmp_path):
     scores = torch.rand(3, 4)
     with start_run(tmp_path / "a", "select_heads", CompareConfig()) as source:
         HeadMask("m", lm.geometry, "scale", scores, select_top(scores, 2)).save(source.path)
+        source.record(**FACTS["select_heads"])
         source.record_settings(task={"name": "clutrr"})
         add_seen(source.path, ["item"])
     run, found = _copy(FromRunConfig("from_run", str(tmp_path / "a")), lm, tmp_path / "b")
     assert found.equal(scores)
     assert read_seen(run.path) == {"item"}
-    assert run.facts["made_by"] == {"source.task.name": "clutrr", "source.model": None}
+    assert run.facts["made_by"] == {"source.task.name": "clutrr", "source.model": "smollm2 aaaaaaaa"}
 
 
 def test_a_list_of_heads_ranks_those_it_names(tmp_path):
