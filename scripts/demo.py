@@ -15,19 +15,25 @@ from pathlib import Path
 import typer
 
 from lofit_cli import cli
-from lofit_cli.artifacts.run_dir import is_finished
+from lofit_cli.artifacts.finished_runs import is_finished
+from lofit_cli.artifacts.manifest import EvaluateManifest, SelectHeadsManifest, TrainOffsetsManifest
 
-STAGES = {"select-heads": cli.select_heads, "train-offsets": cli.train_offsets, "evaluate": cli.evaluate}
+STAGES = {
+    "select-heads": (cli.select_heads, SelectHeadsManifest),
+    "train-offsets": (cli.train_offsets, TrainOffsetsManifest),
+    "evaluate": (cli.evaluate, EvaluateManifest),
+}
 
 
 def once(stage: str, run_dir: Path, *overrides: str) -> None:
     """Run a stage into a directory unless it finished there; a failure ends the demo as it would end the stage."""
-    if is_finished(run_dir, stage.replace("-", "_")):
+    command, manifest = STAGES[stage]
+    if is_finished(run_dir, manifest):
         typer.echo(f"already finished: {run_dir}", err=True)
         return
     arguments = [*overrides, f"hydra.run.dir={run_dir}"]
     typer.echo(f"lofit {stage} {shlex.join(arguments)}", err=True)
-    STAGES[stage](arguments)
+    command(arguments)
 
 
 def what_is_seen(comparison: Path) -> str:
