@@ -6,14 +6,14 @@ from typing import Any
 import numpy as np
 
 from lofit_cli.artifacts.predictions import Prediction
+from lofit_cli.models.decoder import Decoder
 from lofit_cli.models.generation import generate_lines
-from lofit_cli.models.language_model import LanguageModel
 from lofit_cli.models.logprobs import score_answers
 from lofit_cli.tasks.task import Task
 
 
 def measure_split(
-    lm: LanguageModel,
+    lm: Decoder,
     task: Task[Any],
     split: str,
     protocol: str,

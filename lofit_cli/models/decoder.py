@@ -29,6 +29,7 @@ class Decoder:
         batching: the fastest way of sharing forward passes that changes no result.
         max_row_tokens: how many tokens one forward pass may hold.
         token_positions: where the tokens of the forward pass under way stand, for edits of some positions.
+        shown: the demonstrations of what is attached, which stand before each prompt that is answered.
     """
 
     id: str
@@ -40,6 +41,7 @@ class Decoder:
     batching: Batching = "packed"
     max_row_tokens: int = 512
     token_positions: CurrentPositions = field(default_factory=CurrentPositions)
+    shown: list[str] = field(default_factory=list)
 
     @contextmanager
     def hooked_heads(self, layer: int, hook: Hook) -> Iterator[None]:
@@ -60,6 +62,15 @@ class Decoder:
             hooked_input(module, lambda heads: hook(heads) if under_way else None),
         ):
             yield
+
+    @contextmanager
+    def showing(self, demonstrations: str) -> Iterator[None]:
+        """Put demonstrations before each prompt that is answered inside a `with` block."""
+        self.shown.append(demonstrations)
+        try:
+            yield
+        finally:
+            self.shown.pop()
 
     @property
     def hidden_size(self) -> int:

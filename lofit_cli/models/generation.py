@@ -20,8 +20,7 @@ from transformers import (
 
 from lofit_cli.models.attention_masks import reached_windows
 from lofit_cli.models.decoder import Decoder
-from lofit_cli.models.forward import cache_prefix
-from lofit_cli.models.logprobs import MIN_CACHED_PREFIX, require_finite
+from lofit_cli.models.forward import MIN_CACHED_PREFIX, cache_prefix, require_finite
 from lofit_cli.models.packing import common_length
 from lofit_cli.schema.checks import FAR
 

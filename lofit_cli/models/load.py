@@ -2,7 +2,6 @@
 
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
 import torch
 from huggingface_hub.utils import logging as hub_logging
@@ -15,7 +14,6 @@ from lofit_cli.models.heads import find_heads
 from lofit_cli.models.language_model import LanguageModel
 from lofit_cli.models.memory import find_device, row_tokens
 from lofit_cli.models.packing_check import choose_batching
-from lofit_cli.models.weights import weights_hash
 from lofit_cli.schema.sources import ModelConfig
 
 
@@ -57,19 +55,6 @@ def check_source(name: str, key: str) -> str:
             f"{key}={name} is neither a folder nor a Hub id (owner/name); {did_you_mean(name, EMBEDDED_MODELS)}"
         )
     return name
-
-
-def describe_model(lm: LanguageModel) -> dict[str, Any]:
-    """Return what the manifest states of a model."""
-    return {
-        "model": lm.id,
-        "model_commit": getattr(lm.model.config, "_commit_hash", None),
-        "model_hash": weights_hash(lm.model),
-        "num_model_parameters": lm.model.num_parameters(),
-        "dtype": str(lm.model.dtype).removeprefix("torch."),
-        "device": str(lm.model.device),
-        "batching": lm.batching,
-    }
 
 
 def _device(name: str) -> torch.device:

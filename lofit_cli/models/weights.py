@@ -1,10 +1,26 @@
 """What a model's weights are, so that an artifact can say which ones it was made for."""
 
 import hashlib
+from typing import Any
 
 from transformers import PreTrainedModel
 
+from lofit_cli.models.decoder import Decoder
+
 SAMPLED_VALUES = 4096
+
+
+def describe_model(lm: Decoder) -> dict[str, Any]:
+    """Return what the manifest states of a model."""
+    return {
+        "model": lm.id,
+        "model_commit": getattr(lm.model.config, "_commit_hash", None),
+        "model_hash": weights_hash(lm.model),
+        "num_model_parameters": lm.model.num_parameters(),
+        "dtype": str(lm.model.dtype).removeprefix("torch."),
+        "device": str(lm.model.device),
+        "batching": lm.batching,
+    }
 
 
 def weights_hash(model: PreTrainedModel) -> str:
