@@ -15,7 +15,7 @@ def load_misconceptions(config: TaskConfig) -> TruthfulQATask:
     if config.data_dir or config.hub_id:
         raise UserError("task.data_dir and task.hub_id are not used by task 'misconceptions'; add task=truthfulqa")
     splits: dict[str, list[Question]] = {"train": [], "validation": [], "test": []}
-    for line in FILE.read_text().splitlines():
+    for line in FILE.read_text(encoding="utf-8").splitlines():
         row = json.loads(line)
         answers = tuple(row["correct_answers"]), tuple(row["incorrect_answers"])
         question = Question(row["id"], row["category"], row["question"], row["best_answer"], *answers)
