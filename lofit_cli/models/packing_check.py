@@ -10,9 +10,10 @@ from torch import Tensor, nn
 from lofit_cli.console import say
 from lofit_cli.errors import UserError
 from lofit_cli.models.attention_masks import WINDOWS, attention_kinds
+from lofit_cli.models.decoder import Batching, Decoder
 from lofit_cli.models.forward import cache_prefix, packed_token_logprobs, padded_token_logprobs
 from lofit_cli.models.generation import can_share_prefix, first_logprobs
-from lofit_cli.models.language_model import Batching, LanguageModel
+from lofit_cli.models.memory import is_out_of_memory
 from lofit_cli.models.packing import TokenSequence
 from lofit_cli.models.packing_probe import NUM_COMMON, Probe, make_probe, row_tokens, window_sizes
 from lofit_cli.models.precision import HALVES, in_float32
@@ -41,7 +42,7 @@ SLOWER = {
 }
 
 
-def choose_batching(lm: LanguageModel) -> Batching:
+def choose_batching(lm: Decoder) -> Batching:
     """Return the fastest way of sharing forward passes that changes no result, saying so where it is a slower one.
 
     Raises:
@@ -63,7 +64,7 @@ def choose_batching(lm: LanguageModel) -> Batching:
 class _Alone:
     """The log-probabilities of sequences, each from a plain forward pass of its own, each computed once."""
 
-    def __init__(self, lm: LanguageModel) -> None:
+    def __init__(self, lm: Decoder) -> None:
         self._lm = lm
         self._known: dict[TokenSequence, Tensor] = {}
 
@@ -75,13 +76,13 @@ class _Alone:
         return [self._known[sequence] for sequence in sequences]
 
 
-def _fastest(lm: LanguageModel, probe: Probe, alone: _Alone) -> Batching:
+def _fastest(lm: Decoder, probe: Probe, alone: _Alone) -> Batching:
     if not (_pads(lm, probe, alone) and _left_pads(lm, probe)):
         return "single"
     return "packed" if _takes_masks(lm, probe) and _packs(lm, probe, alone) else "padded"
 
 
-def _refuse_lookahead(lm: LanguageModel, probe: Probe, alone: _Alone) -> None:
+def _refuse_lookahead(lm: Decoder, probe: Probe, alone: _Alone) -> None:
     """Refuse a model in which a token's probability depends on a token after it."""
     (first, second), (follower, twin) = alone(probe.siblings), alone([probe.follower, probe.twin])
     shared = len(follower) // 2
@@ -92,7 +93,7 @@ def _refuse_lookahead(lm: LanguageModel, probe: Probe, alone: _Alone) -> None:
         )
 
 
-def _takes_masks(lm: LanguageModel, probe: Probe) -> bool:
+def _takes_masks(lm: Decoder, probe: Probe) -> bool:
     """Return whether nothing but attention passes from token to token, in windows that our masks follow."""
     modules = [module for layer in lm.layers for module in layer.modules()]
     stateful = getattr(lm.model, "_is_stateful", False) or any(
@@ -104,7 +105,7 @@ def _takes_masks(lm: LanguageModel, probe: Probe) -> bool:
     return understood and in_reach and not stateful and "position_ids" in inspect.signature(lm.model.forward).parameters
 
 
-def _packs(lm: LanguageModel, probe: Probe, alone: _Alone) -> bool:
+def _packs(lm: Decoder, probe: Probe, alone: _Alone) -> bool:
     """Return whether packed rows, with and without a cached prefix, give what sequences alone give."""
     compared = [*probe.siblings, probe.follower]
     related = [probe.cousin, *probe.siblings]
@@ -119,12 +120,12 @@ def _packs(lm: LanguageModel, probe: Probe, alone: _Alone) -> bool:
     return _holds(packed, alone([*compared, *related])) and can_continue
 
 
-def _pads(lm: LanguageModel, probe: Probe, alone: _Alone) -> bool:
+def _pads(lm: Decoder, probe: Probe, alone: _Alone) -> bool:
     sequences = [probe.follower, probe.cousin, TokenSequence(probe.follower.tokens[:NUM_COMMON], 1)]
     return _holds(lambda: _padded(lm, sequences), alone(sequences))
 
 
-def _left_pads(lm: LanguageModel, probe: Probe, prefix: Sequence[int] = ()) -> bool:
+def _left_pads(lm: Decoder, probe: Probe, prefix: Sequence[int] = ()) -> bool:
     """Return whether prompts of two lengths are continued together, behind a cached prefix, as each is on its own."""
     prompts = [[*prefix, *probe.follower.tokens[:length]] for length in (NUM_COMMON, 3 * NUM_COMMON)]
 
@@ -134,7 +135,7 @@ def _left_pads(lm: LanguageModel, probe: Probe, prefix: Sequence[int] = ()) -> b
     return _holds(together, [values for prompt in prompts for values in first_logprobs(lm, [prompt], None)])
 
 
-def _rounds_alike(lm: LanguageModel, probe: Probe, alone: _Alone) -> bool:
+def _rounds_alike(lm: Decoder, probe: Probe, alone: _Alone) -> bool:
     """Return whether, in the precision of the run, a packed row is about as near to float32 as sequences alone are."""
     compared = [*probe.siblings, probe.follower]
     # Half precision is slow on processors; where it is fast, the row is as long as the run's.
@@ -151,10 +152,10 @@ def _holds(shared: Callable[[], list[Tensor]], alone: Sequence[Tensor]) -> bool:
     """Return whether a shared forward pass runs and gives what sequences alone give."""
     try:
         return _agree(shared(), alone)
-    except torch.OutOfMemoryError:
-        raise
     # Whatever a family's code says to a mask or a cache of ours, it has to do without.
-    except Exception:
+    except Exception as error:
+        if is_out_of_memory(error):
+            raise
         return False
 
 
@@ -168,11 +169,11 @@ def _moved(found: Tensor, expected: Tensor) -> Tensor:
     return (found - expected).abs() / (1 + expected.abs())
 
 
-def _packed(lm: LanguageModel, sequences: Sequence[TokenSequence], prefix: Sequence[int] = ()) -> list[Tensor]:
+def _packed(lm: Decoder, sequences: Sequence[TokenSequence], prefix: Sequence[int] = ()) -> list[Tensor]:
     values = packed_token_logprobs(lm, sequences, cache_prefix(lm, prefix) if prefix else None)
     return [row[: len(s.tokens) - s.start] for row, s in zip(values, sequences, strict=True)]
 
 
-def _padded(lm: LanguageModel, sequences: Sequence[TokenSequence]) -> list[Tensor]:
+def _padded(lm: Decoder, sequences: Sequence[TokenSequence]) -> list[Tensor]:
     values = padded_token_logprobs(lm, sequences)
     return [row[s.start - 1 : len(s.tokens) - 1] for row, s in zip(values, sequences, strict=True)]

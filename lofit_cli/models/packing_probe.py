@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from lofit_cli.models.attention_masks import WINDOWS
-from lofit_cli.models.language_model import LanguageModel
+from lofit_cli.models.decoder import Decoder
 from lofit_cli.models.packing import TokenSequence
 
 AFFORDABLE = {"cpu": 1e11, "cuda": 3e13}
@@ -42,7 +42,7 @@ class Probe:
     reach: int
 
 
-def make_probe(lm: LanguageModel, num_row_tokens: int) -> Probe:
+def make_probe(lm: Decoder, num_row_tokens: int) -> Probe:
     """Return sequences that fill one packed row of so many tokens."""
     draw = _Tokens(lm)
     prompt_length = _prompt_length(lm, num_row_tokens)
@@ -64,7 +64,7 @@ def make_probe(lm: LanguageModel, num_row_tokens: int) -> Probe:
     )
 
 
-def row_tokens(lm: LanguageModel) -> int:
+def row_tokens(lm: Decoder) -> int:
     """Return how many tokens a row of the probe has: a row of the run's, or what reaches a window not much larger."""
     weights = max(1, lm.model.num_parameters(exclude_embeddings=True))
     affordable = int(AFFORDABLE.get(lm.model.device.type, AFFORDABLE["cpu"]) / weights)
@@ -73,7 +73,7 @@ def row_tokens(lm: LanguageModel) -> int:
     return max(SMALLEST_ROW, min(affordable, lm.max_row_tokens), *in_reach)
 
 
-def window_sizes(lm: LanguageModel, foreign_only: bool = False) -> list[int]:
+def window_sizes(lm: Decoder, foreign_only: bool = False) -> list[int]:
     """Return the sizes of all that the model's settings call a window, a chunk or local.
 
     Args:
@@ -93,7 +93,7 @@ def _whole_numbers(value: Any) -> list[int]:
     return [number for number in values if isinstance(number, int) and not isinstance(number, bool)]
 
 
-def _prompt_length(lm: LanguageModel, num_row_tokens: int) -> int:
+def _prompt_length(lm: Decoder, num_row_tokens: int) -> int:
     """Return a short length, or one past the largest window that fits the row and the model's positions."""
     room = min(num_row_tokens - SMALLEST_ROW, lm.max_positions - NUM_ANSWER)
     past = [size + NUM_COMMON for size in window_sizes(lm) if size + NUM_COMMON <= room]
@@ -103,7 +103,7 @@ def _prompt_length(lm: LanguageModel, num_row_tokens: int) -> int:
 class _Tokens:
     """Draws tokens that are in the tokenizer and in the embeddings, none of them special."""
 
-    def __init__(self, lm: LanguageModel) -> None:
+    def __init__(self, lm: Decoder) -> None:
         vocabulary = min(len(lm.tokenizer), lm.model.config.get_text_config(decoder=True).vocab_size)
         special = set(lm.tokenizer.all_special_ids)
         self._plain = [token for token in range(vocabulary) if token not in special] or [0]

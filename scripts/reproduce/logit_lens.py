@@ -13,11 +13,11 @@ from lofit_cli.artifacts.files import write_json
 from lofit_cli.artifacts.run_dir import read_manifest
 from lofit_cli.console import say
 from lofit_cli.errors import UserError
+from lofit_cli.interventions.files import load_intervention
 from lofit_cli.models.load import load_model
 from lofit_cli.paper.logit_lens import HeadTokens, logit_lens
 from lofit_cli.report.tables import Table, left_and_right, show_table, write_tables
 from lofit_cli.schema.sources import ModelConfig
-from lofit_cli.stages.evaluate import load_intervention
 
 
 def look(run: Path, num_tokens: int, final_norm: bool) -> list[HeadTokens]:
