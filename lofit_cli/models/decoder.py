@@ -1,7 +1,7 @@
 """A decoder with its tokenizer, and what is known of it."""
 
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Literal
@@ -11,6 +11,7 @@ from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from lofit_cli.artifacts.geometry import Geometry
 from lofit_cli.errors import UserError
+from lofit_cli.models.encoding import EncodedText, encode, first_tokens
 from lofit_cli.models.hooks import Hook, hooked_input, hooked_output
 from lofit_cli.models.positions import CurrentPositions
 
@@ -28,6 +29,7 @@ class Decoder:
         output_projections: layer -> the module whose input holds its head activations; some layers have none.
         batching: the fastest way of sharing forward passes that changes no result.
         max_row_tokens: how many tokens one forward pass may hold.
+        add_bos: whether a text begins with the tokenizer's BOS token, as `first_tokens` says.
         token_positions: where the tokens of the forward pass under way stand, for edits of some positions.
     """
 
@@ -39,6 +41,7 @@ class Decoder:
     output_projections: dict[int, nn.Module]
     batching: Batching = "packed"
     max_row_tokens: int = 512
+    add_bos: str = "auto"
     token_positions: CurrentPositions = field(default_factory=CurrentPositions)
 
     @contextmanager
@@ -81,6 +84,14 @@ class Decoder:
         own = getattr(self.model.generation_config, "eos_token_id", None)
         ends = [self.tokenizer.eos_token_id, *(own if isinstance(own, list) else [own])]
         return list(dict.fromkeys(end for end in ends if end is not None))
+
+    def encode(self, texts: Sequence[str]) -> list[EncodedText]:
+        """Return texts as tokens: the one way in which prompts, answers and instructions become tokens.
+
+        Raises:
+            UserError: a text holds a special token that can't be read as text.
+        """
+        return encode(self.tokenizer, texts, first_tokens(self.tokenizer, self.add_bos), set(self.end_tokens))
 
     def require_positions(self, num_tokens: int) -> None:
         """Refuse a prompt that, with its answer, is longer than the model has positions for."""

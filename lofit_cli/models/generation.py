@@ -18,6 +18,7 @@ from transformers import (
     StoppingCriteriaList,
 )
 
+from lofit_cli.errors import UserError
 from lofit_cli.models.attention_masks import reached_windows
 from lofit_cli.models.decoder import Decoder
 from lofit_cli.models.forward import cache_prefix
@@ -72,7 +73,9 @@ def generate_texts(
         UserError: a prompt has no token, or more than the model has positions.
         RunError: the likeliest token's logit is not finite.
     """
-    sequences: list[list[int]] = [lm.tokenizer(prompt)["input_ids"] for prompt in prompts]
+    sequences = [text.tokens for text in lm.encode(prompts)]
+    if not all(sequences):
+        raise UserError("a prompt has no text; give it some")
     lm.require_positions(max(map(len, sequences), default=0) + max_new_tokens)
     prefix = _shared_prefix(lm, sequences, max_new_tokens)
     order = sorted(range(len(prompts)), key=lambda i: -len(sequences[i]))

@@ -38,7 +38,7 @@ def tokenize_items(lm: Decoder, items: Sequence[Prompted], append_eos: bool = Fa
     Raises:
         UserError: a prompt or an answer has no token, or both together have more than the model has positions.
     """
-    tokenized = tokenize(lm.tokenizer, items, append_eos)
+    tokenized = tokenize(lm, items, append_eos)
     longest = max((len(sequence.tokens) for item in tokenized for sequence in item), default=0)
     lm.require_positions(longest)
     return tokenized
