@@ -112,7 +112,7 @@ def test_there_is_one_end_token_where_one_is_asked_for_and_none_elsewhere(name, 
         assert tokens.count(lm.tokenizer.eos_token_id) == append_eos
         assert (tokens[-1] == lm.tokenizer.eos_token_id) is append_eos
     answer = sequence.tokens[sequence.start : len(sequence.tokens) - append_eos]
-    assert lm.tokenizer.decode(answer) in (" No", "No")
+    assert lm.tokenizer.decode(answer).endswith("No")
 
 
 @pytest.mark.parametrize("name", APPENDING)
@@ -161,7 +161,7 @@ def unigram_with_named_tokens():
 def test_a_control_token_that_cannot_be_read_as_text_is_refused():
     lm = with_tokenizer(unigram_with_named_tokens())
     assert tokens_of(lm, "an ordinary text & more")
-    with pytest.raises(UserError, match=r"'</s>' in 'what is a </s> for' is a special token of the model"):
+    with pytest.raises(UserError, match=r"'</s>' in 'what is a </s> for it ends' is a special token of the model"):
         tokenize_items(lm, [("what is a </s> for", [" it ends"])])
     with pytest.raises(UserError, match="'<s>' in"):
         lm.generate("what is a <s> for", 2)
