@@ -1,7 +1,7 @@
 """Heads are found in any decoder, and models without them are refused."""
 
 import pytest
-from tiny_models import FAMILIES, build_model
+from tiny_models import EACH_FAMILY, build_model
 
 from lofit_cli.artifacts.geometry import Geometry
 from lofit_cli.errors import UserError
@@ -11,7 +11,7 @@ HEAD_DIMS = {"mistral": 12, "qwen3": 12, "gemma2": 12, "gemma3": 12}
 PROJECTIONS = {"gpt2": "attn.c_proj", "gpt_neox": "attention.dense", "opt": "self_attn.out_proj"}
 
 
-@pytest.mark.parametrize("family", FAMILIES)
+@pytest.mark.parametrize("family", EACH_FAMILY)
 def test_geometry_and_output_projections(family):
     model = build_model(family)
     geometry, layers, projections = find_heads(model)
