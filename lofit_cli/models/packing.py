@@ -61,8 +61,8 @@ def _answer_start(text: tuple[int, str, str], spans: Sequence[tuple[int, int]]) 
     index, prompt, full = text
     start = next((i for i, (_, end) in enumerate(spans) if end > len(prompt)), 0)
     if start == 0:
-        part = "a prompt" if len(full) > len(prompt) else "an answer"
-        raise ItemError(index, f"has {part} without a token of its own; give it some text")
+        part = "prompt" if len(full) > len(prompt) else "answer"
+        raise ItemError(index, f"has no token in its {part}; give it some text")
     return start
 
 
