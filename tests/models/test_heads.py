@@ -3,7 +3,7 @@
 import pytest
 import torch
 from tiny_checkpoints import build_architecture
-from tiny_models import FAMILIES, build_model
+from tiny_models import EACH_FAMILY, build_model
 
 from lofit_cli.artifacts.geometry import Geometry
 from lofit_cli.errors import UserError
@@ -36,7 +36,7 @@ PLAIN = {
 """Families whose layers add to the residual stream what the output projection puts out, and the map that follows."""
 
 
-@pytest.mark.parametrize("family", FAMILIES)
+@pytest.mark.parametrize("family", EACH_FAMILY)
 def test_geometry_and_output_projections(family):
     model = build_model(family)
     geometry, layers, projections = find_heads(model)
