@@ -6,7 +6,7 @@ from typing import NamedTuple
 import transformers
 from transformers import PreTrainedTokenizerBase
 
-from lofit_cli.errors import UserError
+from lofit_cli.errors import ItemError, UserError
 
 PLAIN_WORDS = "which of the two answers is right"
 """What any tokenizer of a language model can give back, letter case aside."""
@@ -61,19 +61,15 @@ def encode(
         ends: tokens that end what a model says, beside the tokenizer's special ones.
 
     Raises:
-        UserError: a text holds a special token that its tokenizer can't read in any other way.
+        ItemError: a text holds a special token that its tokenizer can't read in any other way.
     """
     options = {"add_special_tokens": False, "split_special_tokens": True, "return_offsets_mapping": True}
     found = tokenizer(list(texts), **options) if texts else {"input_ids": [], "offset_mapping": []}
     special = _control_tokens(tokenizer, ends)
-    for text, tokens in zip(texts, found["input_ids"], strict=True):
+    for index, tokens in enumerate(found["input_ids"]):
         if control := special.intersection(tokens):
             name = tokenizer.convert_ids_to_tokens(min(control))
-            at = max(0, text.find(str(name)) - 20)
-            raise UserError(
-                f"'{name}' in '{text[at : at + 60]}' is a special token of the model, whose tokenizer can't read it as "
-                "text; take it out"
-            )
+            raise ItemError(index, f"holds '{name}', which the model's tokenizer can't read as text; take it out")
     return [
         EncodedText([*first, *tokens], [0] * len(first) + [end for _, end in spans])
         for tokens, spans in zip(found["input_ids"], found["offset_mapping"], strict=True)

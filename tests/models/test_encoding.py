@@ -161,9 +161,9 @@ def unigram_with_named_tokens():
 def test_a_control_token_that_cannot_be_read_as_text_is_refused():
     lm = with_tokenizer(unigram_with_named_tokens())
     assert tokens_of(lm, "an ordinary text & more")
-    with pytest.raises(UserError, match=r"'</s>' in 'what is a </s> for it ends' is a special token of the model"):
-        tokenize_items(lm, [("what is a </s> for", [" it ends"])])
-    with pytest.raises(UserError, match="'<s>' in"):
+    with pytest.raises(UserError, match="item 2 holds '</s>', which the model's tokenizer can't read as text"):
+        tokenize_items(lm, [("one", [" a", " b"]), ("what is a </s> for", [" it ends"])])
+    with pytest.raises(UserError, match="item 1 holds '<s>'"):
         lm.generate("what is a <s> for", 2)
 
 
@@ -173,7 +173,7 @@ def test_a_models_own_end_token_that_is_not_a_special_one_is_refused_in_a_text()
     lm = with_tokenizer(tokenizer)
     assert tokens_of(lm, "a <turn_end> b").count(tokenizer.convert_tokens_to_ids("<turn_end>")) == 1
     lm.model.generation_config.eos_token_id = [tokenizer.convert_tokens_to_ids("<turn_end>")]
-    with pytest.raises(UserError, match="'<turn_end>' in 'a <turn_end> b'"):
+    with pytest.raises(UserError, match="holds '<turn_end>'"):
         tokens_of(lm, "a <turn_end> b")
 
 
@@ -241,7 +241,7 @@ def test_instructions_of_a_contrast_vector_are_encoded_alike():
 
 
 def test_a_prompt_without_text_is_refused():
-    with pytest.raises(UserError, match="a prompt has no text"):
+    with pytest.raises(UserError, match="item 2 has no token in its prompt"):
         with_tokenizer(byte_level()).generate(["Q:", ""], 3)
     with torch.no_grad():
         assert len(with_tokenizer(byte_level("<bos>")).generate(["Q:", ""], 3)) == 2
