@@ -101,7 +101,7 @@ def test_activations_are_each_layers_heads_and_zeros(lm):
         module.register_forward_pre_hook(lambda _, args, layer=layer: inputs.update({layer: args[0]}))
         for layer, module in lm.output_projections.items()
     ]
-    ((sequence,),) = tokenize(lm.tokenizer, [("Which train 1?\nA:", [" a1."])])
+    ((sequence,),) = tokenize(lm, [("Which train 1?\nA:", [" a1."])])
     found = last_token_activations(lm, [sequence])[0]
     for handle in handles:
         handle.remove()
