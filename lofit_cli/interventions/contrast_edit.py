@@ -79,9 +79,9 @@ class ContrastEdit(Intervention):
 class _Twin:
     """The same forward passes as the model's, behind an instruction that is kept as a cache of keys and values."""
 
-    def __init__(self, lm: Decoder, text: str) -> None:
+    def __init__(self, lm: Decoder, instruction: str) -> None:
         self.lm = lm
-        self.tokens = torch.tensor([lm.tokenizer(text)["input_ids"]], device=lm.model.device)
+        self.tokens = torch.tensor([text.tokens for text in lm.encode([instruction])], device=lm.model.device)
         self.length = self.tokens.shape[1]
         self._cache, self._shared, self._owner = DynamicCache(), DynamicCache(), None
 

@@ -10,6 +10,7 @@ from transformers.utils import logging as transformers_logging
 from lofit_cli.errors import UserError, did_you_mean
 from lofit_cli.models.checkpoint import read_checkpoint
 from lofit_cli.models.embedded import EMBEDDED_MODELS, embedded_model_dir
+from lofit_cli.models.encoding import check_round_trip, first_tokens
 from lofit_cli.models.heads import find_heads
 from lofit_cli.models.language_model import LanguageModel
 from lofit_cli.models.memory import find_device, row_tokens
@@ -36,9 +37,11 @@ def load_model(config: ModelConfig | str) -> LanguageModel:
     model, tokenizer = read_checkpoint(config, source, device)
     if not tokenizer.is_fast:
         raise UserError(f"model.id={config.id} has no fast tokenizer, which is needed to know where an answer begins")
+    check_round_trip(tokenizer, f"model.id={config.id}")
+    first_tokens(tokenizer, config.add_bos)
     model.eval().requires_grad_(False)
     rows = row_tokens(config, device)
-    lm = LanguageModel(config.id, model, tokenizer, *find_heads(model), max_row_tokens=rows)
+    lm = LanguageModel(config.id, model, tokenizer, *find_heads(model), max_row_tokens=rows, add_bos=config.add_bos)
     return replace(lm, batching=choose_batching(lm))
 
 

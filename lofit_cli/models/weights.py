@@ -6,6 +6,7 @@ from typing import Any
 from transformers import PreTrainedModel
 
 from lofit_cli.models.decoder import Decoder
+from lofit_cli.models.encoding import first_tokens
 
 SAMPLED_VALUES = 4096
 
@@ -20,6 +21,7 @@ def describe_model(lm: Decoder) -> dict[str, Any]:
         "dtype": str(lm.model.dtype).removeprefix("torch."),
         "device": str(lm.model.device),
         "batching": lm.batching,
+        "first_tokens": lm.tokenizer.convert_ids_to_tokens(first_tokens(lm.tokenizer, lm.add_bos)),
     }
 
 

@@ -52,7 +52,7 @@ def close(found, expected):
 def test_packed_scores_equal_one_by_one(family, edited):
     lm = build_language_model(family)
     assert choose_batching(lm) == "packed"
-    assert shared_prefix_length([s for item in tokenize(lm.tokenizer, ITEMS) for s in item]) >= MIN_CACHED_PREFIX
+    assert shared_prefix_length([s for item in tokenize(lm, ITEMS) for s in item]) >= MIN_CACHED_PREFIX
     values = random_values(lm.geometry, 1), random_values(lm.geometry, 2)
     with edit_all_heads(*values).attach(lm) if edited else nullcontext(), torch.no_grad():
         close(flat(score_answers(lm, ITEMS)), score_by_hand(lm, ITEMS))
@@ -64,7 +64,7 @@ def test_packed_scores_keep_sliding_windows(family):
     with torch.no_grad():
         by_hand = score_by_hand(lm, ITEMS)
         close(flat(score_answers(lm, ITEMS)), by_hand)
-        without_cache = [s for item in tokenize(lm.tokenizer, ITEMS) for s in item]
+        without_cache = [s for item in tokenize(lm, ITEMS) for s in item]
         close(answer_logprobs(lm, without_cache), by_hand)
         assert (score_by_hand(build_language_model(family), ITEMS) - by_hand).abs().max() > 1e-2
 
@@ -77,7 +77,7 @@ def test_packed_gradients_equal_one_by_one(family):
     gradients = []
     for packed in (True, False):
         with edit.attach(lm):
-            sequences = [s for item in tokenize(lm.tokenizer, ITEMS) for s in item]
+            sequences = [s for item in tokenize(lm, ITEMS) for s in item]
             scores = answer_logprobs(lm, sequences) if packed else score_by_hand(lm, ITEMS)
         gradients.append(torch.autograd.grad((scores * weights).sum(), list(edit.parameters())))
     for found, expected in zip(*gradients, strict=True):
@@ -113,9 +113,7 @@ def test_padded_batches_hold_no_more_than_a_row(max_row_tokens):
     )
     answers = [" one", " two", " three", " four and more", " five"]
     with torch.no_grad():
-        found = answer_logprobs(
-            lm, [s for item in tokenize(lm.tokenizer, [("Q: how many?\nA:", answers)]) for s in item]
-        )
+        found = answer_logprobs(lm, [s for item in tokenize(lm, [("Q: how many?\nA:", answers)]) for s in item])
         assert all(rows == 1 or rows * length <= max_row_tokens for rows, length in shapes)
         assert 1 < len(shapes) <= len(answers)
         close(found, score_by_hand(lm, [("Q: how many?\nA:", answers)]))
@@ -144,7 +142,7 @@ def test_half_precision_models_can_still_pack(family):
 
 def test_the_cache_of_the_shared_prefix_is_left_as_it_was():
     lm = build_language_model("llama")
-    tokenized = tokenize(lm.tokenizer, ITEMS)
+    tokenized = tokenize(lm, ITEMS)
     with torch.inference_mode():
         prefix = _shared_prefix(lm, tokenized)
         first, second = (answer_logprobs(lm, tokenized[0], prefix) for _ in range(2))
@@ -183,14 +181,14 @@ def test_rows_are_filled_up_to_the_limit():
 
 def test_a_token_across_the_boundary_counts_as_the_answers():
     lm = build_language_model("llama")
-    ((sequence,),) = tokenize(lm.tokenizer, [("Q: x A:", ["No"])])
+    ((sequence,),) = tokenize(lm, [("Q: x A:", ["No"])])
     assert list(sequence.tokens) == lm.tokenizer("Q: x A:No")["input_ids"]
     assert lm.tokenizer.decode(sequence.tokens[sequence.start :]) == ":No"
 
 
 def test_end_of_sequence_is_scored_when_asked_for():
     lm = build_language_model("llama")
-    ((plain,),), ((ended,),) = (tokenize(lm.tokenizer, [("Q", [" A"])], append_eos=end) for end in (False, True))
+    ((plain,),), ((ended,),) = (tokenize(lm, [("Q", [" A"])], append_eos=end) for end in (False, True))
     assert ended.tokens == (*plain.tokens, lm.tokenizer.eos_token_id)
     assert ended.start == plain.start
 
@@ -198,4 +196,4 @@ def test_end_of_sequence_is_scored_when_asked_for():
 @pytest.mark.parametrize("item", [("", ["No"]), ("Q:", [""])])
 def test_nothing_to_predict_from_or_to_score_is_refused(item):
     with pytest.raises(UserError, match="has no token"):
-        tokenize(build_language_model("llama").tokenizer, [item])
+        tokenize(build_language_model("llama"), [item])

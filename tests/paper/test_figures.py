@@ -123,7 +123,7 @@ def test_logit_lens(tmp_path, model_dir, monkeypatch):
     ("best", "incorrect", "share"),
     [
         (None, None, 1.0),
-        ("The answer is right", "The answer is right", 0.0),
+        ("The answer is right", "The answer is right!", 0.0),
         # What only test questions could teach is not learnt.
         ("{split} good", "{split} bad", 0.0),
     ],
