@@ -88,11 +88,12 @@ def _run(stage: str, overrides: list[str] | None, multirun: bool, print_config: 
             if not asked_to_stop:
                 raise
             kept = str(stopped) if isinstance(stopped, KeyboardInterrupt) else ""
-            typer.echo(f"lofit: interrupted; {kept or 'no run was under way'}", err=True)
+            _say(f"interrupted; {kept or 'no run was under way'}")
             sys.exit(130)
 
 
 def _run_stage(stage: str, overrides: list[str], multirun: bool, print_config: bool, config_dir: str | None) -> None:
+    from lofit_cli.console import show_text
     from lofit_cli.errors import UserError
     from lofit_cli.hydra_app import compose_yaml, run_stage
 
@@ -100,12 +101,18 @@ def _run_stage(stage: str, overrides: list[str], multirun: bool, print_config: b
         if print_config and multirun:
             raise UserError("--cfg shows one point of a sweep: leave -m out and give each key one value")
         if print_config:
-            typer.echo(compose_yaml(stage, overrides, config_dir), nl=False)
+            show_text(compose_yaml(stage, overrides, config_dir))
         else:
             run_stage(stage, overrides, multirun, config_dir)
     except UserError as error:
-        typer.echo(f"lofit: {error}", err=True)
+        _say(str(error))
         sys.exit(error.exit_code)
+
+
+def _say(message: str) -> None:
+    from lofit_cli.console import say
+
+    say(f"lofit: {message}")
 
 
 @contextmanager

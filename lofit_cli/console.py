@@ -1,7 +1,6 @@
 """What a person sees while a stage runs: progress on standard error, results on standard output, to be piped."""
 
 import os
-import sys
 import unicodedata
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
@@ -14,6 +13,8 @@ HIDDEN = {"Cc", "Cf", "Cn", "Cs", "Zl", "Zp"}
 """Unicode's categories of what is acted on or not shown: control, format, unassigned, surrogate, line ends."""
 JOINERS = "\u200c\u200d"
 """Format characters that are part of how Persian, Hindi and family emoji are spelt."""
+WIDE = 60
+"""From this many columns on, a terminal has room for more than how far a stage is and the time left."""
 PLAIN = {"…": "...", "·": "-"}
 """What stands for our own marks in an encoding that lacks them."""
 
@@ -82,10 +83,10 @@ class Advance(Protocol):
 @contextmanager
 def progress_bar(title: str, total: int) -> Iterator[Advance]:
     """Show a bar with the time left while the block runs."""
-    words = TextColumn("{task.description}", markup=False)
-    status = TextColumn("{task.fields[status]}", markup=False)
-    times = (TimeElapsedColumn(), TextColumn("left"), TimeRemainingColumn())
-    with Progress(words, BarColumn(), MofNCompleteColumn(), *times, status, console=console) as progress:
+    words, status = (TextColumn(f"{{task.{name}}}", markup=False) for name in ("description", "fields[status]"))
+    count, left = MofNCompleteColumn(), (TextColumn("left"), TimeRemainingColumn())
+    wide = (words, BarColumn(), count, TimeElapsedColumn(), *left, status)
+    with Progress(*(wide if console.width >= WIDE else (count, *left)), console=console) as progress:
         bar = progress.add_task(title, total=total, status="")
 
         def advance(num_steps: int, status: str = "") -> None:
@@ -100,7 +101,8 @@ def say(message: str) -> None:
     console.print(text, highlight=False, markup=False, emoji=False, soft_wrap=True)
 
 
-def speak_any_encoding() -> None:
-    """Let standard output write out what its encoding lacks, as standard error does by default."""
-    if reconfigure := getattr(sys.stdout, "reconfigure", None):
-        reconfigure(errors="backslashreplace")
+def show_text(text: str) -> None:
+    """Print lines on standard output as they are, but for what its encoding lacks."""
+    terminal = results()
+    encoded = text.encode(terminal.encoding, "backslashreplace")
+    terminal.out(encoded.decode(terminal.encoding), highlight=False, end="")

@@ -22,10 +22,10 @@ class UnusableRunError(UserError):
 
 
 class ItemError(UserError):
-    """One of several prompts that cannot be used; whoever knows what it is about names it, with `naming_items`."""
+    """One of several prompts with answers that can't be used; who knows what it asks names it, with `naming_items`."""
 
     def __init__(self, index: int, reason: str) -> None:
-        super().__init__(f"prompt {index + 1} {reason}")
+        super().__init__(f"item {index + 1} {reason}")
         self.index = index
         self.reason = reason
 

@@ -45,7 +45,7 @@ from lofit_cli.models.generation import generate_lines
 from lofit_cli.models.language_model import LanguageModel
 from lofit_cli.models.load import load_model
 from lofit_cli.models.logprobs import answer_logprobs, score_answers, tokenize_items
-from lofit_cli.models.packing import TokenSequence
+from lofit_cli.models.packing import TokenSequence, group_rows
 from lofit_cli.schema.sources import ModelConfig
 
 PAGE = Path(__file__).resolve().parents[1] / "docs" / "architectures.md"
@@ -56,6 +56,7 @@ MOVED = 0.01
 """Nats by which an edit of random numbers has to move some token."""
 NUM_EDITED = 3
 NEW_TOKENS = 8
+ROW_TOKENS = 256
 
 BEGINNING = "the answer to the number of the question "
 ITEMS = [
@@ -137,7 +138,10 @@ def _check_scores(lm: LanguageModel, plain: PreTrainedModel, sequences: list[Tok
     wanted = [_next_token_logprobs(plain, sequence) for sequence in sequences]
     nested = [TokenSequence(s.tokens[: end + 1], end) for s in sequences for end in range(s.start, len(s.tokens))]
     with torch.inference_mode():
-        tokens = answer_logprobs(lm, nested)
+        rows = [
+            [sequence for item in row for sequence in item] for row in group_rows(([s] for s in nested), ROW_TOKENS)
+        ]
+        tokens = torch.cat([answer_logprobs(lm, row) for row in rows])
     sums = torch.tensor([score for item in score_answers(lm, ITEMS) for score in item])
     off = {
         "a token": float((tokens - torch.cat(wanted)).abs().max()),

@@ -21,9 +21,7 @@ def score_one_by_one(lm: LanguageModel, items: list[Prompted]) -> list[float]:
     """One unpadded forward pass per answer, logits at every position."""
     plain = replace(lm, batching="padded")
     with torch.inference_mode():
-        return [
-            float(answer_logprobs(plain, [sequence])) for item in tokenize(lm.tokenizer, items) for sequence in item
-        ]
+        return [float(answer_logprobs(plain, [sequence])) for item in tokenize(lm, items) for sequence in item]
 
 
 def main(

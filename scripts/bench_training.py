@@ -49,7 +49,7 @@ def main(
     plain = replace(lm, batching="padded")
     config = TaskConfig("truthfulqa", data_dir=data_dir) if data_dir else TaskConfig("misconceptions")
     preferences = load_task(config).examples("train")[:num_items]
-    items = tokenize(lm.tokenizer, [(p.prompt, p.answers) for p in preferences])
+    items = tokenize(lm, [(p.prompt, p.answers) for p in preferences])
     geometry = lm.geometry
     everywhere = geometry.every_head()
     start_values = torch.randn(geometry.total_heads, geometry.head_dim)

@@ -1,4 +1,4 @@
-"""The whole job on the embedded model in one process: the base model, LoFiT on selected heads and on random heads.
+"""The whole job on the embedded model in one process: the base model, LoFiT on selected heads and on random ones.
 
 python scripts/demo.py [KEY=VALUE ...]    overrides that all stages take, such as model=..., task=..., seed=...
 TRAINING="KEY=VALUE ..." overrides what the two stages that train take, such as trainer.num_epochs=3.

@@ -5,9 +5,12 @@ import os
 from pathlib import Path
 
 import pytest
+from transformers import AutoTokenizer
 
 from lofit_cli.analysis.statistics import summarise
 from lofit_cli.evaluation.measure import measure_split
+from lofit_cli.models.embedded import embedded_model_dir
+from lofit_cli.models.encoding import encode, first_tokens
 from lofit_cli.models.load import load_model
 from lofit_cli.schema.sources import ModelConfig, TaskConfig
 from lofit_cli.tasks import load_task
@@ -34,3 +37,14 @@ def test_every_answer_scores_as_in_the_authors_code():
         }
     assert found.keys() == rows.keys()
     assert max(abs(found[key] - value) for key, value in rows.items()) < 2e-3
+
+
+@pytest.mark.skipif(not GOLDEN.exists(), reason="needs the golden file and the released TruthfulQA files")
+def test_golden_prompts_have_the_tokens_that_their_tokenizer_gives_them():
+    tokenizer = AutoTokenizer.from_pretrained(embedded_model_dir("smollm2"))
+    task = load_task(TaskConfig("truthfulqa", data_dir=str(SHARED / "data" / "truthfulqa")))
+    texts = [task.prompt(item, "iti") + answer for item in task.items("test") for answer in task.answers(item)]
+    own = tokenizer(texts, return_offsets_mapping=True)
+    found = encode(tokenizer, texts, first_tokens(tokenizer, "auto"), {tokenizer.eos_token_id})
+    assert [text.tokens for text in found] == own["input_ids"]
+    assert [text.ends for text in found] == [[end for _, end in spans] for spans in own["offset_mapping"]]

@@ -57,6 +57,7 @@ class TaskManifest(Manifest):
 
     Attributes:
         model: the name it was asked for by; two names may be one model, which `model_hash` tells.
+        first_tokens: what every text begins with, such as the BOS token.
     """
 
     model: str
@@ -66,6 +67,7 @@ class TaskManifest(Manifest):
     dtype: str = field(metadata=TABLES)
     device: str
     batching: str
+    first_tokens: list[str] = field(metadata=TABLES)
     task: str = field(metadata=TABLES)
     fold: int = field(metadata=ROWS_IF_ASKED)
     dataset_hash: str = field(metadata=ROWS_IF_ASKED)

@@ -72,7 +72,14 @@ class Measured:
 def write_predictions(folder: Path, predictions: Sequence[Prediction]) -> None:
     """Write `predictions.parquet`, a column for each metric."""
     rows = [{**{k: v for k, v in asdict(p).items() if k != "metrics"}, **p.metrics} for p in predictions]
-    write_file(folder / FILE_NAME, lambda path: pq.write_table(pa.Table.from_pylist(rows), path))
+    table = pa.Table.from_pylist(rows)
+
+    def write(path: Path) -> None:
+        # Arrow itself opens no path with a byte that is no UTF-8.
+        with path.open("wb") as file:
+            pq.write_table(table, file)
+
+    write_file(folder / FILE_NAME, write)
 
 
 def metric_scale(metric: str) -> tuple[float, float]:
@@ -89,7 +96,8 @@ def read_metrics(folder: Path, metrics: Sequence[str]) -> Measured:
     file = folder / FILE_NAME
     try:
         # One small file is read sooner without starting threads for its columns.
-        table = pq.read_table(file, columns=["question_id", "category", *metrics], use_threads=False)
+        with file.open("rb") as content:
+            table = pq.read_table(content, columns=["question_id", "category", *metrics], use_threads=False)
     except (OSError, pa.ArrowException) as error:
         raise UnusableRunError(f"{file} could not be read ({str(error).splitlines()[0]}); evaluate the run again")
     ids, categories = (_read_texts(file, table, name) for name in ("question_id", "category"))

@@ -10,7 +10,7 @@ from lofit_cli.artifacts.seen_items import add_seen
 from lofit_cli.console import progress_bar
 from lofit_cli.errors import naming_items
 from lofit_cli.models.activations import last_token_activations, last_token_hidden_states
-from lofit_cli.models.language_model import LanguageModel
+from lofit_cli.models.decoder import Decoder
 from lofit_cli.models.logprobs import tokenize_items
 from lofit_cli.models.packing import TokenSequence
 from lofit_cli.tasks.task import Example, Task
@@ -22,7 +22,7 @@ Labelled = tuple[Tensor, Tensor]
 """Activations (num_answers, num_layers, max_heads, head_dim), and whether each answer is right (num_answers,)."""
 
 
-def labelled_activations(lm: LanguageModel, task: Task[Any], split: str, run: RunDir) -> Labelled:
+def labelled_activations(lm: Decoder, task: Task[Any], split: str, run: RunDir) -> Labelled:
     """Return every head's activation at the last token of each prompt with an answer; list the items as seen."""
     contrasts, sequences = _sequences(lm, task, split, run)
     right = [i < contrast.num_chosen for contrast in contrasts for i in range(len(contrast.answers))]
@@ -30,7 +30,7 @@ def labelled_activations(lm: LanguageModel, task: Task[Any], split: str, run: Ru
         return last_token_activations(lm, sequences, advance), torch.tensor(right)
 
 
-def answer_differences(lm: LanguageModel, task: Task[Any], split: str, run: RunDir) -> Tensor:
+def answer_differences(lm: Decoder, task: Task[Any], split: str, run: RunDir) -> Tensor:
     """Return how right answers differ from wrong ones in the residual stream, item by item; list the items as seen.
 
     Returns:
@@ -49,9 +49,7 @@ def answer_differences(lm: LanguageModel, task: Task[Any], split: str, run: RunD
     )
 
 
-def _sequences(
-    lm: LanguageModel, task: Task[Any], split: str, run: RunDir
-) -> tuple[list[Example], list[TokenSequence]]:
+def _sequences(lm: Decoder, task: Task[Any], split: str, run: RunDir) -> tuple[list[Example], list[TokenSequence]]:
     add_seen(run.path, (item.fingerprint for item in task.items(split)))
     contrasts = task.contrasts(split)
     with naming_items([item.name for item in task.items(split)]):

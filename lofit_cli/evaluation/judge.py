@@ -45,7 +45,7 @@ def judge_answers(
         model: the settings of the model under test; the judges share its dtype and device.
     """
     for metric, name in judges.items():
-        judge = load_model(replace(model, id=name, revision=None))
+        judge = load_model(replace(model, id=name, revision=None, add_bos="auto"))
         with progress_bar(f"judging ({metric})", len(answered)) as advance:
             answered = add_verdicts(judge, metric, answered, advance)
         del judge

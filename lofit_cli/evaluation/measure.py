@@ -7,14 +7,14 @@ import numpy as np
 
 from lofit_cli.artifacts.predictions import Prediction
 from lofit_cli.errors import naming_items
+from lofit_cli.models.decoder import Decoder
 from lofit_cli.models.generation import generate_lines
-from lofit_cli.models.language_model import LanguageModel
 from lofit_cli.models.logprobs import score_answers, tokenize_items
 from lofit_cli.tasks.task import Task
 
 
 def measure_split(
-    lm: LanguageModel,
+    lm: Decoder,
     task: Task[Any],
     split: str,
     protocol: str,
@@ -42,7 +42,7 @@ def measure_split(
     return [task.predict(item, outcome) for item, outcome in zip(items, outcomes, strict=True)]
 
 
-def require_fit(lm: LanguageModel, task: Task[Any], split: str, protocol: str) -> None:
+def require_fit(lm: Decoder, task: Task[Any], split: str, protocol: str) -> None:
     """Refuse a split of which an item, scored as `measure_split` would, is longer than the model has positions for."""
     items = task.items(split)
     with naming_items([item.name for item in items]):

@@ -10,8 +10,8 @@ from transformers.pytorch_utils import Conv1D
 
 from lofit_cli.interventions.intervention import Intervention
 from lofit_cli.interventions.saved import require_settings, require_tensors
+from lofit_cli.models.decoder import Decoder
 from lofit_cli.models.hooks import Hook, hooked_output
-from lofit_cli.models.language_model import LanguageModel
 
 
 class BiasEdit(Intervention):
@@ -29,12 +29,12 @@ class BiasEdit(Intervention):
         self.biases = nn.ParameterList(biases)
 
     @classmethod
-    def zero(cls, lm: LanguageModel) -> "BiasEdit":
+    def zero(cls, lm: Decoder) -> "BiasEdit":
         """Return the edit that changes nothing."""
         return cls([torch.zeros(_width(module), device=lm.model.device) for module in _biased_modules(lm)])
 
     @contextmanager
-    def attach(self, lm: LanguageModel) -> Iterator[None]:
+    def attach(self, lm: Decoder) -> Iterator[None]:
         """Add each vector to its module's output."""
         with ExitStack() as stack:
             for module, bias in zip(_biased_modules(lm), self.biases, strict=True):
@@ -46,7 +46,7 @@ class BiasEdit(Intervention):
         return {}
 
     @classmethod
-    def restore(cls, lm: LanguageModel, settings: dict[str, Any], tensors: dict[str, Tensor]) -> "BiasEdit":
+    def restore(cls, lm: Decoder, settings: dict[str, Any], tensors: dict[str, Tensor]) -> "BiasEdit":
         """Make it again, refusing vectors that do not fit the model's maps."""
         require_settings(settings)
         shapes = {f"biases.{i}": (_width(module),) for i, module in enumerate(_biased_modules(lm))}
@@ -60,7 +60,7 @@ def _add(bias: Tensor) -> Hook:
     return edit
 
 
-def _biased_modules(lm: LanguageModel) -> list[nn.Module]:
+def _biased_modules(lm: Decoder) -> list[nn.Module]:
     """Return the linear maps of all layers and the norms that have a bias, in the model's order."""
     modules = [module for layer in lm.layers for module in layer.modules()]
     return [m for m in modules if isinstance(m, nn.Linear | Conv1D) or _is_norm_with_bias(m)]

@@ -12,8 +12,8 @@ from transformers import DynamicCache
 from lofit_cli.errors import UserError
 from lofit_cli.interventions.intervention import Intervention
 from lofit_cli.interventions.saved import require_layer, require_settings, require_tensors
+from lofit_cli.models.decoder import Decoder
 from lofit_cli.models.hooks import hooked_call, hooked_layer
-from lofit_cli.models.language_model import LanguageModel
 from lofit_cli.models.positions import TokenPositions
 from lofit_cli.schema.checks import FAR
 
@@ -34,7 +34,7 @@ class ContrastEdit(Intervention):
         self.positive, self.negative, self.alpha, self.layer = positive, negative, alpha, layer
 
     @contextmanager
-    def attach(self, lm: LanguageModel) -> Iterator[None]:
+    def attach(self, lm: Decoder) -> Iterator[None]:
         """Run both instructed twins before every forward pass and add their difference in it."""
         twins = [_Twin(lm, text) for text in (self.positive, self.negative)]
         hidden: dict[_Twin, Tensor] = {}
@@ -68,7 +68,7 @@ class ContrastEdit(Intervention):
         return {"positive": self.positive, "negative": self.negative, "alpha": self.alpha, "layer": self.layer}
 
     @classmethod
-    def restore(cls, lm: LanguageModel, settings: dict[str, Any], tensors: dict[str, Tensor]) -> "ContrastEdit":
+    def restore(cls, lm: Decoder, settings: dict[str, Any], tensors: dict[str, Tensor]) -> "ContrastEdit":
         """Make it again, refusing a layer that the model does not have."""
         require_settings(settings, positive=str, negative=str, alpha=float, layer=int)
         require_layer(settings["layer"], lm.geometry.num_layers)
@@ -79,9 +79,9 @@ class ContrastEdit(Intervention):
 class _Twin:
     """The same forward passes as the model's, behind an instruction that is kept as a cache of keys and values."""
 
-    def __init__(self, lm: LanguageModel, text: str) -> None:
+    def __init__(self, lm: Decoder, instruction: str) -> None:
         self.lm = lm
-        self.tokens = torch.tensor([lm.tokenizer(text)["input_ids"]], device=lm.model.device)
+        self.tokens = torch.tensor([text.tokens for text in lm.encode([instruction])], device=lm.model.device)
         self.length = self.tokens.shape[1]
         self._cache, self._shared, self._owner = DynamicCache(), DynamicCache(), None
 

@@ -8,8 +8,8 @@ from torch import Tensor
 
 from lofit_cli.interventions.intervention import Intervention
 from lofit_cli.interventions.saved import require_settings, require_tensors
+from lofit_cli.models.decoder import Decoder
 from lofit_cli.models.hooks import hooked_call
-from lofit_cli.models.language_model import LanguageModel
 
 
 class Demonstrations(Intervention):
@@ -22,7 +22,7 @@ class Demonstrations(Intervention):
         self.demonstrations = demonstrations
 
     @contextmanager
-    def attach(self, lm: LanguageModel) -> Iterator[None]:
+    def attach(self, lm: Decoder) -> Iterator[None]:
         """Leave the model alone, and show the text before what `lm.generate` is asked.
 
         A forward pass of someone else's would leave it out without a word; it is refused.
@@ -42,7 +42,7 @@ class Demonstrations(Intervention):
         return {"demonstrations": self.demonstrations}
 
     @classmethod
-    def restore(cls, lm: LanguageModel, settings: dict[str, Any], tensors: dict[str, Tensor]) -> "Demonstrations":
+    def restore(cls, lm: Decoder, settings: dict[str, Any], tensors: dict[str, Tensor]) -> "Demonstrations":
         """Make it again."""
         require_settings(settings, demonstrations=str)
         require_tensors(tensors, {})

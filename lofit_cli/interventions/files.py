@@ -11,20 +11,20 @@ from lofit_cli.artifacts.tensors import read_all_tensors, write_tensors
 from lofit_cli.errors import UserError, did_you_mean
 from lofit_cli.interventions import INTERVENTIONS
 from lofit_cli.interventions.intervention import Intervention
-from lofit_cli.models.language_model import LanguageModel
-from lofit_cli.models.load import describe_model, one_name
+from lofit_cli.models.decoder import Decoder
+from lofit_cli.models.weights import describe_model, one_name
 
 KIND = "intervention"
 FILE_NAME = "intervention.safetensors"
 
 
-def save_intervention(edit: Intervention, folder: Path, lm: LanguageModel) -> None:
+def save_intervention(edit: Intervention, folder: Path, lm: Decoder) -> None:
     """Write `intervention.safetensors` into a folder."""
     about = {"class": edit.kind, "settings": json.dumps(edit.settings()), "model_id": lm.id, **lm.geometry.metadata()}
     write_tensors(folder / FILE_NAME, KIND, edit.tensors(), about)
 
 
-def load_intervention_file(folder: Path, lm: LanguageModel) -> Intervention:
+def load_intervention_file(folder: Path, lm: Decoder) -> Intervention:
     """Read the intervention of a run directory, on the model's device and not in training.
 
     Raises:
@@ -51,7 +51,7 @@ def _settings(about: dict[str, Any]) -> Any:
         raise UserError("its settings are missing or not JSON; make it again with this version")
 
 
-def load_intervention(folder: Path | str, lm: LanguageModel) -> tuple[Intervention, dict[str, Any]]:
+def load_intervention(folder: Path | str, lm: Decoder) -> tuple[Intervention, dict[str, Any]]:
     """Return a train-offsets run's intervention, on the model's device, and what its manifest says of how it was made.
 
     Raises:
@@ -64,7 +64,7 @@ def load_intervention(folder: Path | str, lm: LanguageModel) -> tuple[Interventi
     return load_intervention_file(folder, lm), {**manifest.repeated(), "training_seconds": seconds}
 
 
-def _require_same_weights(manifest: TrainOffsetsManifest, lm: LanguageModel, folder: Path) -> None:
+def _require_same_weights(manifest: TrainOffsetsManifest, lm: Decoder, folder: Path) -> None:
     """Refuse offsets trained on other weights; between dtypes, whose weights differ, the names must be the same."""
     here = describe_model(lm)
     if manifest.dtype == here["dtype"]:

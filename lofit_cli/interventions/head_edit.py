@@ -11,8 +11,8 @@ from lofit_cli.artifacts.geometry import Geometry
 from lofit_cli.errors import UserError
 from lofit_cli.interventions.intervention import Intervention
 from lofit_cli.interventions.saved import require_settings, require_tensors
-from lofit_cli.models.hooks import Hook
-from lofit_cli.models.language_model import LanguageModel
+from lofit_cli.models.decoder import Decoder
+from lofit_cli.models.hooks import Hook, hooked_input
 from lofit_cli.models.positions import POSITIONS
 from lofit_cli.schema.checks import one_of
 
@@ -62,7 +62,7 @@ class HeadEdit(Intervention):
         return int(self.own_numbers.sum()) * len(list(self.parameters()))
 
     @contextmanager
-    def attach(self, lm: LanguageModel) -> Iterator[None]:
+    def attach(self, lm: Decoder) -> Iterator[None]:
         """Edit the input of each output projection that has a head of the mask; no gradient flows below the first."""
         counts = self.head_mask.sum(dim=1).tolist()
         with ExitStack() as stack:
@@ -70,11 +70,11 @@ class HeadEdit(Intervention):
             for layer, count in enumerate(counts):
                 if count:
                     hook = self._hook(lm, layer, slice(first, first + count))
-                    stack.enter_context(lm.hooked_heads(layer, hook))
+                    stack.enter_context(hooked_input(lm.output_projections[layer], hook))
                 first += count
             yield
 
-    def _hook(self, lm: LanguageModel, layer: int, rows: slice) -> Hook:
+    def _hook(self, lm: Decoder, layer: int, rows: slice) -> Hook:
         # Found once, because on a GPU to look for the selected heads waits for all that is under way.
         heads = self.head_mask[layer].nonzero().flatten()
         num_heads, head_dim = self.geometry.heads_per_layer[layer], self.geometry.head_dims[layer]
@@ -101,7 +101,7 @@ class HeadEdit(Intervention):
         return {"positions": self.positions}
 
     @classmethod
-    def restore(cls, lm: LanguageModel, settings: dict[str, Any], tensors: dict[str, Tensor]) -> "HeadEdit":
+    def restore(cls, lm: Decoder, settings: dict[str, Any], tensors: dict[str, Tensor]) -> "HeadEdit":
         """Make it again, refusing tensors that do not fit the mask or the model."""
         require_settings(settings, positions=str)
         head_mask = tensors.get("head_mask", torch.empty(0))

@@ -6,7 +6,7 @@ from typing import Any, ClassVar, Self
 
 from torch import Tensor, nn
 
-from lofit_cli.models.language_model import LanguageModel
+from lofit_cli.models.decoder import Decoder
 
 
 class Intervention(nn.Module, ABC):
@@ -21,7 +21,7 @@ class Intervention(nn.Module, ABC):
     demonstrations: str = ""
 
     @abstractmethod
-    def attach(self, lm: LanguageModel) -> AbstractContextManager[None]:
+    def attach(self, lm: Decoder) -> AbstractContextManager[None]:
         """Edit the model inside a `with` block; gradients reach the parameters, and nothing is left behind."""
 
     @abstractmethod
@@ -30,7 +30,7 @@ class Intervention(nn.Module, ABC):
 
     @classmethod
     @abstractmethod
-    def restore(cls, lm: LanguageModel, settings: dict[str, Any], tensors: dict[str, Tensor]) -> Self:
+    def restore(cls, lm: Decoder, settings: dict[str, Any], tensors: dict[str, Tensor]) -> Self:
         """Make it again from what was saved."""
 
     def tensors(self) -> dict[str, Tensor]:

@@ -14,7 +14,7 @@ from torch import Tensor, nn
 from lofit_cli.errors import UserError, did_you_mean
 from lofit_cli.interventions.intervention import Intervention
 from lofit_cli.interventions.saved import require_settings, require_tensors
-from lofit_cli.models.language_model import LanguageModel
+from lofit_cli.models.decoder import Decoder
 from lofit_cli.models.memory import is_out_of_memory
 from lofit_cli.models.weights import weights_hash
 
@@ -43,7 +43,7 @@ class PeftEdit(Intervention):
         self._adapter_modules: list[nn.Module] = []
 
     @classmethod
-    def initial(cls, lm: LanguageModel, config: dict[str, Any]) -> "PeftEdit":
+    def initial(cls, lm: Decoder, config: dict[str, Any]) -> "PeftEdit":
         """Return the adapter as the peft library initialises it, its weights in float32.
 
         Raises:
@@ -62,18 +62,19 @@ class PeftEdit(Intervention):
             )
         return edit
 
-    def _try_out(self, lm: LanguageModel) -> None:
+    def _try_out(self, lm: Decoder) -> None:
         """Refuse an adapter that trains nothing, or that the model can't run."""
         if not self.names:
             raise UserError(f"method.config={self.config} trains nothing; leave inference_mode out")
         try:
-            with self.attach(lm), torch.no_grad():
-                lm.model(input_ids=torch.zeros((1, 2), dtype=torch.long, device=lm.model.device))
+            tokens = torch.zeros((1, 2), dtype=torch.long, device=lm.model.device)
+            with self.attach(lm), torch.no_grad(), lm.token_positions.padded([1], tokens):
+                lm.model(input_ids=tokens)
         except LIBRARY_ERRORS as error:
             raise _misfit(self.config, lm, error)
 
     @contextmanager
-    def attach(self, lm: LanguageModel) -> Iterator[None]:
+    def attach(self, lm: Decoder) -> Iterator[None]:
         """Put the adapter's modules into the model, with these weights, and take them out again."""
         with _injected(lm, self.config) as adapted:
             for name, weight in zip(self.names, self.weights, strict=True):
@@ -101,7 +102,7 @@ class PeftEdit(Intervention):
         return {"config": self.config, "names": self.names}
 
     @classmethod
-    def restore(cls, lm: LanguageModel, settings: dict[str, Any], tensors: dict[str, Tensor]) -> "PeftEdit":
+    def restore(cls, lm: Decoder, settings: dict[str, Any], tensors: dict[str, Tensor]) -> "PeftEdit":
         """Make it again, refusing weights of another model."""
         require_settings(settings, config=dict, names=list)
         if not isinstance(settings["config"].get("peft_type"), str):
@@ -114,7 +115,7 @@ class PeftEdit(Intervention):
 
 
 @contextmanager
-def _injected(lm: LanguageModel, config: dict[str, Any]) -> Iterator[nn.Module]:
+def _injected(lm: Decoder, config: dict[str, Any]) -> Iterator[nn.Module]:
     """Put a fresh adapter into the model for the length of a `with` block."""
     settings = _adapter_config(config)
     try:
@@ -129,7 +130,7 @@ def _injected(lm: LanguageModel, config: dict[str, Any]) -> Iterator[nn.Module]:
         lm.model.requires_grad_(False)
 
 
-def _misfit(config: dict[str, Any], lm: LanguageModel, error: Exception) -> UserError:
+def _misfit(config: dict[str, Any], lm: Decoder, error: Exception) -> UserError:
     """Return why the model can't take the adapter; raise what has another reason again."""
     if is_out_of_memory(error):
         raise error

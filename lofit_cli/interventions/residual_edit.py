@@ -11,8 +11,8 @@ from torch.nn.utils.parametrizations import orthogonal
 
 from lofit_cli.interventions.intervention import Intervention
 from lofit_cli.interventions.saved import require_layer, require_settings, require_tensors
+from lofit_cli.models.decoder import Decoder
 from lofit_cli.models.hooks import Hook, hooked_layer
-from lofit_cli.models.language_model import LanguageModel
 from lofit_cli.models.positions import POSITIONS
 from lofit_cli.schema.checks import one_of
 from lofit_cli.schema.components import LoreftConfig
@@ -22,22 +22,22 @@ class ResidualEdit(Intervention):
     """A change of what leaves some layers, at some tokens."""
 
     @abstractmethod
-    def edited_layers(self, lm: LanguageModel) -> list[int]:
+    def edited_layers(self, lm: Decoder) -> list[int]:
         """Return the layers whose output is changed."""
 
     @abstractmethod
-    def change(self, lm: LanguageModel, layer: int, hidden: Tensor) -> Tensor:
+    def change(self, lm: Decoder, layer: int, hidden: Tensor) -> Tensor:
         """Return the new hidden states (batch, seq, hidden), float32, of a layer."""
 
     @contextmanager
-    def attach(self, lm: LanguageModel) -> Iterator[None]:
+    def attach(self, lm: Decoder) -> Iterator[None]:
         """Change the output of the edited layers."""
         with ExitStack() as stack:
             for layer in self.edited_layers(lm):
                 stack.enter_context(hooked_layer(lm.layers[layer], self._hook(lm, layer)))
             yield
 
-    def _hook(self, lm: LanguageModel, layer: int) -> Hook:
+    def _hook(self, lm: Decoder, layer: int) -> Hook:
         def edit(hidden: Tensor) -> Tensor:
             return self.change(lm, layer, hidden.float()).to(hidden.dtype)
 
@@ -63,11 +63,11 @@ class DirectionEdit(ResidualEdit):
         one_of("positions", positions, POSITIONS)
         self.positions = positions
 
-    def edited_layers(self, lm: LanguageModel) -> list[int]:
+    def edited_layers(self, lm: Decoder) -> list[int]:
         """Return the one layer."""
         return [self.layer]
 
-    def change(self, lm: LanguageModel, layer: int, hidden: Tensor) -> Tensor:
+    def change(self, lm: Decoder, layer: int, hidden: Tensor) -> Tensor:
         """Add the vector."""
         if self.positions == "all":
             return hidden + self.vector
@@ -78,7 +78,7 @@ class DirectionEdit(ResidualEdit):
         return {"layer": self.layer, "positions": self.positions}
 
     @classmethod
-    def restore(cls, lm: LanguageModel, settings: dict[str, Any], tensors: dict[str, Tensor]) -> "DirectionEdit":
+    def restore(cls, lm: Decoder, settings: dict[str, Any], tensors: dict[str, Tensor]) -> "DirectionEdit":
         """Make it again, refusing a vector or a layer that the model has no place for."""
         require_settings(settings, layer=int, positions=str)
         require_layer(settings["layer"], lm.geometry.num_layers)
@@ -109,11 +109,11 @@ class LowRankEdit(ResidualEdit):
                 nn.init.orthogonal_(cast(Tensor, rotation.weight))
                 orthogonal(rotation)
 
-    def edited_layers(self, lm: LanguageModel) -> list[int]:
+    def edited_layers(self, lm: Decoder) -> list[int]:
         """Return every layer."""
         return list(range(lm.geometry.num_layers))
 
-    def change(self, lm: LanguageModel, layer: int, hidden: Tensor) -> Tensor:
+    def change(self, lm: Decoder, layer: int, hidden: Tensor) -> Tensor:
         """Move the hidden states within the subspace of R's rows."""
         rows = cast(Tensor, self.rotations[layer].weight)
         moved = hidden + (self.sources[layer](hidden) - hidden @ rows.T) @ rows
@@ -135,7 +135,7 @@ class LowRankEdit(ResidualEdit):
         }
 
     @classmethod
-    def restore(cls, lm: LanguageModel, settings: dict[str, Any], tensors: dict[str, Tensor]) -> "LowRankEdit":
+    def restore(cls, lm: Decoder, settings: dict[str, Any], tensors: dict[str, Tensor]) -> "LowRankEdit":
         """Make it again, its rows fixed."""
         require_settings(settings, rank=int, num_first=int, num_last=int)
         LoreftConfig("loreft", **settings)

@@ -8,7 +8,7 @@ from torch import Tensor, nn
 
 from lofit_cli.interventions.intervention import Intervention
 from lofit_cli.interventions.saved import require_settings, require_tensors
-from lofit_cli.models.language_model import LanguageModel
+from lofit_cli.models.decoder import Decoder
 
 
 class WeightsEdit(Intervention):
@@ -21,12 +21,12 @@ class WeightsEdit(Intervention):
         self.weights = nn.ParameterList(nn.Parameter(weight) for weight in weights)
 
     @classmethod
-    def copy_of(cls, lm: LanguageModel) -> "WeightsEdit":
+    def copy_of(cls, lm: Decoder) -> "WeightsEdit":
         """Return the edit that changes nothing."""
         return cls([weight.detach().clone() for weight in lm.model.parameters()])
 
     @contextmanager
-    def attach(self, lm: LanguageModel) -> Iterator[None]:
+    def attach(self, lm: Decoder) -> Iterator[None]:
         """Put the weights in the place of the model's, and the model's back."""
         old = list(lm.model.parameters())
         _replace(lm.model, old, list(self.weights))
@@ -40,7 +40,7 @@ class WeightsEdit(Intervention):
         return {}
 
     @classmethod
-    def restore(cls, lm: LanguageModel, settings: dict[str, Any], tensors: dict[str, Tensor]) -> "WeightsEdit":
+    def restore(cls, lm: Decoder, settings: dict[str, Any], tensors: dict[str, Tensor]) -> "WeightsEdit":
         """Make it again, refusing weights of another model."""
         require_settings(settings)
         shapes = {f"weights.{i}": tuple(weight.shape) for i, weight in enumerate(lm.model.parameters())}

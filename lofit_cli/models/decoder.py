@@ -6,12 +6,12 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Literal
 
-from torch import Tensor, nn
+from torch import nn
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from lofit_cli.artifacts.geometry import Geometry
 from lofit_cli.errors import ItemError
-from lofit_cli.models.hooks import Hook, hooked_input, hooked_output
+from lofit_cli.models.encoding import EncodedText, encode, first_tokens
 from lofit_cli.models.positions import CurrentPositions
 
 Batching = Literal["packed", "padded", "single"]
@@ -28,7 +28,9 @@ class Decoder:
         output_projections: layer -> the module whose input holds its head activations; some layers have none.
         batching: the fastest way of sharing forward passes that changes no result.
         max_row_tokens: how many tokens one forward pass may hold.
+        add_bos: whether a text begins with the tokenizer's BOS token, as `first_tokens` says.
         token_positions: where the tokens of the forward pass under way stand, for edits of some positions.
+        shown: the demonstrations of what is attached, which stand before each prompt that is answered.
     """
 
     id: str
@@ -39,27 +41,18 @@ class Decoder:
     output_projections: dict[int, nn.Module]
     batching: Batching = "packed"
     max_row_tokens: int = 512
+    add_bos: str = "auto"
     token_positions: CurrentPositions = field(default_factory=CurrentPositions)
+    shown: list[str] = field(default_factory=list)
 
     @contextmanager
-    def hooked_heads(self, layer: int, hook: Hook) -> Iterator[None]:
-        """Pass the head activations of a layer, (batch, seq, heads * head_dim), through `hook`."""
-        module, under_way = self.output_projections[layer], list[Tensor]()
-        if list(self.output_projections.values()).count(module) == 1:
-            with hooked_input(module, hook):
-                yield
-            return
-
-        def leave(output: Tensor) -> None:
-            under_way.clear()
-
-        # Where layers share one attention (Zamba), only what runs in this layer is this layer's.
-        with (
-            hooked_input(self.layers[layer], under_way.append),
-            hooked_output(self.layers[layer], leave),
-            hooked_input(module, lambda heads: hook(heads) if under_way else None),
-        ):
+    def showing(self, demonstrations: str) -> Iterator[None]:
+        """Put demonstrations before each prompt that is answered inside a `with` block."""
+        self.shown.append(demonstrations)
+        try:
             yield
+        finally:
+            self.shown.pop()
 
     @property
     def hidden_size(self) -> int:
@@ -81,6 +74,14 @@ class Decoder:
         own = getattr(self.model.generation_config, "eos_token_id", None)
         ends = [self.tokenizer.eos_token_id, *(own if isinstance(own, list) else [own])]
         return list(dict.fromkeys(end for end in ends if end is not None))
+
+    def encode(self, texts: Sequence[str]) -> list[EncodedText]:
+        """Return texts as tokens: the one way in which prompts, answers and instructions become tokens.
+
+        Raises:
+            ItemError: a text holds a special token that can't be read as text.
+        """
+        return encode(self.tokenizer, texts, first_tokens(self.tokenizer, self.add_bos), set(self.end_tokens))
 
     def require_positions(self, num_tokens: Sequence[int]) -> None:
         """Refuse prompts that, with their answers, have more tokens than the model has positions.

@@ -18,10 +18,10 @@ from transformers import (
     StoppingCriteriaList,
 )
 
+from lofit_cli.errors import ItemError
 from lofit_cli.models.attention_masks import reached_windows
 from lofit_cli.models.decoder import Decoder
-from lofit_cli.models.forward import cache_prefix
-from lofit_cli.models.logprobs import MIN_CACHED_PREFIX, require_finite
+from lofit_cli.models.forward import MIN_CACHED_PREFIX, cache_prefix, require_finite
 from lofit_cli.models.packing import common_length
 from lofit_cli.schema.checks import FAR
 
@@ -72,7 +72,9 @@ def generate_texts(
         ItemError: a prompt has no token, or more than the model has positions.
         RunError: the likeliest token's logit is not finite.
     """
-    sequences: list[list[int]] = [lm.tokenizer(prompt)["input_ids"] for prompt in prompts]
+    sequences = [text.tokens for text in lm.encode(prompts)]
+    if [] in sequences:
+        raise ItemError(sequences.index([]), "has no token in its prompt; give it some text")
     lm.require_positions([len(sequence) + max_new_tokens for sequence in sequences])
     prefix = _shared_prefix(lm, sequences, max_new_tokens)
     order = sorted(range(len(prompts)), key=lambda i: -len(sequences[i]))

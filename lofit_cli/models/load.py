@@ -2,7 +2,6 @@
 
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
 import torch
 from huggingface_hub.utils import logging as hub_logging
@@ -11,11 +10,11 @@ from transformers.utils import logging as transformers_logging
 from lofit_cli.errors import UserError, did_you_mean
 from lofit_cli.models.checkpoint import read_checkpoint
 from lofit_cli.models.embedded import EMBEDDED_MODELS, embedded_model_dir
+from lofit_cli.models.encoding import check_round_trip, first_tokens
 from lofit_cli.models.heads import find_heads
 from lofit_cli.models.language_model import LanguageModel
 from lofit_cli.models.memory import find_device, row_tokens
 from lofit_cli.models.packing_check import choose_batching
-from lofit_cli.models.weights import weights_hash
 from lofit_cli.schema.sources import ModelConfig
 
 
@@ -38,9 +37,11 @@ def load_model(config: ModelConfig | str) -> LanguageModel:
     model, tokenizer = read_checkpoint(config, source, device)
     if not tokenizer.is_fast:
         raise UserError(f"model.id={config.id} has no fast tokenizer, which is needed to know where an answer begins")
+    check_round_trip(tokenizer, f"model.id={config.id}")
+    first_tokens(tokenizer, config.add_bos)
     model.eval().requires_grad_(False)
     rows = row_tokens(config, device)
-    lm = LanguageModel(config.id, model, tokenizer, *find_heads(model), max_row_tokens=rows)
+    lm = LanguageModel(config.id, model, tokenizer, *find_heads(model), max_row_tokens=rows, add_bos=config.add_bos)
     return replace(lm, batching=choose_batching(lm))
 
 
@@ -57,25 +58,6 @@ def check_source(name: str, key: str) -> str:
             f"{key}={name} is neither a folder nor a Hub id (owner/name); {did_you_mean(name, EMBEDDED_MODELS)}"
         )
     return name
-
-
-def one_name(name: str) -> str:
-    """Return one name for all that a model can be called by: a folder's whole path, and any other name as it is."""
-    is_folder = name not in EMBEDDED_MODELS and Path(name).is_dir()
-    return str(Path(name).resolve()) if is_folder else name
-
-
-def describe_model(lm: LanguageModel) -> dict[str, Any]:
-    """Return what the manifest states of a model."""
-    return {
-        "model": lm.id,
-        "model_commit": getattr(lm.model.config, "_commit_hash", None),
-        "model_hash": weights_hash(lm.model),
-        "num_model_parameters": lm.model.num_parameters(),
-        "dtype": str(lm.model.dtype).removeprefix("torch."),
-        "device": str(lm.model.device),
-        "batching": lm.batching,
-    }
 
 
 def _device(name: str) -> torch.device:

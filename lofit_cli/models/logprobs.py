@@ -6,13 +6,9 @@ import torch
 from torch import Tensor
 from transformers import DynamicCache
 
-from lofit_cli.errors import RunError
 from lofit_cli.models.decoder import Decoder
-from lofit_cli.models.forward import cache_prefix, packed_logprobs, padded_logprobs
+from lofit_cli.models.forward import MIN_CACHED_PREFIX, cache_prefix, packed_logprobs, padded_logprobs, require_finite
 from lofit_cli.models.packing import Prompted, TokenSequence, group_rows, shared_prefix_length, tokenize
-
-MIN_CACHED_PREFIX = 16
-"""A shared beginning shorter than this many tokens is cheaper to compute again than to keep."""
 
 
 def answer_logprobs(lm: Decoder, sequences: Sequence[TokenSequence], prefix: DynamicCache | None = None) -> Tensor:
@@ -38,16 +34,9 @@ def tokenize_items(lm: Decoder, items: Sequence[Prompted], append_eos: bool = Fa
     Raises:
         ItemError: a prompt or an answer has no token, or both together have more than the model has positions.
     """
-    tokenized = tokenize(lm.tokenizer, items, append_eos)
+    tokenized = tokenize(lm, items, append_eos)
     lm.require_positions([max((len(s.tokens) for s in sequences), default=0) for sequences in tokenized])
     return tokenized
-
-
-def require_finite(log_probs: Tensor) -> Tensor:
-    """Refuse log-probabilities or logits of which one is not finite."""
-    if not bool(log_probs.isfinite().all()):
-        raise RunError("the model gives log-probabilities that are not finite; use model.dtype=float32, or train anew")
-    return log_probs
 
 
 def score_answers(

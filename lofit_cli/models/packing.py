@@ -10,9 +10,9 @@ from typing import Any, TypeVar
 
 import torch
 from torch import Tensor
-from transformers import PreTrainedTokenizerBase
 
 from lofit_cli.errors import ItemError, UserError
+from lofit_cli.models.decoder import Decoder
 from lofit_cli.models.positions import prompt_distances
 from lofit_cli.schema.checks import FAR
 
@@ -30,39 +30,40 @@ class TokenSequence:
     start: int
 
 
-def tokenize(
-    tokenizer: PreTrainedTokenizerBase, items: Sequence[Prompted], append_eos: bool = False
-) -> list[list[TokenSequence]]:
+def tokenize(lm: Decoder, items: Sequence[Prompted], append_eos: bool = False) -> list[list[TokenSequence]]:
     """Return, for each item, the token sequences of its answers.
 
     Prompt and answer are tokenised as one text, so the boundary between them changes no token. A token that holds
     the last characters of the prompt and the first of the answer counts as the answer's.
 
     Raises:
-        ItemError: a prompt or an answer has no token.
+        ItemError: a prompt or an answer has no token, or one that can't be read as text.
         UserError: the tokenizer has no end token to append.
     """
     texts = [(i, prompt, prompt + answer) for i, (prompt, answers) in enumerate(items) for answer in answers]
-    encoded = tokenizer([full for _, _, full in texts], return_offsets_mapping=True)
-    if append_eos and tokenizer.eos_token_id is None:
+    try:
+        encoded = lm.encode([full for _, _, full in texts])
+    except ItemError as error:
+        raise ItemError(texts[error.index][0], error.reason)
+    if append_eos and lm.tokenizer.eos_token_id is None:
         raise UserError(
             "task.append_eos=true needs a tokenizer with an end-of-sequence token; set task.append_eos=false"
         )
-    end = (tokenizer.eos_token_id,) if append_eos else ()
+    end = (lm.tokenizer.eos_token_id,) if append_eos else ()
     sequences = (
-        TokenSequence((*ids, *end), _answer_start(text, spans))
-        for text, ids, spans in zip(texts, encoded["input_ids"], encoded["offset_mapping"], strict=True)
+        TokenSequence((*tokens, *end), _answer_start(text, ends))
+        for text, (tokens, ends) in zip(texts, encoded, strict=True)
     )
     return [[next(sequences) for _ in answers] for _, answers in items]
 
 
-def _answer_start(text: tuple[int, str, str], spans: Sequence[tuple[int, int]]) -> int:
+def _answer_start(text: tuple[int, str, str], ends: Sequence[int]) -> int:
     """Return the index of the first token that ends past the prompt; `text` is an item's number, prompt and whole."""
     index, prompt, full = text
-    start = next((i for i, (_, end) in enumerate(spans) if end > len(prompt)), 0)
+    start = next((i for i, end in enumerate(ends) if end > len(prompt)), 0)
     if start == 0:
-        part = "a prompt" if len(full) > len(prompt) else "an answer"
-        raise ItemError(index, f"has {part} without a token of its own; give it some text")
+        part = "prompt" if len(full) > len(prompt) else "answer"
+        raise ItemError(index, f"has no token in its {part}; give it some text")
     return start
 
 

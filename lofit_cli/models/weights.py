@@ -1,10 +1,36 @@
 """What a model's weights are, so that an artifact can say which ones it was made for."""
 
 import hashlib
+from pathlib import Path
+from typing import Any
 
 from transformers import PreTrainedModel
 
+from lofit_cli.models.decoder import Decoder
+from lofit_cli.models.embedded import EMBEDDED_MODELS
+from lofit_cli.models.encoding import first_tokens
+
 SAMPLED_VALUES = 4096
+
+
+def one_name(name: str) -> str:
+    """Return one name for all that a model can be called by: a folder's whole path, and any other name as it is."""
+    is_folder = name not in EMBEDDED_MODELS and Path(name).is_dir()
+    return str(Path(name).resolve()) if is_folder else name
+
+
+def describe_model(lm: Decoder) -> dict[str, Any]:
+    """Return what the manifest states of a model."""
+    return {
+        "model": lm.id,
+        "model_commit": getattr(lm.model.config, "_commit_hash", None),
+        "model_hash": weights_hash(lm.model),
+        "num_model_parameters": lm.model.num_parameters(),
+        "dtype": str(lm.model.dtype).removeprefix("torch."),
+        "device": str(lm.model.device),
+        "batching": lm.batching,
+        "first_tokens": lm.tokenizer.convert_ids_to_tokens(first_tokens(lm.tokenizer, lm.add_bos)),
+    }
 
 
 def weights_hash(model: PreTrainedModel) -> str:

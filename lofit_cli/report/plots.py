@@ -71,7 +71,7 @@ def lettering(texts: Iterable[str]) -> Iterator[Callable[[str], str]]:
     fonts = _fonts_of(frozenset("".join(map(visible, texts))))
 
     def drawable(text: str) -> str:
-        return "".join(letter if letter in fonts else _number(letter) for letter in visible(text))
+        return "".join(letter if letter.isascii() or letter in fonts else _number(letter) for letter in visible(text))
 
     families = [*rcParams["font.family"], *dict.fromkeys(filter(None, fonts.values()))]
     with rc_context({"font.family": families, "text.parse_math": False}):
@@ -121,4 +121,4 @@ def save_figure(figure: Figure, file: Path, dpi: int = DPI) -> bool:
 
 
 def _read_lines(file: Path) -> list[dict[str, float]]:
-    return [json.loads(line) for line in file.read_text().splitlines()]
+    return [json.loads(line) for line in file.read_text(encoding="utf-8").splitlines()]

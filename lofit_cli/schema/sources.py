@@ -15,7 +15,8 @@ SPLITS = ("train", "validation", "test")
 class ModelConfig:
     """A decoder: `smollm2`, a Hub id, or a folder with a config and safetensors.
 
-    `dtype` is that of the computation; `auto` is the checkpoint's own.
+    `dtype` is that of the computation; `auto` is the checkpoint's own. `add_bos` says whether a text begins with the
+    tokenizer's BOS token: `true`, `false`, or `auto` for what the tokenizer itself does.
     """
 
     id: str = MISSING
@@ -23,9 +24,12 @@ class ModelConfig:
     dtype: str = "auto"
     device: str = "auto"
     max_row_tokens: int | None = None
+    add_bos: str = "auto"
 
     def __post_init__(self) -> None:
         one_of("model.dtype", self.dtype, ("auto", *DTYPES))
+        self.add_bos = str(self.add_bos).lower()
+        one_of("model.add_bos", self.add_bos, ("auto", "true", "false"))
         if self.max_row_tokens is not None:
             within("model.max_row_tokens", self.max_row_tokens, 1)
 

@@ -18,7 +18,8 @@ from lofit_cli.evaluation.judge import judge_answers, judge_models, judged_metri
 from lofit_cli.evaluation.measure import measure_split
 from lofit_cli.interventions.demonstrations import Demonstrations
 from lofit_cli.interventions.files import load_intervention
-from lofit_cli.models.load import check_source, describe_model, load_model, one_name
+from lofit_cli.models.load import check_source, load_model
+from lofit_cli.models.weights import describe_model, one_name
 from lofit_cli.report.results import print_metrics
 from lofit_cli.schema.stages import EvaluateConfig
 from lofit_cli.tasks import load_task

@@ -6,7 +6,8 @@ from lofit_cli.artifacts.head_mask import HeadMask, parse_num_heads, select_top
 from lofit_cli.artifacts.run_dir import RunDir
 from lofit_cli.artifacts.seen_items import add_seen
 from lofit_cli.errors import UserError
-from lofit_cli.models.load import describe_model, load_model
+from lofit_cli.models.load import load_model
+from lofit_cli.models.weights import describe_model
 from lofit_cli.report.plots import plot_head_scores, plot_heads_per_layer, plot_training
 from lofit_cli.report.results import print_head_mask
 from lofit_cli.schema.stages import SelectHeadsConfig

@@ -17,7 +17,8 @@ from lofit_cli.interventions.files import save_intervention
 from lofit_cli.interventions.intervention import Intervention
 from lofit_cli.methods import Method, get_method
 from lofit_cli.models.language_model import LanguageModel
-from lofit_cli.models.load import describe_model, load_model, one_name
+from lofit_cli.models.load import load_model
+from lofit_cli.models.weights import describe_model, one_name
 from lofit_cli.report.plots import plot_heads_per_layer, plot_training
 from lofit_cli.schema.stages import TrainOffsetsConfig
 from lofit_cli.tasks import load_task

@@ -9,7 +9,7 @@ from torch import Tensor
 
 from lofit_cli.console import progress_bar
 from lofit_cli.errors import naming_items
-from lofit_cli.models.language_model import LanguageModel
+from lofit_cli.models.decoder import Decoder
 from lofit_cli.models.logprobs import answer_logprobs, tokenize_items
 from lofit_cli.models.packing import Prompted, TokenSequence, group_rows
 from lofit_cli.tasks.task import Example, Task
@@ -35,7 +35,7 @@ class TrainingItem:
 class Objective:
     """The loss that a task asks for, under whatever is attached to the model; `beta` is DPO's."""
 
-    lm: LanguageModel
+    lm: Decoder
     task: Task[Any]
     beta: float
 

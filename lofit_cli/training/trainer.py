@@ -20,7 +20,7 @@ from lofit_cli.errors import RunError
 from lofit_cli.evaluation.measure import mean_metrics, measure_split, require_fit
 from lofit_cli.interventions.files import FILE_NAME, save_intervention
 from lofit_cli.interventions.intervention import Intervention
-from lofit_cli.models.language_model import LanguageModel
+from lofit_cli.models.decoder import Decoder
 from lofit_cli.schema.components import TrainerConfig
 from lofit_cli.schema.stages import SelectHeadsConfig, TrainOffsetsConfig
 from lofit_cli.tasks.task import Task
@@ -30,7 +30,7 @@ SEEN_SPLITS = ("train", "validation")
 
 
 def train(
-    edit: Intervention, lm: LanguageModel, task: Task[Any], config: SelectHeadsConfig | TrainOffsetsConfig, run: RunDir
+    edit: Intervention, lm: Decoder, task: Task[Any], config: SelectHeadsConfig | TrainOffsetsConfig, run: RunDir
 ) -> None:
     """Train an intervention in place, logging each step and, every so many epochs, the validation split.
 
@@ -142,7 +142,7 @@ def _validate(
 
 
 @contextmanager
-def _in_training(edit: Intervention, lm: LanguageModel) -> Iterator[None]:
+def _in_training(edit: Intervention, lm: Decoder) -> Iterator[None]:
     """Attach the intervention, in training, for the length of a `with` block."""
     edit.train()
     try:
@@ -153,7 +153,7 @@ def _in_training(edit: Intervention, lm: LanguageModel) -> Iterator[None]:
 
 
 @contextmanager
-def _saved_on_error(edit: Intervention, lm: LanguageModel, run: RunDir) -> Iterator[None]:
+def _saved_on_error(edit: Intervention, lm: Decoder, run: RunDir) -> Iterator[None]:
     """Keep what has been learnt; the manifest will say that the run did not finish."""
     try:
         yield

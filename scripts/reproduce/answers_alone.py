@@ -17,6 +17,7 @@ from sklearn.pipeline import make_pipeline
 
 from lofit_cli.analysis.intervals import Folds, Interval, mean_interval, stack
 from lofit_cli.artifacts.predictions import metric_scale
+from lofit_cli.console import say
 from lofit_cli.errors import UserError, did_you_mean
 from lofit_cli.report.comparison.words import interval_text, percent
 from lofit_cli.report.tables import Cell, Table, left_and_right, show_table, write_tables
@@ -54,7 +55,7 @@ def main(out: Path, task: TaskName = "truthfulqa", data_dir: DataDir = None) -> 
     try:
         scored = [score_by_words(load_fold(task, fold, data_dir)) for fold in range(FOLDS.get(task, 1))]
     except UserError as error:
-        typer.echo(f"answers_alone: {error}", err=True)
+        say(f"answers_alone: {error}")
         raise typer.Exit(error.exit_code)
     columns: list[Folds] = [
         {fold: np.array([row[name] for row in rows]) for fold, rows in enumerate(scored)} for name in RANKED

@@ -9,6 +9,7 @@ from pathlib import Path
 import numpy as np
 import typer
 
+from lofit_cli.console import say
 from lofit_cli.errors import UserError
 from lofit_cli.paper.figures import Matrix, plot_matrices
 from lofit_cli.paper.transfer import RANDOM, ScoredTransfer, read_transfers, score_transfers
@@ -54,7 +55,7 @@ def main(folder: Path, tasks: list[str], out: Path | None = None, num_resamples:
         draw(cells, tasks, out / "figure2.png")
         show_table(table)
     except UserError as error:
-        typer.echo(f"figure2: {error}", err=True)
+        say(f"figure2: {error}")
         raise typer.Exit(error.exit_code)
 
 

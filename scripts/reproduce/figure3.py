@@ -9,6 +9,7 @@ from typing import Annotated
 
 import typer
 
+from lofit_cli.console import say
 from lofit_cli.errors import UserError
 from lofit_cli.paper.figures import plot_layer_shares
 from lofit_cli.paper.layers import layer_shares
@@ -58,7 +59,7 @@ def main(
             groups = {task: read_selections(folder, task) for task in tasks}
         write_figure(groups, out or (AUTHORS if authors else folder) / "figure3")
     except UserError as error:
-        typer.echo(f"figure3: {error}", err=True)
+        say(f"figure3: {error}")
         raise typer.Exit(error.exit_code)
 
 

@@ -11,6 +11,7 @@ from typing import Annotated
 import numpy as np
 import typer
 
+from lofit_cli.console import say
 from lofit_cli.errors import UserError
 from lofit_cli.paper.figures import Matrix, plot_matrices
 from lofit_cli.paper.overlap import Overlap, draw_selections, overlap_groups
@@ -82,7 +83,7 @@ def main(
         groups = read_lists(authors, model, num_heads, tasks) if authors else read_groups(folder, tasks)
         write_figure(groups, out or (AUTHORS if authors else folder) / "figure6")
     except UserError as error:
-        typer.echo(f"figure6: {error}", err=True)
+        say(f"figure6: {error}")
         raise typer.Exit(error.exit_code)
 
 

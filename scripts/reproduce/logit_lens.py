@@ -12,6 +12,7 @@ import typer
 from lofit_cli.artifacts.files import write_json
 from lofit_cli.artifacts.finished_runs import read_manifest
 from lofit_cli.artifacts.manifest import TrainOffsetsManifest
+from lofit_cli.console import say
 from lofit_cli.errors import UserError
 from lofit_cli.interventions.files import load_intervention
 from lofit_cli.models.load import load_model
@@ -48,7 +49,7 @@ def main(run: Path, out: Path | None = None, num_tokens: int = 10, final_norm: b
         write_json(out / "logit_lens.json", [asdict(head) for head in found])
         show_table(table)
     except UserError as error:
-        typer.echo(f"logit_lens: {error}", err=True)
+        say(f"logit_lens: {error}")
         raise typer.Exit(error.exit_code)
 
 

@@ -4,6 +4,7 @@ python scripts/reproduce/tune.py runs/paper/smollm2/tune runs/paper/smollm2/trut
 """
 
 import json
+import os
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -12,6 +13,7 @@ import typer
 from lofit_cli.artifacts.files import write_file
 from lofit_cli.artifacts.finished_runs import is_finished, read_manifest
 from lofit_cli.artifacts.manifest import TrainOffsetsManifest
+from lofit_cli.console import say
 from lofit_cli.errors import did_you_mean
 from lofit_cli.report.tables import Table, left_and_right, show_table, write_tables
 
@@ -36,7 +38,7 @@ def _read_look(run: Path) -> Look:
     heads = f" ({manifest.num_heads} heads)" if manifest.num_heads else ""
     found = {"task": manifest.task, "fold": manifest.fold, "method": manifest.method + heads}
     found[RATE] = manifest.config["trainer"]["learning_rate"]
-    last: Look = json.loads((run / VALIDATION).read_text().splitlines()[-1])
+    last: Look = json.loads((run / VALIDATION).read_text(encoding="utf-8").splitlines()[-1])
     return found | last | {"run": str(run)}
 
 
@@ -62,18 +64,19 @@ def main(out: Path, runs: Runs, metric: Metric = None) -> None:
     """Show the validation split's loss and metrics at each rate; best.txt lists each fold's best runs."""
     looks = read_looks(runs)
     if not looks:
-        typer.echo("tune: none of these runs has finished", err=True)
+        say("tune: none of these runs has finished")
         raise typer.Exit(1)
     measured = [name for name in looks[0] if name not in (*PLACE, RATE, "epoch", "run")]
     names = [name for name in measured if all(name in look for look in looks)]
     metric = metric or ("mc2" if "mc2" in names else "loss")
     if metric not in names:
-        typer.echo(f"tune: --metric {metric} was not measured; {did_you_mean(metric, names)}", err=True)
+        say(f"tune: --metric {metric} was not measured; {did_you_mean(metric, names)}")
         raise typer.Exit(2)
     best = find_best(looks, metric)
     table = _table(looks, names, best, metric)
     write_tables([table], out, "tune")
-    write_file(out / "best.txt", lambda path: path.write_text("".join(f"{look['run']}\n" for look in best)))
+    runs_of_best = os.fsencode("".join(f"{look['run']}\n" for look in best))
+    write_file(out / "best.txt", lambda path: path.write_bytes(runs_of_best))
     show_table(table)
 
 

@@ -162,9 +162,9 @@ def test_an_answer_that_is_too_long_for_a_judge_is_named():
         add_verdicts(judge, "true", answered)
 
 
-def test_a_prompt_without_a_name_is_counted():
+def test_an_item_without_a_name_is_counted():
     lm = build_language_model("gpt2", n_positions=64)
-    with pytest.raises(UserError, match=r"^prompt 2 has \d+ tokens"):
+    with pytest.raises(UserError, match=r"^item 2 has \d+ tokens"):
         score_answers(lm, [("Is it?", (" No",)), (LONG, (" No",))])
 
 
@@ -176,7 +176,7 @@ def test_an_answer_without_a_token_is_named():
         def answers(self, item: Item) -> tuple[str, ...]:
             return ("" if item.id == "2" else " yes", " no")
 
-    with pytest.raises(UserError, match=r"question 2 \('Is 2 even\?'\) has an answer without a token of its own"):
+    with pytest.raises(UserError, match=r"question 2 \('Is 2 even\?'\) has no token in its answer"):
         measure_split(lm, Silent(TaskConfig("silent"), {"test": ITEMS}), "test", "iti")
 
 

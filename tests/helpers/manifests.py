@@ -20,6 +20,7 @@ SETTING = {
     "dtype": "float32",
     "device": "cpu",
     "batching": "packed",
+    "first_tokens": [],
     "task": "truthfulqa",
     "fold": 0,
     "dataset_hash": "d" * 64,

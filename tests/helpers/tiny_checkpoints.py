@@ -6,10 +6,20 @@ from typing import Any
 
 import torch
 from tiny_models import VOCABULARY, build_tokenizer
-from transformers import CONFIG_MAPPING, AutoModelForCausalLM, PretrainedConfig, PreTrainedModel
-from transformers.models.auto.modeling_auto import MODEL_FOR_CAUSAL_LM_MAPPING_NAMES
+from transformers import (
+    CONFIG_MAPPING,
+    AutoModelForCausalLM,
+    AutoModelForImageTextToText,
+    PretrainedConfig,
+    PreTrainedModel,
+)
+from transformers.models.auto.modeling_auto import (
+    MODEL_FOR_CAUSAL_LM_MAPPING_NAMES,
+    MODEL_FOR_IMAGE_TEXT_TO_TEXT_MAPPING_NAMES,
+)
 
 ARCHITECTURES = tuple(MODEL_FOR_CAUSAL_LM_MAPPING_NAMES)
+VISION_LANGUAGE = tuple(name for name in MODEL_FOR_IMAGE_TEXT_TO_TEXT_MAPPING_NAMES if name not in ARCHITECTURES)
 
 HIDDEN, HEADS, HEAD_DIM, WINDOW, POSITIONS = 32, 4, 16, 16, 512
 NUM_LAYERS = 4
@@ -30,6 +40,8 @@ RULES = {
     r"hidden_size_per_layer_input|(pronunciation|shape|ple)_embed_dim|router_hidden_size": 8,
     r".*intermediate_size(_mlp)?|.*ffn_dim|.*ffn_hidden_size|dff|dim_ff|d_inner|feed_forward_size": 48,
     r"(num_|n_|.*_)?(attention_)?heads?": HEADS,
+    # With fewer heads behind a ReLU many scores are 0, and which of those tokens are taken hangs on the row's length.
+    r"index_n_heads": 16,
     r"num_key_value_heads|num_kv_heads|swa_num_key_value_heads|num_query_groups|kv_n_heads": 2,
     r".*head_dim|dim_head|d_head|kv_channels|.*head_size": HEAD_DIM,
     r"qk_(nope|rope)_head_dim|rotary_dim|d_rel": 8,
@@ -60,6 +72,8 @@ EXCEPTIONS: dict[str, dict[str, object]] = {
     "cohere_compass_text": {"rope_parameters": PLAIN_ROPE},
     "dbrx": {"attn_config": {"rope_theta": 10000.0, "clip_qkv": 8.0}},
     "deepseek_v2": EXPERTS,
+    # Equal tokens tie for the last place in a window, and which one is kept hangs on the row's length.
+    "doge": {"keep_window_size": POSITIONS},
     "dots1": EXPERTS | {"n_shared_experts": 1},
     "dots3_note": {
         "vision_config": {"adapter_in_dim": HIDDEN, "adapter_out_dim": HIDDEN},
@@ -83,6 +97,7 @@ EXCEPTIONS: dict[str, dict[str, object]] = {
     "ministral": {"head_dim": HEAD_DIM},
     "nemotron": {"num_key_value_heads": 2},
     "nemotron_h": {"n_groups": 2},
+    "qwen2_vl_text": {"rope_parameters": {"rope_type": "default", "rope_theta": 1e4, "mrope_section": [2, 1, 1]}},
     "qwen4_exp_text": {
         "indexer_n_heads": 4,
         "indexer_kv_heads": 1,
@@ -111,7 +126,8 @@ def build_architecture(architecture: str, **changes: object) -> PreTrainedModel:
     default = CONFIG_MAPPING[architecture](**NEEDED.get(architecture, {}))
     config = _shrink(default, EXCEPTIONS.get(architecture, {}) | changes)
     torch.manual_seed(0)
-    model = AutoModelForCausalLM.from_config(config, dtype=torch.float32).eval()
+    kind = AutoModelForCausalLM if architecture in ARCHITECTURES else AutoModelForImageTextToText
+    model = kind.from_config(config, dtype=torch.float32).eval()
     _randomise(model)
     return model
 

@@ -2,7 +2,7 @@
 
 import pytest
 import torch
-from tiny_models import FAMILIES, build_language_model
+from tiny_models import EACH_FAMILY, build_language_model
 
 from lofit_cli.models.activations import last_token_activations
 from lofit_cli.models.packing import tokenize
@@ -10,10 +10,10 @@ from lofit_cli.models.packing import tokenize
 ITEMS = [("Q: one?\nA:", [" Yes.", " Yes, it is."]), ("Q: another, longer question?\nA:", [" the number"])]
 
 
-@pytest.mark.parametrize("family", FAMILIES)
+@pytest.mark.parametrize("family", EACH_FAMILY)
 def test_activations_are_those_of_each_sequence_alone(family):
     lm = build_language_model(family)
-    sequences = [sequence for item in tokenize(lm.tokenizer, ITEMS) for sequence in item]
+    sequences = [sequence for item in tokenize(lm, ITEMS) for sequence in item]
     found = last_token_activations(lm, sequences)
     geometry = lm.geometry
     assert found.shape == (3, geometry.num_layers, geometry.max_heads, geometry.head_dim)
@@ -35,5 +35,5 @@ def _alone(lm, tokens):
 
 def test_no_hook_is_left():
     lm = build_language_model("llama")
-    last_token_activations(lm, tokenize(lm.tokenizer, ITEMS)[0])
+    last_token_activations(lm, tokenize(lm, ITEMS)[0])
     assert not any(projection._forward_pre_hooks for projection in lm.output_projections.values())

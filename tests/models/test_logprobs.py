@@ -4,7 +4,7 @@ from contextlib import nullcontext
 
 import pytest
 import torch
-from tiny_models import FAMILIES, build_language_model, edit_all_heads, random_values
+from tiny_models import EACH_FAMILY, build_language_model, edit_all_heads, random_values
 
 from lofit_cli.errors import UserError
 from lofit_cli.models.logprobs import MIN_CACHED_PREFIX, _shared_prefix, answer_logprobs, score_answers
@@ -48,11 +48,11 @@ def close(found, expected):
 
 
 @pytest.mark.parametrize("edited", [False, True])
-@pytest.mark.parametrize("family", FAMILIES)
+@pytest.mark.parametrize("family", EACH_FAMILY)
 def test_packed_scores_equal_one_by_one(family, edited):
     lm = build_language_model(family)
     assert choose_batching(lm) == "packed"
-    assert shared_prefix_length([s for item in tokenize(lm.tokenizer, ITEMS) for s in item]) >= MIN_CACHED_PREFIX
+    assert shared_prefix_length([s for item in tokenize(lm, ITEMS) for s in item]) >= MIN_CACHED_PREFIX
     values = random_values(lm.geometry, 1), random_values(lm.geometry, 2)
     with edit_all_heads(*values).attach(lm) if edited else nullcontext(), torch.no_grad():
         close(flat(score_answers(lm, ITEMS)), score_by_hand(lm, ITEMS))
@@ -64,12 +64,12 @@ def test_packed_scores_keep_sliding_windows(family):
     with torch.no_grad():
         by_hand = score_by_hand(lm, ITEMS)
         close(flat(score_answers(lm, ITEMS)), by_hand)
-        without_cache = [s for item in tokenize(lm.tokenizer, ITEMS) for s in item]
+        without_cache = [s for item in tokenize(lm, ITEMS) for s in item]
         close(answer_logprobs(lm, without_cache), by_hand)
         assert (score_by_hand(build_language_model(family), ITEMS) - by_hand).abs().max() > 1e-2
 
 
-@pytest.mark.parametrize("family", FAMILIES)
+@pytest.mark.parametrize("family", EACH_FAMILY)
 def test_packed_gradients_equal_one_by_one(family):
     lm = build_language_model(family)
     edit = edit_all_heads(*(random_values(lm.geometry, seed) for seed in (1, 2)))
@@ -77,7 +77,7 @@ def test_packed_gradients_equal_one_by_one(family):
     gradients = []
     for packed in (True, False):
         with edit.attach(lm):
-            sequences = [s for item in tokenize(lm.tokenizer, ITEMS) for s in item]
+            sequences = [s for item in tokenize(lm, ITEMS) for s in item]
             scores = answer_logprobs(lm, sequences) if packed else score_by_hand(lm, ITEMS)
         gradients.append(torch.autograd.grad((scores * weights).sum(), list(edit.parameters())))
     for found, expected in zip(*gradients, strict=True):
@@ -97,7 +97,7 @@ def test_scores_do_not_depend_on_order():
     close(flat([item[::-1] for item in reversed(backward)]), flat(score_answers(lm, ITEMS)))
 
 
-@pytest.mark.parametrize("family", [*FAMILIES, "bloom"])
+@pytest.mark.parametrize("family", [*EACH_FAMILY, "bloom"])
 def test_padded_scores_equal_one_by_one(family):
     lm = build_language_model(family, batching="padded")
     with torch.no_grad():
@@ -113,9 +113,7 @@ def test_padded_batches_hold_no_more_than_a_row(max_row_tokens):
     )
     answers = [" one", " two", " three", " four and more", " five"]
     with torch.no_grad():
-        found = answer_logprobs(
-            lm, [s for item in tokenize(lm.tokenizer, [("Q: how many?\nA:", answers)]) for s in item]
-        )
+        found = answer_logprobs(lm, [s for item in tokenize(lm, [("Q: how many?\nA:", answers)]) for s in item])
         assert all(rows == 1 or rows * length <= max_row_tokens for rows, length in shapes)
         assert 1 < len(shapes) <= len(answers)
         close(found, score_by_hand(lm, [("Q: how many?\nA:", answers)]))
@@ -135,7 +133,7 @@ def test_a_mask_of_its_own_is_found_out_whatever_it_is_called(monkeypatch):
     assert choose_batching(lm) != "packed"
 
 
-@pytest.mark.parametrize("family", FAMILIES)
+@pytest.mark.parametrize("family", EACH_FAMILY)
 def test_half_precision_models_can_still_pack(family):
     lm = build_language_model(family)
     lm.model.to(torch.bfloat16)
@@ -144,7 +142,7 @@ def test_half_precision_models_can_still_pack(family):
 
 def test_the_cache_of_the_shared_prefix_is_left_as_it_was():
     lm = build_language_model("llama")
-    tokenized = tokenize(lm.tokenizer, ITEMS)
+    tokenized = tokenize(lm, ITEMS)
     with torch.inference_mode():
         prefix = _shared_prefix(lm, tokenized)
         first, second = (answer_logprobs(lm, tokenized[0], prefix) for _ in range(2))
@@ -183,19 +181,19 @@ def test_rows_are_filled_up_to_the_limit():
 
 def test_a_token_across_the_boundary_counts_as_the_answers():
     lm = build_language_model("llama")
-    ((sequence,),) = tokenize(lm.tokenizer, [("Q: x A:", ["No"])])
+    ((sequence,),) = tokenize(lm, [("Q: x A:", ["No"])])
     assert list(sequence.tokens) == lm.tokenizer("Q: x A:No")["input_ids"]
     assert lm.tokenizer.decode(sequence.tokens[sequence.start :]) == ":No"
 
 
 def test_end_of_sequence_is_scored_when_asked_for():
     lm = build_language_model("llama")
-    ((plain,),), ((ended,),) = (tokenize(lm.tokenizer, [("Q", [" A"])], append_eos=end) for end in (False, True))
+    ((plain,),), ((ended,),) = (tokenize(lm, [("Q", [" A"])], append_eos=end) for end in (False, True))
     assert ended.tokens == (*plain.tokens, lm.tokenizer.eos_token_id)
     assert ended.start == plain.start
 
 
 @pytest.mark.parametrize("item", [("", ["No"]), ("Q:", [""])])
 def test_nothing_to_predict_from_or_to_score_is_refused(item):
-    with pytest.raises(UserError, match="without a token of its own"):
-        tokenize(build_language_model("llama").tokenizer, [item])
+    with pytest.raises(UserError, match="has no token"):
+        tokenize(build_language_model("llama"), [item])

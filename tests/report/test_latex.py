@@ -2,25 +2,11 @@
 
 from pathlib import Path
 
-import pytest
 from synthetic_runs import METHODS, write_run
 
 from lofit_cli.artifacts.run_dir import start_run
-from lofit_cli.report.escaping import latex_text
 from lofit_cli.schema.stages import CompareConfig
 from lofit_cli.stages.compare import compare
-
-
-@pytest.mark.parametrize(
-    ("text", "latex"),
-    [
-        ("trainer.l1=5e-4 & 100%", r"trainer.l1=5e-4 \& 100\%"),
-        (r"a_b{c}#$\d", r"a\_b\{c\}\#\$\textbackslash{}d"),
-        ("~^<|>", r"\textasciitilde{}\textasciicircum{}\textless{}\textbar{}\textgreater{}"),
-    ],
-)
-def test_special_characters(text, latex):
-    assert latex_text(text) == latex
 
 
 def test_the_best_is_bold_and_a_significant_difference_starred(tmp_path):

@@ -59,7 +59,7 @@ def test_probe_is_a_logistic_regression_on_each_heads_last_token(tmp_path):
     features, labels = {}, {}
     for split in ("train", "validation"):
         items = [(f"Q: {q.text}\nA:", [f" {a}." for a in (*q.correct, *q.incorrect)]) for q in task.items(split)]
-        sequences = [sequence for item in tokenize(lm.tokenizer, items) for sequence in item]
+        sequences = [sequence for item in tokenize(lm, items) for sequence in item]
         features[split] = last_token_activations(lm, sequences)
         labels[split] = [i == 0 for _ in task.items(split) for i in range(3)]
     for layer, head in ((0, 0), (2, 3)):

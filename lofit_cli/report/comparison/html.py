@@ -73,7 +73,7 @@ def _environment() -> Environment:
         loader=PackageLoader("lofit_cli.report.comparison", ""),
         autoescape=True,
         undefined=StrictUndefined,
-        finalize=lambda value: visible(value) if isinstance(value, str) else value,
+        finalize=lambda value: visible(str(value)),
         trim_blocks=True,
         lstrip_blocks=True,
     )
