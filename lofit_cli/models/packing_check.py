@@ -11,16 +11,16 @@ from lofit_cli.console import say
 from lofit_cli.errors import UserError
 from lofit_cli.models.attention_masks import WINDOWS, attention_kinds
 from lofit_cli.models.forward import cache_prefix, packed_token_logprobs, padded_token_logprobs
-from lofit_cli.models.generation import can_share_prefix, first_logprobs
+from lofit_cli.models.generation import can_share_prefix, forced_logprobs
 from lofit_cli.models.language_model import Batching, LanguageModel
 from lofit_cli.models.packing import TokenSequence
-from lofit_cli.models.packing_probe import NUM_COMMON, Probe, make_probe, row_tokens, window_sizes
+from lofit_cli.models.packing_probe import ANSWER, COMMON, Probe, make_probe, window_sizes
 from lofit_cli.models.precision import HALVES, in_float32
 
 LIMIT = 1e-4
 """How far a token's log-probability may move, relative to 1 + its size, in float32.
 
-Over the families that transformers has, rounding moves it by less than 1e-6 and the least leak by more than 1e-3.
+Rounding moves it by less than 1e-5 (a trained Gemma 3; 1e-6 in small models) and the least leak by more than 1e-3.
 """
 
 BLOCK = 4
@@ -47,7 +47,7 @@ def choose_batching(lm: LanguageModel) -> Batching:
     Raises:
         UserError: the model sees later tokens when it predicts earlier ones.
     """
-    probe = make_probe(lm, row_tokens(lm))
+    probe = make_probe(lm)
     # What a token sees does not depend on the precision, and in float32 no rounding hides what it must not see.
     with torch.no_grad(), in_float32(lm.model, lm.layers):
         alone = _Alone(lm)
@@ -67,7 +67,7 @@ class _Alone:
         self._lm = lm
         self._known: dict[TokenSequence, Tensor] = {}
 
-    def __call__(self, sequences: Sequence[TokenSequence]) -> list[Tensor]:
+    def __call__(self, *sequences: TokenSequence) -> list[Tensor]:
         """Return one number for each answer token of each sequence."""
         for sequence in sequences:
             if sequence not in self._known:
@@ -75,21 +75,26 @@ class _Alone:
         return [self._known[sequence] for sequence in sequences]
 
 
-def _fastest(lm: LanguageModel, probe: Probe, alone: _Alone) -> Batching:
-    if not (_pads(lm, probe, alone) and _left_pads(lm, probe)):
-        return "single"
-    return "packed" if _takes_masks(lm, probe) and _packs(lm, probe, alone) else "padded"
-
-
 def _refuse_lookahead(lm: LanguageModel, probe: Probe, alone: _Alone) -> None:
     """Refuse a model in which a token's probability depends on a token after it."""
-    (first, second), (follower, twin) = alone(probe.siblings), alone([probe.follower, probe.twin])
-    shared = len(follower) // 2
-    if not _agree([first[:NUM_COMMON], follower[: shared - 1]], [second[:NUM_COMMON], twin[: shared - 1]]):
+    first, second = (values[: COMMON - ANSWER] for values in alone(*probe.siblings))
+    if not _agree([first], [second]):
         raise UserError(
             f"model '{lm.id}' sees later tokens when it predicts earlier ones, so its probabilities of an answer mean "
             "nothing; choose a decoder (or, for a BERT-like model, one trained and saved with is_decoder=true)"
         )
+
+
+def _fastest(lm: LanguageModel, probe: Probe, alone: _Alone) -> Batching:
+    if not _pads(lm, probe, alone):
+        return "single"
+    return "packed" if _takes_masks(lm, probe) and _packs(lm, probe, alone) else "padded"
+
+
+def _pads(lm: LanguageModel, probe: Probe, alone: _Alone) -> bool:
+    """Return whether rows padded on the right, for scores, and on the left, for texts, give what sequences alone give."""
+    sequences = [probe.follower, probe.siblings[0]]
+    return _holds(lambda: _padded(lm, sequences), alone(*sequences)) and _continues(lm, probe.follower, alone)
 
 
 def _takes_masks(lm: LanguageModel, probe: Probe) -> bool:
@@ -106,41 +111,37 @@ def _takes_masks(lm: LanguageModel, probe: Probe) -> bool:
 
 def _packs(lm: LanguageModel, probe: Probe, alone: _Alone) -> bool:
     """Return whether packed rows, with and without a cached prefix, give what sequences alone give."""
-    compared = [*probe.siblings, probe.follower]
-    related = [probe.cousin, *probe.siblings]
-
-    def packed() -> list[Tensor]:
-        row = [*probe.strangers, *compared]
-        behind_prefix = _packed(lm, related, probe.prefix)
-        return [*_packed(lm, row)[len(probe.strangers) :], *behind_prefix]
-
-    num_tokens = len(probe.prefix) + len(probe.follower.tokens)
-    can_continue = not can_share_prefix(lm, num_tokens) or _left_pads(lm, probe, probe.prefix)
-    return _holds(packed, alone([*compared, *related])) and can_continue
+    row = [*probe.strangers, *probe.siblings, probe.follower]
+    compared = slice(len(probe.strangers), None)
+    behind_prefix = [probe.cousin, *probe.siblings]
+    return (
+        _holds(lambda: _packed(lm, row)[compared], alone(*row[compared]))
+        and _holds(lambda: _packed(lm, behind_prefix, probe.prefix), alone(*behind_prefix))
+        and (not can_share_prefix(lm, probe.reach) or _continues(lm, probe.siblings[0], alone, probe.prefix))
+    )
 
 
-def _pads(lm: LanguageModel, probe: Probe, alone: _Alone) -> bool:
-    sequences = [probe.follower, probe.cousin, TokenSequence(probe.follower.tokens[:NUM_COMMON], 1)]
-    return _holds(lambda: _padded(lm, sequences), alone(sequences))
+def _continues(lm: LanguageModel, sequence: TokenSequence, alone: _Alone, prefix: Sequence[int] = ()) -> bool:
+    """Return whether beginnings of a sequence, continued together behind a cached prefix, go on as the whole of it."""
+    lengths = [sequence.start + COMMON, sequence.start + 2 * COMMON]
+    beginnings = [sequence.tokens[:length] for length in lengths]
+    following = [sequence.tokens[length : length + COMMON // 2] for length in lengths]
+    (expected,) = alone(sequence)
 
+    def continued() -> list[Tensor]:
+        return list(forced_logprobs(lm, beginnings, following, cache_prefix(lm, prefix) if prefix else None))
 
-def _left_pads(lm: LanguageModel, probe: Probe, prefix: Sequence[int] = ()) -> bool:
-    """Return whether prompts of two lengths are continued together, behind a cached prefix, as each is on its own."""
-    prompts = [[*prefix, *probe.follower.tokens[:length]] for length in (NUM_COMMON, 3 * NUM_COMMON)]
-
-    def together() -> list[Tensor]:
-        return first_logprobs(lm, prompts, cache_prefix(lm, prefix) if prefix else None)
-
-    return _holds(together, [values for prompt in prompts for values in first_logprobs(lm, [prompt], None)])
+    spans = [slice(length - sequence.start, length - sequence.start + COMMON // 2) for length in lengths]
+    return _holds(continued, [expected[span] for span in spans])
 
 
 def _rounds_alike(lm: LanguageModel, probe: Probe, alone: _Alone) -> bool:
     """Return whether, in the precision of the run, a packed row is about as near to float32 as sequences alone are."""
-    compared = [*probe.siblings, probe.follower]
+    compared = [probe.siblings[0], probe.follower]
     # Half precision is slow on processors; where it is fast, the row is as long as the run's.
     strangers = [] if lm.model.device.type == "cpu" else probe.strangers
     with torch.no_grad():
-        exact = torch.cat(alone(compared))
+        exact = torch.cat(alone(*compared))
         packed = torch.cat(_packed(lm, [*strangers, *compared])[len(strangers) :])
         single = torch.cat([_padded(lm, [sequence])[0] for sequence in compared])
     rounding = _moved(single, exact).median()
