@@ -111,11 +111,11 @@ def _first_line(error: Exception) -> str:
 
 def _describe(lm: LanguageModel) -> dict[str, str]:
     names = {id(module): name for name, module in lm.model.named_modules()}
-    geometry = lm.geometry
+    sizes = set(zip(lm.geometry.heads_per_layer, lm.geometry.head_dims, strict=True))
     return {
-        "layers": f"{geometry.num_layers} of {len(lm.layers)}",
-        "heads": f"{geometry.heads_per_layer} x {geometry.head_dim}",
-        "projection": names[id(lm.output_projections[0])],
+        "layers": f"{len(lm.output_projections)} of {len(lm.layers)}",
+        "heads": " and ".join(f"{heads} x {dim}" for heads, dim in sorted(sizes) if heads),
+        "projection": names[id(next(iter(lm.output_projections.values())))],
         "batching": lm.batching,
     }
 
@@ -158,24 +158,38 @@ def _last_logprobs(plain: PreTrainedModel, tokens: tuple[int, ...]) -> Tensor:
 
 def _some_edit(lm: LanguageModel) -> HeadEdit:
     generator = torch.Generator().manual_seed(2)
-    geometry = lm.geometry
-    mask = torch.zeros(geometry.num_layers, geometry.heads_per_layer, dtype=torch.bool)
-    mask.view(-1)[torch.randperm(mask.numel(), generator=generator)[:NUM_EDITED]] = True
-    shape = (NUM_EDITED, geometry.head_dim)
-    return HeadEdit(mask, torch.randn(shape, generator=generator), torch.randn(shape, generator=generator))
+    mask = torch.zeros_like(lm.geometry.every_head())
+    heads = lm.geometry.every_head().nonzero()
+    chosen = heads[torch.randperm(len(heads), generator=generator)[:NUM_EDITED]]
+    mask[tuple(chosen.T)] = True
+    shape = (NUM_EDITED, lm.geometry.head_dim)
+    return HeadEdit(lm.geometry, mask, torch.randn(shape, generator=generator), torch.randn(shape, generator=generator))
 
 
 @contextmanager
 def _edited(lm: LanguageModel, plain: PreTrainedModel, edit: HeadEdit):
     """Edit the copy by a hook of our own on the modules of the same names."""
     names = {id(module): name for name, module in lm.model.named_modules()}
+    # An attention may be shared by several layers, so that which one runs has to be known.
+    running = [None]
     handles = []
-    for row, (layer, head) in enumerate(edit.heads):
-        where = slice(head * lm.geometry.head_dim, (head + 1) * lm.geometry.head_dim)
+    for layer in {layer for layer, _ in edit.heads}:
 
-        def change(module, args, row=row, where=where):
-            values = args[0].clone()
-            values[..., where] = values[..., where] * (1 + edit.scale[row]) + edit.offset[row]
+        def enter(module, args, layer=layer):
+            running[0] = layer
+
+        def leave(module, args, output):
+            running[0] = None
+
+        module = plain.get_submodule(names[id(lm.layers[layer])])
+        handles += [module.register_forward_pre_hook(enter), module.register_forward_hook(leave)]
+    for row, (layer, head) in enumerate(edit.heads):
+
+        def change(module, args, row=row, layer=layer, head=head, size=lm.geometry.head_dims[layer]):
+            if running[0] != layer:
+                return args
+            values, where = args[0].clone(), slice(head * size, (head + 1) * size)
+            values[..., where] = values[..., where] * (1 + edit.scale[row, :size]) + edit.offset[row, :size]
             return (values, *args[1:])
 
         module = plain.get_submodule(names[id(lm.output_projections[layer])])
@@ -188,12 +202,10 @@ def _edited(lm: LanguageModel, plain: PreTrainedModel, edit: HeadEdit):
 
 
 def _check_zero_edit(lm: LanguageModel, sequences: list[TokenSequence]) -> list[str]:
-    geometry = lm.geometry
-    zeros = torch.zeros(geometry.total_heads, geometry.head_dim)
-    mask = torch.ones(geometry.num_layers, geometry.heads_per_layer, dtype=torch.bool)
+    zeros = torch.zeros(lm.geometry.total_heads, lm.geometry.head_dim)
     with torch.inference_mode():
         before = answer_logprobs(lm, sequences)
-        with HeadEdit(mask, zeros, zeros.clone()).attach(lm):
+        with HeadEdit(lm.geometry, lm.geometry.every_head(), zeros, zeros.clone()).attach(lm):
             after = answer_logprobs(lm, sequences)
     return [] if torch.equal(before, after) else ["an edit of zeros changes scores"]
 

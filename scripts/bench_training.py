@@ -51,9 +51,9 @@ def main(
     preferences = load_task(config).examples("train")[:num_items]
     items = tokenize(lm.tokenizer, [(p.prompt, p.answers) for p in preferences])
     geometry = lm.geometry
-    everywhere = torch.ones(geometry.num_layers, geometry.heads_per_layer)
+    everywhere = geometry.every_head()
     start_values = torch.randn(geometry.total_heads, geometry.head_dim)
-    edit = HeadEdit(everywhere, scale=1e-3 * start_values).to(lm.model.device)
+    edit = HeadEdit(geometry, everywhere, scale=1e-3 * start_values).to(lm.model.device)
     epoch(plain, items[:BATCH_SIZE], edit)
     for repeat in range(repeats):
         start = time.perf_counter()

@@ -154,7 +154,7 @@ def main(
     baseline: Annotated[str, typer.Argument(help="A finished evaluate run.")],
     others: Annotated[list[str], typer.Argument(help="Runs to set against it, or A,B,C for a mean over seeds.")],
     metrics: str = "mc1,mc2,mc3",
-    trials: int = 1000,
+    trials: int = 500,
     num_resamples: int = 1000,
 ) -> None:
     """Print coverage and false alarm rates as Markdown tables."""

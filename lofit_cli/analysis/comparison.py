@@ -10,7 +10,7 @@ from lofit_cli.analysis.intervals import Folds, Interval, mean_interval, stack
 from lofit_cli.analysis.pooling import pool_seeds, seed_spread, sorted_seeds
 from lofit_cli.analysis.sign_flips import SignFlips, flip_columns
 from lofit_cli.analysis.statistics import PairedDifference, compare_paired, holm, subtract
-from lofit_cli.artifacts.evaluations import Evaluation
+from lofit_cli.artifacts.evaluations import Evaluation, MeasuredRun
 from lofit_cli.artifacts.predictions import metric_scale
 from lofit_cli.errors import UserError
 
@@ -101,7 +101,7 @@ def compare_section(groups: Sequence[Group], baseline: Group, num_resamples: int
     return ComparedSection({key: first[key] for key in SECTION_FACTS}, metrics, tuple(_adjust(rows)))
 
 
-def _shared_metrics(runs: Sequence[Evaluation]) -> tuple[str, ...]:
+def _shared_metrics(runs: Sequence[MeasuredRun]) -> tuple[str, ...]:
     """Return the metrics that all runs measured; another version may have measured more."""
     metrics = tuple(name for name in runs[0].values if all(name in run.values for run in runs))
     if not metrics:
@@ -126,7 +126,8 @@ def _compare_group(group: Group, baseline: Group, metrics: Sequence[str], flips:
     mine, theirs = ({run.fold for run in runs} for runs in (group.runs, baseline.runs))
     other = None if group is baseline else baseline
     compared = {metric: _compare_metric(group, other, metric, flips) for metric in metrics}
-    return ComparedRow(group.label, group.runs, other is None, tuple(sorted(mine & theirs)), compared)
+    runs = tuple(run.without_questions() for run in group.runs)
+    return ComparedRow(group.label, runs, other is None, tuple(sorted(mine & theirs)), compared)
 
 
 def _compare_metric(group: Group, baseline: Group | None, metric: str, flips: Iterator[SignFlips]) -> ComparedMetric:

@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from lofit_cli.artifacts.evaluations import Evaluation
+from lofit_cli.artifacts.evaluations import Evaluation, MeasuredRun
 from lofit_cli.errors import UserError, did_you_mean
 
 SECTION_FACTS = ("model", "dtype", "task", "split", "protocol")
@@ -26,22 +26,22 @@ class Group:
     """
 
     label: str
-    runs: tuple[Evaluation, ...]
+    runs: tuple[MeasuredRun, ...]
     reruns: tuple[tuple[Evaluation, Evaluation], ...] = ()
 
 
-def split_sections(evaluations: Sequence[Evaluation]) -> list[list[Evaluation]]:
+def split_sections(evaluations: Sequence[MeasuredRun]) -> list[list[MeasuredRun]]:
     """Return the runs of each model, dtype, task, split and protocol, in the order they were found."""
     return _split(evaluations, lambda evaluation: [evaluation.manifest[key] for key in SECTION_FACTS])
 
 
-def require_same_questions(section: Sequence[Evaluation]) -> None:
+def require_same_questions(section: Sequence[MeasuredRun]) -> None:
     """Refuse runs of one fold that measured different questions.
 
     Raises:
         UserError: two runs of a fold can't be paired.
     """
-    first: dict[int, Evaluation] = {}
+    first: dict[int, MeasuredRun] = {}
     for run in section:
         other = first.setdefault(run.fold, run)
         if run.manifest["questions_hash"] != other.manifest["questions_hash"]:
@@ -59,7 +59,7 @@ def require_same_questions(section: Sequence[Evaluation]) -> None:
             raise UserError(f"{run.path} and {other.path} scored different questions and cannot be paired")
 
 
-def group_runs(section: Sequence[Evaluation], group_by: Sequence[str] | None) -> list[Group]:
+def group_runs(section: Sequence[MeasuredRun], group_by: Sequence[str] | None) -> list[Group]:
     """Return the rows of a table, in the order they were found, each with a label of its own.
 
     Args:
@@ -87,8 +87,8 @@ def fact(run: Evaluation, name: str) -> Any:
     return run.manifest.get(name) if name in (*GROUP_FACTS, *OTHER_FACTS) else run.made_by.get(name)
 
 
-def _split(runs: Sequence[Evaluation], key: Any) -> list[list[Evaluation]]:
-    parts: dict[str, list[Evaluation]] = {}
+def _split(runs: Sequence[MeasuredRun], key: Any) -> list[list[MeasuredRun]]:
+    parts: dict[str, list[MeasuredRun]] = {}
     for run in runs:
         # Settings may be lists, so a key is compared as text.
         parts.setdefault(json.dumps(key(run), sort_keys=True), []).append(run)
@@ -108,7 +108,7 @@ def _short_label(run: Evaluation) -> str:
     return f"{method} ({num_heads} {selector} heads)" if num_heads else str(method)
 
 
-def _default_labels(groups: Sequence[Sequence[Evaluation]]) -> list[str]:
+def _default_labels(groups: Sequence[Sequence[MeasuredRun]]) -> list[str]:
     """Return short labels, with the settings in which groups of the same label differ."""
     labels = [_short_label(group[0]) for group in groups]
     return [
@@ -139,13 +139,13 @@ def _text(value: Any) -> str:
     return value if isinstance(value, str) else json.dumps(value)
 
 
-def _without_reruns(label: str, group: Sequence[Evaluation]) -> Group:
+def _without_reruns(label: str, group: Sequence[MeasuredRun]) -> Group:
     """Keep the newest run of each fold and seed.
 
     Raises:
         UserError: two of them were made in different ways, so that neither repeats the other.
     """
-    newest: dict[tuple[int, str], Evaluation] = {}
+    newest: dict[tuple[int, str], MeasuredRun] = {}
     reruns = []
     for run in sorted(group, key=lambda run: str(run.manifest["ended_at"])):
         place = (run.fold, run.seed)

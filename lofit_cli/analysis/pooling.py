@@ -5,10 +5,10 @@ from collections.abc import Sequence
 import numpy as np
 from numpy.typing import NDArray
 
-from lofit_cli.artifacts.evaluations import Evaluation
+from lofit_cli.artifacts.evaluations import Evaluation, MeasuredRun
 
 
-def pool_seeds(runs: Sequence[Evaluation], metric: str) -> dict[int, NDArray[np.float64]]:
+def pool_seeds(runs: Sequence[MeasuredRun], metric: str) -> dict[int, NDArray[np.float64]]:
     """Return each question's value, averaged over the seeds of its fold.
 
     The mean of a row is the mean over the questions of all its folds: for TruthfulQA's two folds, over all 817.
@@ -20,7 +20,7 @@ def pool_seeds(runs: Sequence[Evaluation], metric: str) -> dict[int, NDArray[np.
     return {fold: np.mean([run.values[metric] for run in runs if run.fold == fold], axis=0) for fold in folds}
 
 
-def seed_spread(runs: Sequence[Evaluation], metric: str) -> float | None:
+def seed_spread(runs: Sequence[MeasuredRun], metric: str) -> float | None:
     """Return the standard deviation over seeds of the mean over all folds' questions.
 
     Only seeds with every fold count, because folds differ in how hard they are; None with fewer than two of these.

@@ -18,19 +18,10 @@ MIN_QUESTIONS = 2
 
 @dataclass(frozen=True, eq=False)
 class Evaluation:
-    """A finished evaluate run.
-
-    Attributes:
-        question_ids: in the order of the run's split.
-        categories: what each question is about.
-        values: metric -> (num_questions,), a value a question.
-    """
+    """A finished evaluate run, as its manifest tells of it."""
 
     path: Path
     manifest: dict[str, Any]
-    question_ids: list[str]
-    categories: list[str]
-    values: dict[str, NDArray[np.float64]]
 
     @property
     def fold(self) -> int:
@@ -48,6 +39,25 @@ class Evaluation:
         """Return the settings of the runs that made the intervention."""
         settings: dict[str, Any] = self.manifest.get("made_by") or {}
         return settings
+
+
+@dataclass(frozen=True, eq=False)
+class MeasuredRun(Evaluation):
+    """A finished evaluate run with a value for each question: as large as its split.
+
+    Attributes:
+        question_ids: in the order of the run's split.
+        categories: what each question is about.
+        values: metric -> (num_questions,), a value a question.
+    """
+
+    question_ids: list[str]
+    categories: list[str]
+    values: dict[str, NDArray[np.float64]]
+
+    def without_questions(self) -> Evaluation:
+        """Return what a table says of a run once its questions are compared."""
+        return Evaluation(self.path, self.manifest)
 
 
 def find_evaluations(patterns: Iterable[str]) -> list[Path]:
@@ -82,7 +92,7 @@ def _finished_below(folder: Path) -> list[Path]:
     return [file.parent for file in files if is_finished(file.parent, "evaluate")]
 
 
-def read_evaluation(path: Path) -> Evaluation:
+def read_evaluation(path: Path) -> MeasuredRun:
     """Read an evaluate run's manifest and predictions, without the texts.
 
     Raises:
@@ -92,4 +102,4 @@ def read_evaluation(path: Path) -> Evaluation:
     found = read_metrics(path, manifest["metrics"])
     if len(found.question_ids) < MIN_QUESTIONS:
         raise UserError(f"{path} scored fewer than {MIN_QUESTIONS} questions; an interval needs at least that many")
-    return Evaluation(path, manifest, found.question_ids, found.categories, found.values)
+    return MeasuredRun(path, manifest, found.question_ids, found.categories, found.values)

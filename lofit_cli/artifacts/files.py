@@ -68,8 +68,9 @@ def remove_partial_folders(folder: Path) -> None:
 
 
 def write_json(file: Path, content: Any) -> None:
-    """Write JSON that a person can read."""
-    write_file(file, lambda path: path.write_text(json.dumps(content, indent=2) + "\n", encoding="utf-8"))
+    """Write JSON that a person can read, and every program: nan is none."""
+    text = json.dumps(content, indent=2, allow_nan=False) + "\n"
+    write_file(file, lambda path: path.write_text(text, encoding="utf-8"))
 
 
 def append_line(file: Path, content: dict[str, Any], is_first: bool) -> None:
@@ -86,7 +87,7 @@ def append_line(file: Path, content: dict[str, Any], is_first: bool) -> None:
             file.unlink(missing_ok=True)
         flags = NEW_FILE if is_first else os.O_WRONLY | os.O_APPEND | NO_LINK
         with os.fdopen(os.open(file, flags, READ_AND_WRITE), "w", encoding="utf-8") as lines:
-            lines.write(json.dumps(content) + "\n")
+            lines.write(json.dumps(content, allow_nan=False) + "\n")
 
 
 def sync(path: Path) -> None:

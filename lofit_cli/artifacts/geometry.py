@@ -1,38 +1,88 @@
 """The shape of a model's attention heads, which every head artifact states and is checked against."""
 
-from dataclasses import astuple, dataclass
+from dataclasses import asdict, dataclass
+from itertools import groupby
 from typing import Any
+
+import torch
+from torch import Tensor
 
 from lofit_cli.errors import UserError
 
-KEYS = ("num_layers", "num_heads", "head_dim")
-"""The entries of a file's metadata that state the geometry."""
+FORMAT = 2
+"""Of the geometry in a file's metadata; the first form was three numbers, for models whose layers are all alike."""
+
+FIRST_FORM = ("num_layers", "num_heads", "head_dim")
 
 
 @dataclass(frozen=True)
 class Geometry:
-    """Layers, query heads a layer, and numbers a head activation."""
+    """The query heads of each layer.
 
-    num_layers: int
-    heads_per_layer: int
-    head_dim: int
+    Tensors over all heads are rectangles of (num_layers, max_heads), and numbers of a head rows of `head_dim`; where a
+    layer has fewer heads, none, or smaller ones, the rest is empty: no head, and 0.
+
+    Attributes:
+        heads_per_layer: how many heads each layer has, 0 where it has no attention.
+        head_dims: how many numbers one head's activation has in each layer, 0 where there is none.
+    """
+
+    heads_per_layer: tuple[int, ...]
+    head_dims: tuple[int, ...]
+
+    @classmethod
+    def uniform(cls, num_layers: int, heads_per_layer: int, head_dim: int) -> "Geometry":
+        """Return the geometry of a model whose layers are all alike."""
+        return cls((heads_per_layer,) * num_layers, (head_dim,) * num_layers)
+
+    @property
+    def num_layers(self) -> int:
+        """Return the number of layers, with and without heads."""
+        return len(self.heads_per_layer)
 
     @property
     def total_heads(self) -> int:
         """Return the number of query heads in the whole model."""
-        return self.num_layers * self.heads_per_layer
+        return sum(self.heads_per_layer)
+
+    @property
+    def max_heads(self) -> int:
+        """Return the number of heads of the layer that has most."""
+        return max(self.heads_per_layer)
+
+    @property
+    def head_dim(self) -> int:
+        """Return how many numbers the largest head has."""
+        return max(self.head_dims)
+
+    def every_head(self) -> Tensor:
+        """Return the mask of all heads: (num_layers, max_heads) bool."""
+        return torch.arange(self.max_heads) < torch.tensor(self.heads_per_layer)[:, None]
+
+    def own_numbers(self, head_mask: Tensor) -> Tensor:
+        """Return which numbers in the rows of a mask's heads are theirs, not empty: (num_heads, head_dim) bool."""
+        dims = torch.tensor(self.head_dims, device=head_mask.device)[head_mask.nonzero()[:, 0]]
+        return torch.arange(self.head_dim, device=head_mask.device) < dims[:, None]
 
     @classmethod
     def from_metadata(cls, metadata: dict[str, Any]) -> "Geometry":
-        """Read the geometry an artifact states."""
-        try:
-            return cls(*(int(metadata[key]) for key in KEYS))
-        except (KeyError, ValueError):
-            raise UserError("the file does not state the geometry of its model; make it again with this version")
+        """Read the geometry an artifact states, in the present or in the first form.
 
-    def metadata(self) -> dict[str, str]:
+        Raises:
+            UserError: it states none, or in a form of a later version.
+        """
+        if all(key in metadata for key in FIRST_FORM) and all(str(metadata[key]).isdecimal() for key in FIRST_FORM):
+            return cls.uniform(*(int(metadata[key]) for key in FIRST_FORM))
+        stated = metadata.get("geometry")
+        if not isinstance(stated, dict) or not _are_counts(stated.get("heads_per_layer"), stated.get("head_dims")):
+            raise UserError("the file does not state the geometry of its model; make it again with this version")
+        if stated.get("format") != FORMAT:
+            raise UserError("the file states the geometry of its model in a form of a later version; update lofit")
+        return cls(tuple(stated["heads_per_layer"]), tuple(stated["head_dims"]))
+
+    def metadata(self) -> dict[str, Any]:
         """Return the geometry as an artifact states it."""
-        return {key: str(value) for key, value in zip(KEYS, astuple(self), strict=True)}
+        return {"geometry": {"format": FORMAT, **asdict(self)}}
 
     def require(self, other: "Geometry", what: str) -> None:
         """Refuse an artifact made for another geometry."""
@@ -40,4 +90,20 @@ class Geometry:
             raise UserError(f"{what} is for a model with {other}, this model has {self}; use the model it was made for")
 
     def __str__(self) -> str:
-        return f"{self.num_layers} layers of {self.heads_per_layer} heads of {self.head_dim}"
+        kinds = sorted(zip(self.heads_per_layer, self.head_dims, strict=True), reverse=True)
+        counts = ((len(list(alike)), *kind) for kind, alike in groupby(kinds))
+        return ", ".join(_describe(*count) for count in counts)
+
+
+def _describe(num_layers: int, num_heads: int, head_dim: int) -> str:
+    layers = f"{num_layers} layer{'s' * (num_layers > 1)}"
+    return f"{layers} of {num_heads} heads of {head_dim}" if num_heads else f"{layers} without heads"
+
+
+def _are_counts(*lists: Any) -> bool:
+    """Return whether these are lists of whole numbers from 0, all as long, and one of them at least above 0."""
+    return (
+        all(isinstance(found, list) and any(found) for found in lists)
+        and len({len(found) for found in lists}) == 1
+        and all(type(count) is int and count >= 0 for found in lists for count in found)
+    )

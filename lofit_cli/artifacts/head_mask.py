@@ -21,8 +21,8 @@ class HeadMask:
     """Which heads are selected, and the scores they were selected for.
 
     Attributes:
-        scores: (num_layers, heads_per_layer) float32, higher is better.
-        mask: (num_layers, heads_per_layer) bool.
+        scores: (num_layers, max_heads) float32, higher is better.
+        mask: (num_layers, max_heads) bool.
     """
 
     model_id: str
@@ -57,7 +57,7 @@ class HeadMask:
 
     @classmethod
     def _from_list(cls, file: Path, model_id: str, geometry: Geometry) -> "HeadMask":
-        scores = torch.full((geometry.num_layers, geometry.heads_per_layer), -torch.inf)
+        scores = torch.full((geometry.num_layers, geometry.max_heads), -torch.inf)
         heads = read_json(file)
         try:
             for rank, (layer, head, *score) in enumerate(heads):

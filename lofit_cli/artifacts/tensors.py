@@ -2,6 +2,7 @@
 
 import json
 from pathlib import Path
+from typing import Any
 
 import safetensors.torch
 from safetensors import SafetensorError, safe_open
@@ -14,7 +15,7 @@ METADATA = "lofit"
 """The entry of a safetensors file's metadata that holds ours, as JSON."""
 
 
-def write_tensors(file: Path, kind: str, tensors: dict[str, Tensor], metadata: dict[str, str]) -> None:
+def write_tensors(file: Path, kind: str, tensors: dict[str, Tensor], metadata: dict[str, Any]) -> None:
     """Write tensors with metadata that says what they are; the same content gives the same bytes."""
     held = {name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()}
     # In one entry, because safetensors writes several in no fixed order.
@@ -22,7 +23,7 @@ def write_tensors(file: Path, kind: str, tensors: dict[str, Tensor], metadata: d
     write_file(file, lambda path: safetensors.torch.save_file(held, path, about))
 
 
-def read_tensors(file: Path, kind: str, names: tuple[str, ...]) -> tuple[dict[str, Tensor], dict[str, str]]:
+def read_tensors(file: Path, kind: str, names: tuple[str, ...]) -> tuple[dict[str, Tensor], dict[str, Any]]:
     """Read the named tensors and the metadata of a file of this kind.
 
     Raises:
@@ -34,7 +35,7 @@ def read_tensors(file: Path, kind: str, names: tuple[str, ...]) -> tuple[dict[st
     return {name: found[name] for name in names}, metadata
 
 
-def read_all_tensors(file: Path, kind: str) -> tuple[dict[str, Tensor], dict[str, str]]:
+def read_all_tensors(file: Path, kind: str) -> tuple[dict[str, Tensor], dict[str, Any]]:
     """Read all tensors and the metadata of a file of this kind; errors as for `read_tensors`."""
     try:
         with safe_open(file, framework="pt") as content:

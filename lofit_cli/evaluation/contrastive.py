@@ -18,7 +18,7 @@ PROBE_ITERATIONS = 1000
 """As in ITI's code (Li et al. 2023, arXiv 2306.03341)."""
 
 Labelled = tuple[Tensor, Tensor]
-"""Activations (num_answers, num_layers, heads_per_layer, head_dim), and whether each answer is right (num_answers,)."""
+"""Activations (num_answers, num_layers, max_heads, head_dim), and whether each answer is right (num_answers,)."""
 
 
 def labelled_activations(lm: LanguageModel, task: Task[Any], split: str, run: RunDir) -> Labelled:

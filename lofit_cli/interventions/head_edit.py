@@ -7,9 +7,10 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from lofit_cli.artifacts.geometry import Geometry
 from lofit_cli.errors import UserError
 from lofit_cli.interventions.intervention import Intervention
-from lofit_cli.models.hooks import Hook, hooked_input
+from lofit_cli.models.hooks import Hook
 from lofit_cli.models.language_model import LanguageModel
 from lofit_cli.models.positions import POSITIONS
 from lofit_cli.schema.checks import one_of
@@ -19,7 +20,8 @@ class HeadEdit(Intervention):
     """The map `z <- (1 + scale) * z + offset` on the activations of some heads.
 
     Attributes:
-        head_mask: (num_layers, heads_per_layer) bool, the heads that are edited.
+        head_mask: (num_layers, max_heads) bool, the heads that are edited.
+        own_numbers: (num_heads, head_dim) bool, which numbers of a row the head has; the others are 0 and stay 0.
         scale: (num_heads, head_dim) float32, in the order of the mask's layers and heads, or None.
         offset: the same shape, or None.
         positions: one of `POSITIONS`.
@@ -29,14 +31,22 @@ class HeadEdit(Intervention):
 
     kind = "head_edit"
     head_mask: Tensor
+    own_numbers: Tensor
 
     def __init__(
-        self, head_mask: Tensor, scale: Tensor | None = None, offset: Tensor | None = None, positions: str = "all"
+        self,
+        geometry: Geometry,
+        head_mask: Tensor,
+        scale: Tensor | None = None,
+        offset: Tensor | None = None,
+        positions: str = "all",
     ) -> None:
         super().__init__()
+        self.geometry = geometry
         self.register_buffer("head_mask", head_mask.bool())
-        self.scale = None if scale is None else nn.Parameter(scale)
-        self.offset = None if offset is None else nn.Parameter(offset)
+        self.register_buffer("own_numbers", geometry.own_numbers(self.head_mask), persistent=False)
+        self.scale = None if scale is None else nn.Parameter(scale.masked_fill(~self.own_numbers, 0))
+        self.offset = None if offset is None else nn.Parameter(offset.masked_fill(~self.own_numbers, 0))
         one_of("positions", positions, POSITIONS)
         self.positions = positions
 
@@ -44,6 +54,11 @@ class HeadEdit(Intervention):
     def heads(self) -> list[tuple[int, int]]:
         """Return (layer, head) of each edited head, in the order of its numbers."""
         return [(layer, head) for layer, head in self.head_mask.nonzero().tolist()]
+
+    @property
+    def num_parameters(self) -> int:
+        """Return how many trainable parameters it has, empty numbers of small heads not counted."""
+        return int(self.own_numbers.sum()) * len(list(self.parameters()))
 
     @contextmanager
     def attach(self, lm: LanguageModel) -> Iterator[None]:
@@ -54,22 +69,26 @@ class HeadEdit(Intervention):
             for layer, count in enumerate(counts):
                 if count:
                     hook = self._hook(lm, layer, slice(first, first + count))
-                    stack.enter_context(hooked_input(lm.output_projections[layer], hook))
+                    stack.enter_context(lm.hooked_heads(layer, hook))
                 first += count
             yield
 
     def _hook(self, lm: LanguageModel, layer: int, rows: slice) -> Hook:
         # Found once, because on a GPU to look for the selected heads waits for all that is under way.
-        heads, heads_per_layer = self.head_mask[layer].nonzero().flatten(), self.head_mask.shape[1]
+        heads = self.head_mask[layer].nonzero().flatten()
+        num_heads, head_dim = self.geometry.heads_per_layer[layer], self.geometry.head_dims[layer]
+
+        def spread(values: Tensor) -> Tensor:
+            return _spread(values[rows, :head_dim], heads, num_heads)
 
         def edit(activations: Tensor) -> Tensor:
             # In float32, because 1 + 0.001 is 1 in bfloat16.
             before = activations.float()
             after = before
             if self.scale is not None:
-                after = after * (1 + _spread(self.scale[rows], heads, heads_per_layer))
+                after = after * (1 + spread(self.scale))
             if self.offset is not None:
-                after = after + _spread(self.offset[rows], heads, heads_per_layer)
+                after = after + spread(self.offset)
             if self.positions != "all":
                 after = torch.where(lm.places.read().predict_answers()[..., None], after, before)
             return after.to(activations.dtype)
@@ -83,16 +102,16 @@ class HeadEdit(Intervention):
     @classmethod
     def restore(cls, lm: LanguageModel, settings: dict[str, Any], tensors: dict[str, Tensor]) -> "HeadEdit":
         """Make it again, refusing tensors that do not fit the mask or the model."""
-        edit = cls(tensors["head_mask"], tensors.get("scale"), tensors.get("offset"), **settings)
-        shape = (int(edit.head_mask.sum()), lm.geometry.head_dim)
-        if tuple(edit.head_mask.shape) != (lm.geometry.num_layers, lm.geometry.heads_per_layer) or any(
-            tuple(values.shape) != shape for values in edit.parameters()
+        geometry, head_mask = lm.geometry, tensors["head_mask"]
+        shape = (int(head_mask.sum()), geometry.head_dim)
+        if head_mask.shape != geometry.every_head().shape or any(
+            tuple(values.shape) != shape for name, values in tensors.items() if name != "head_mask"
         ):
             raise UserError("its numbers do not match its own head mask; train it again")
-        return edit
+        return cls(geometry, head_mask, tensors.get("scale"), tensors.get("offset"), **settings)
 
 
-def _spread(values: Tensor, heads: Tensor, heads_per_layer: int) -> Tensor:
-    """Return (heads_per_layer * head_dim,) with `values` (num_heads, head_dim) at a layer's heads, 0 elsewhere."""
-    full = torch.zeros(heads_per_layer, values.shape[-1], dtype=values.dtype, device=values.device)
+def _spread(values: Tensor, heads: Tensor, num_heads: int) -> Tensor:
+    """Return (num_heads * head_dim,), a layer's, with a row of `values` at each of some heads and 0 elsewhere."""
+    full = torch.zeros(num_heads, values.shape[-1], dtype=values.dtype, device=values.device)
     return full.index_put((heads,), values).flatten()

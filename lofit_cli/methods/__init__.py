@@ -29,7 +29,7 @@ class Method(NamedTuple):
     """A way to make an intervention.
 
     Attributes:
-        make: takes a head mask (num_layers, heads_per_layer), which selects every head where the method takes none.
+        make: takes a head mask (num_layers, max_heads), which selects every head where the method takes none.
         takes_heads: whether it works on the heads of a selection.
     """
 

@@ -33,7 +33,8 @@ def make_iti(
         [head_step(activations[:, layer, head], is_right, settings.direction) for layer, head in head_mask.nonzero()]
     )
     candidates = {
-        Candidate(alpha): HeadEdit(head_mask, offset=alpha * steps, positions="answer") for alpha in settings.alphas
+        Candidate(alpha): HeadEdit(lm.geometry, head_mask, offset=alpha * steps, positions="answer")
+        for alpha in settings.alphas
     }
     return keep_best(lm, task, config, candidates, run)
 

@@ -35,11 +35,10 @@ def make_random_offset(
         )
     # Not by torch, whose first numbers for this seed are what a LoFiT run's offsets started from.
     drawn = np.random.default_rng(config.seed).standard_normal(learnt.offset.shape, dtype=np.float32)
-    directions = torch.from_numpy(drawn)
+    directions = torch.from_numpy(drawn) * learnt.own_numbers.cpu()
     norms = learnt.offset.detach().cpu().norm(dim=-1, keepdim=True)
     run.record(**{key: manifest.get(key) for key in ("selector", "num_heads", "selection_seed")})
     run.record_settings(source=manifest.get("made_by", {}))
     add_seen(run.path, read_seen(source))
-    return HeadEdit(
-        learnt.head_mask.cpu(), offset=norms * directions / directions.norm(dim=-1, keepdim=True), **learnt.settings()
-    )
+    offset = norms * directions / directions.norm(dim=-1, keepdim=True)
+    return HeadEdit(lm.geometry, learnt.head_mask.cpu(), offset=offset, **learnt.settings())

@@ -7,7 +7,7 @@ import torch
 from torch import Tensor, nn
 
 from lofit_cli.models.forward import no_logits, pad_right, padded_batches
-from lofit_cli.models.hooks import hooked_input, hooked_layer
+from lofit_cli.models.hooks import hooked_layer
 from lofit_cli.models.language_model import LanguageModel
 from lofit_cli.models.packing import TokenSequence
 
@@ -21,11 +21,15 @@ def last_token_activations(
         report: called with the number of sequences done after each forward pass.
 
     Returns:
-        (num_sequences, num_layers, heads_per_layer, head_dim), float32, on the CPU.
+        (num_sequences, num_layers, max_heads, head_dim), float32, on the CPU; 0 where there is no head.
     """
     geometry = lm.geometry
-    flat = _last_tokens(lm, sequences, _inputs_of(lm.output_projections), report)
-    return flat.view(len(sequences), geometry.num_layers, geometry.heads_per_layer, geometry.head_dim)
+    values = torch.zeros(len(sequences), geometry.num_layers, geometry.max_heads, geometry.head_dim)
+    found = _last_tokens(lm, sequences, _heads_of(lm), report)
+    for layer, flat in zip(lm.output_projections, found, strict=True):
+        num_heads, head_dim = geometry.heads_per_layer[layer], geometry.head_dims[layer]
+        values[:, layer, :num_heads, :head_dim] = flat.view(len(sequences), num_heads, head_dim)
+    return values
 
 
 def last_token_hidden_states(
@@ -36,7 +40,7 @@ def last_token_hidden_states(
     Returns:
         (num_sequences, num_layers, hidden), float32, on the CPU.
     """
-    return _last_tokens(lm, sequences, _outputs_of(lm.layers), report)
+    return torch.stack(_last_tokens(lm, sequences, _outputs_of(lm.layers), report), dim=1)
 
 
 Recorder = Callable[[list[Tensor]], AbstractContextManager[None]]
@@ -45,28 +49,29 @@ Recorder = Callable[[list[Tensor]], AbstractContextManager[None]]
 
 def _last_tokens(
     lm: LanguageModel, sequences: Sequence[TokenSequence], recorder: Recorder, report: Callable[[int], None]
-) -> Tensor:
+) -> list[Tensor]:
+    """Return (num_sequences, width) for each tensor that is recorded, float32, on the CPU."""
     parts = []
     with torch.inference_mode():
         for batch in padded_batches(lm, sequences):
             parts.append(_batch_last_tokens(lm, batch, recorder))
             report(len(batch))
-    return torch.cat(parts)
+    return [torch.cat(batches) for batches in zip(*parts, strict=True)]
 
 
-def _batch_last_tokens(lm: LanguageModel, sequences: Sequence[TokenSequence], recorder: Recorder) -> Tensor:
-    """Return (num_sequences, num_layers, width); the rows are padded on the right."""
+def _batch_last_tokens(lm: LanguageModel, sequences: Sequence[TokenSequence], recorder: Recorder) -> list[Tensor]:
+    """Return the same for one forward pass; its rows are padded on the right."""
     tokens, attended = pad_right(sequences, lm.model.device)
     last = torch.tensor([len(s.tokens) - 1 for s in sequences]).to(tokens.device, non_blocking=True)
     rows = torch.arange(len(sequences), device=tokens.device)
     found: list[Tensor] = []
     with recorder(found):
         lm.model(input_ids=tokens, attention_mask=attended, use_cache=False, **no_logits(lm.model))
-    return torch.stack([values[rows, last] for values in found], dim=1).float().cpu()
+    return [values[rows, last].float().cpu() for values in found]
 
 
-def _inputs_of(modules: Sequence[nn.Module]) -> Recorder:
-    return lambda found: _each(hooked_input(module, found.append) for module in modules)
+def _heads_of(lm: LanguageModel) -> Recorder:
+    return lambda found: _each(lm.hooked_heads(layer, found.append) for layer in lm.output_projections)
 
 
 def _outputs_of(layers: Sequence[nn.Module]) -> Recorder:

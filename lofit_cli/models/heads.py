@@ -1,69 +1,109 @@
 """Where a decoder keeps its attention heads, found by watching it run rather than by a list of model names."""
 
-from contextlib import ExitStack
+from typing import Any, NamedTuple
 
-import torch
-from torch import Tensor, nn
+from torch import nn
 from transformers import PreTrainedModel
 
 from lofit_cli.artifacts.geometry import Geometry
 from lofit_cli.errors import UserError
-from lofit_cli.models.hooks import hooked_input
+from lofit_cli.models.attention_watch import AttentionWatch, MixedMap, outer_lists
+
+NUM_HEADS = ("num_heads", "num_attention_heads", "n_heads", "n_head")
+HEAD_DIM = ("v_head_dim", "head_dim", "attention_head_size", "dim_head")
+"""What families call the number of heads and the size of a head's value, the one that counts first."""
+
+LINEAR = "linear_attention"
+"""The kind of layers, in transformers' `layer_types`, that mix tokens by a state: their heads attend to no token."""
 
 
-def find_geometry(model: PreTrainedModel) -> tuple[Geometry, list[nn.Module]]:
-    """Return the model's geometry and each layer's attention output projection (`o_proj`).
+class FoundHeads(NamedTuple):
+    """A decoder's layers and heads.
 
-    The output projection is the last linear map that runs inside a layer's attention module; its input, viewed as
-    (batch, seq, heads_per_layer, head_dim), holds the head activations (LoFiT, arXiv 2406.01563, section 2). This
-    covers explicit head dimensions, grouped-query attention, fused query-key-value maps and unusual names alike.
+    Attributes:
+        layers: in order.
+        projections: each layer's attention output projection (`o_proj`); layers without heads have none.
+    """
+
+    geometry: Geometry
+    layers: list[nn.Module]
+    projections: dict[int, nn.Module]
+
+
+def find_heads(model: PreTrainedModel) -> FoundHeads:
+    """Return a decoder's layers and each one's attention output projection.
+
+    The output projection is the one linear map in a layer's attention that runs after tokens were mixed; its input,
+    viewed as (batch, seq, heads, head_dim), holds the head activations (LoFiT, arXiv 2406.01563, section 2). Layers
+    without attention, or with linear attention, have no heads.
 
     Raises:
-        UserError: a layer has no attention heads (a state-space model, for example).
+        UserError: the layers can't be told, none has heads, or an attention keeps them in another way.
     """
-    config = model.config.get_text_config(decoder=True)
-    heads_per_layer = getattr(config, "num_attention_heads", None)
-    layers = decoder_layers(model)
-    if not heads_per_layer or not layers:
+    watch = AttentionWatch(model)
+    layers = _decoder_layers(model, watch)
+    found = [_layer_heads(model, index, layer, watch) for index, layer in enumerate(layers)]
+    if not any(found):
         raise UserError(f"model '{_name(model)}' has no attention heads to edit; choose a transformer decoder")
-    calls = _record_projections(model, layers)
-    missing = [layer for layer in range(len(layers)) if layer not in calls]
-    if missing:
-        raise UserError(
-            f"model '{_name(model)}' has no attention heads in layer {missing[0]}; "
-            "every layer must have them: choose a transformer decoder"
-        )
-    widths = {width for _, width in calls.values()}
-    if len(widths) != 1 or (width := widths.pop()) % heads_per_layer:
-        raise UserError(f"model '{_name(model)}' has layers whose heads differ in size, which is not supported")
-    geometry = Geometry(len(layers), heads_per_layer, width // heads_per_layer)
-    return geometry, [calls[layer][0] for layer in range(len(layers))]
+    projections = {index: heads[0] for index, heads in enumerate(found) if heads}
+    counts, dims = zip(*(heads[1:] if heads else (0, 0) for heads in found), strict=True)
+    return FoundHeads(Geometry(counts, dims), layers, projections)
 
 
 def _name(model: PreTrainedModel) -> str:
     return model.config.name_or_path or model.config.model_type
 
 
-def decoder_layers(model: PreTrainedModel) -> list[nn.Module]:
-    """Return a model's decoder layers in order: the first list of modules that is as long as its config says."""
-    num_layers = getattr(model.config.get_text_config(decoder=True), "num_hidden_layers", 0)
-    lists = [module for module in model.modules() if isinstance(module, nn.ModuleList)]
-    return next((list(found) for found in lists if len(found) == num_layers), [])
+def _decoder_layers(model: PreTrainedModel, watch: AttentionWatch) -> list[nn.Module]:
+    """Return the list of modules that is as long as the config says and ran on text, each layer once and in order."""
+    config = model.config.get_text_config(decoder=True)
+    num_layers = getattr(config, "decoder_layers", None) or getattr(config, "num_hidden_layers", None)
+    lists = [list(found) for found in outer_lists(model) if len(found) == num_layers]
+    # Layers for images alone do not run on text.
+    ran = [found for found in lists if [m for m in watch.ran if m in found] == [m for m in found if m in watch.ran]]
+    if not any(set(found) & set(watch.ran) for found in ran):
+        raise UserError(
+            f"model '{_name(model)}' has no list of {num_layers} layers that run one after the other, each once; "
+            "choose another decoder"
+        )
+    # Of several lists, some are of norms or small maps.
+    return max(ran, key=lambda found: sum(p.numel() for m in found if m in watch.ran for p in m.parameters()))
 
 
-def _record_projections(model: PreTrainedModel, layers: list[nn.Module]) -> dict[int, tuple[nn.Module, int]]:
-    """Run one token and return, for each layer, the last linear map called inside its attention and its input width."""
-    calls: dict[int, tuple[nn.Module, int]] = {}
-    with ExitStack() as stack:
-        for index, layer in enumerate(layers):
-            for path, module in layer.named_modules():
-                weight = getattr(module, "weight", None)
-                if "att" in path and isinstance(weight, Tensor) and weight.ndim == 2:
+def _layer_heads(
+    model: PreTrainedModel, index: int, layer: nn.Module, watch: AttentionWatch
+) -> tuple[nn.Module, int, int] | None:
+    """Return a layer's output projection, its number of heads and their size; None where it has none."""
+    config = _layer_config(model, index)
+    kinds = getattr(config, "layer_types", None) or ()
+    if layer not in watch.attended or LINEAR in kinds[index : index + 1]:
+        return None
+    maps = [found for found in watch.maps if found.layer is layer]
+    attention = maps[-1].attention if maps else None
+    if not (num_heads := _stated(NUM_HEADS, attention, config)):
+        return None
+    head_dim = _stated(HEAD_DIM, attention, config) or config.hidden_size // num_heads
+    if [(found.num_in, found.num_out) for found in maps] != [(num_heads * head_dim, config.hidden_size)]:
+        raise _misfit(model, index, f"{num_heads} heads of {head_dim}", maps)
+    return maps[0].module, num_heads, head_dim
 
-                    def record(values: Tensor, layer: int = index, module: nn.Module = module) -> None:
-                        calls[layer] = (module, values.shape[-1])
 
-                    stack.enter_context(hooked_input(module, record))
-        with torch.no_grad():
-            model(input_ids=torch.zeros((1, 1), dtype=torch.long, device=model.device))
-    return calls
+def _misfit(model: PreTrainedModel, index: int, heads: str, maps: list[MixedMap]) -> UserError:
+    paths = {module: path for path, module in model.named_modules()}
+    through = " and ".join(f"{paths[found.module]} (of {found.num_in} numbers)" for found in maps) or "no linear map"
+    return UserError(
+        f"model '{_name(model)}' can't be edited by heads: what {heads} make in layer {index} goes through {through}, "
+        "not through one output projection; choose another decoder"
+    )
+
+
+def _stated(names: tuple[str, ...], *owners: Any) -> int:
+    """Return the first of some settings that is a number, of a module or a config; 0 if there is none."""
+    values = (getattr(owner, name, None) for name in names for owner in owners)
+    return next((value for value in values if isinstance(value, int) and value), 0)
+
+
+def _layer_config(model: PreTrainedModel, index: int) -> Any:
+    """Return the config of a layer, which some families (Gemma 4) keep apart."""
+    config = model.config.get_text_config(decoder=True)
+    return config.per_layer_config[index] if getattr(config, "is_heterogeneous", False) else config

@@ -1,15 +1,17 @@
 """A model with its tokenizer, and what is known of it."""
 
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Literal
 
-from torch import nn
+from torch import Tensor, nn
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from lofit_cli.artifacts.geometry import Geometry
 from lofit_cli.errors import UserError
-from lofit_cli.models.heads import decoder_layers
+from lofit_cli.models.hooks import Hook, hooked_input, hooked_output
 from lofit_cli.models.positions import PlaceBoard
 
 Batching = Literal["packed", "padded", "single"]
@@ -22,7 +24,8 @@ class LanguageModel:
 
     Attributes:
         id: the name it was asked for by.
-        output_projections: one module a layer; its input holds the head activations.
+        layers: the decoder layers.
+        output_projections: layer -> the module whose input holds its head activations; some layers have none.
         batching: the fastest way of sharing forward passes that changes no result.
         max_row_tokens: how many tokens one forward pass may hold.
         places: where the tokens of the forward pass under way stand, for edits of some positions.
@@ -32,15 +35,31 @@ class LanguageModel:
     model: PreTrainedModel
     tokenizer: PreTrainedTokenizerBase
     geometry: Geometry
-    output_projections: list[nn.Module]
+    layers: list[nn.Module]
+    output_projections: dict[int, nn.Module]
     batching: Batching = "packed"
     max_row_tokens: int = 512
     places: PlaceBoard = field(default_factory=PlaceBoard)
 
-    @property
-    def layers(self) -> list[nn.Module]:
-        """Return the decoder layers."""
-        return decoder_layers(self.model)
+    @contextmanager
+    def hooked_heads(self, layer: int, hook: Hook) -> Iterator[None]:
+        """Pass the head activations of a layer, (batch, seq, heads * head_dim), through `hook`."""
+        module, under_way = self.output_projections[layer], list[Tensor]()
+        if list(self.output_projections.values()).count(module) == 1:
+            with hooked_input(module, hook):
+                yield
+            return
+
+        def leave(output: Tensor) -> None:
+            under_way.clear()
+
+        # Where layers share one attention (Zamba), only what runs in this layer is this layer's.
+        with (
+            hooked_input(self.layers[layer], under_way.append),
+            hooked_output(self.layers[layer], leave),
+            hooked_input(module, lambda heads: hook(heads) if under_way else None),
+        ):
+            yield
 
     @property
     def hidden_size(self) -> int:

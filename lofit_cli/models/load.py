@@ -12,7 +12,7 @@ from transformers.utils import logging as transformers_logging
 
 from lofit_cli.errors import RunError, UserError, did_you_mean
 from lofit_cli.models.embedded import EMBEDDED_MODELS, embedded_model_dir
-from lofit_cli.models.heads import find_geometry
+from lofit_cli.models.heads import find_heads
 from lofit_cli.models.language_model import LanguageModel
 from lofit_cli.models.packing_check import choose_batching
 from lofit_cli.models.weights import weights_hash
@@ -50,9 +50,8 @@ def load_model(config: ModelConfig) -> LanguageModel:
     if not tokenizer.is_fast:
         raise UserError(f"model.id={config.id} has no fast tokenizer, which is needed to know where an answer begins")
     model.eval().requires_grad_(False).to(device)
-    geometry, projections = find_geometry(model)
     row_tokens = config.max_row_tokens or ROW_TOKENS.get(device.type, 512)
-    lm = LanguageModel(config.id, model, tokenizer, geometry, projections, max_row_tokens=row_tokens)
+    lm = LanguageModel(config.id, model, tokenizer, *find_heads(model), max_row_tokens=row_tokens)
     return replace(lm, batching=choose_batching(lm))
 
 

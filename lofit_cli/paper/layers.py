@@ -10,7 +10,7 @@ def layer_shares(selections: Sequence[Selection]) -> list[float]:
 
     Source: LoFiT (arXiv 2406.01563), Figure 3.
     """
-    num_layers = selections[0].shape[0]
+    num_layers = len(selections[0].heads_per_layer)
     return [sum(_share(selection, layer) for selection in selections) / len(selections) for layer in range(num_layers)]
 
 

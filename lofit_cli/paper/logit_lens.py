@@ -63,10 +63,10 @@ def logit_lens(
 def _added(lm: LanguageModel, values: Tensor, layer: int, head: int) -> Tensor:
     """Return what an offset (head_dim,) of a head adds to its attention's output: (hidden_size,)."""
     projection = lm.output_projections[layer]
-    geometry = lm.geometry
-    activation = torch.zeros(geometry.heads_per_layer, geometry.head_dim, dtype=lm.model.dtype, device=lm.model.device)
+    shape = lm.geometry.heads_per_layer[layer], lm.geometry.head_dims[layer]
+    activation = torch.zeros(shape, dtype=lm.model.dtype, device=lm.model.device)
     without = projection(activation.flatten()[None])
-    activation[head] = values.to(activation)
+    activation[head] = values[: shape[1]].to(activation)
     # The difference, because the map may have a bias of its own.
     added: Tensor = (projection(activation.flatten()[None]) - without)[0]
     return added

@@ -56,10 +56,9 @@ def draw_selections(like: Sequence[Selection]) -> list[Selection]:
 
 
 def _draw(selection: Selection) -> Selection:
-    num_layers, heads_per_layer = selection.shape
-    heads = list(product(range(num_layers), range(heads_per_layer)))
+    heads = [(layer, head) for layer, count in enumerate(selection.heads_per_layer) for head in range(count)]
     drawn = random.Random(selection.seed).sample(heads, len(selection.heads))
-    return Selection(selection.fold, selection.seed, tuple(drawn), selection.shape)
+    return Selection(selection.fold, selection.seed, tuple(drawn), selection.heads_per_layer)
 
 
 def _pairs(

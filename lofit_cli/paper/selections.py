@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import Any
 
 from lofit_cli.artifacts.files import read_json
+from lofit_cli.artifacts.geometry import Geometry
 from lofit_cli.artifacts.head_mask import FILE_NAME, KIND
 from lofit_cli.artifacts.run_dir import is_finished, read_manifest
 from lofit_cli.artifacts.tensors import read_tensors
@@ -20,13 +21,13 @@ class Selection:
 
     Attributes:
         fold: the fold of the task, which chance does not depend on.
-        shape: how many layers the model has, and how many heads each.
+        heads_per_layer: how many heads each layer of the model has.
     """
 
     fold: int
     seed: int
     heads: tuple[Head, ...]
-    shape: tuple[int, int]
+    heads_per_layer: tuple[int, ...]
 
 
 def read_selections(folder: Path, task: str, selector: str = "scale") -> list[Selection]:
@@ -47,15 +48,15 @@ def read_selections(folder: Path, task: str, selector: str = "scale") -> list[Se
 
 def _read_run(run: Path) -> Selection:
     manifest = read_manifest(run, "select_heads", "folder")
-    mask = read_tensors(run / FILE_NAME, KIND, ("head_mask",))[0]["head_mask"]
-    heads = tuple((layer, head) for layer, head in mask.nonzero().tolist())
-    return Selection(manifest["fold"], manifest["seed"], heads, (mask.shape[0], mask.shape[1]))
+    tensors, about = read_tensors(run / FILE_NAME, KIND, ("head_mask",))
+    heads = tuple((layer, head) for layer, head in tensors["head_mask"].nonzero().tolist())
+    return Selection(manifest["fold"], manifest["seed"], heads, Geometry.from_metadata(about).heads_per_layer)
 
 
 def read_author_lists(file: Path, model: str, num_heads: int, tasks: list[str]) -> dict[str, list[Selection]]:
     """Return task -> selection from a JSON object of `MODEL/TASK` -> `[[layer, head], ...]`, best first.
 
-    The shape is that of the smallest model which has all heads listed for this one.
+    The model is taken to be the smallest whose layers are alike that has all heads listed for this one.
 
     Raises:
         UserError: the file has no list of this model and one of the tasks, or a shorter one than that.
@@ -70,9 +71,11 @@ def read_author_lists(file: Path, model: str, num_heads: int, tasks: list[str]) 
         raise UserError(f"{file} has no {model}/{missing[0]}; {did_you_mean(missing[0], list(mine))}")
     if short := [task for task in tasks if len(mine[task]) < num_heads]:
         raise UserError(f"{file} lists fewer than {num_heads} heads for {model}/{short[0]}; take fewer")
-    shape = tuple(1 + max(head[axis] for heads in mine.values() for head in heads) for axis in (0, 1))
+    num_layers, per_layer = (1 + max(head[axis] for heads in mine.values() for head in heads) for axis in (0, 1))
     return {
-        task: [Selection(0, 0, tuple((layer, head) for layer, head in mine[task][:num_heads]), (shape[0], shape[1]))]
+        task: [
+            Selection(0, 0, tuple((layer, head) for layer, head in mine[task][:num_heads]), (per_layer,) * num_layers)
+        ]
         for task in tasks
     }
 

@@ -25,6 +25,8 @@ def plot_head_scores(scores: Tensor, mask: Tensor, folder: Path) -> None:
     """Write `head_scores.png`: layers x heads, with the selected heads framed."""
     num_layers, heads_per_layer = scores.shape
     figure, axes = new_figure(2 + 0.3 * heads_per_layer, 1.5 + 0.2 * num_layers)
+    # Where a layer has no such head there is no score, and no colour.
+    axes.set_facecolor("0.92")
     image = axes.imshow(scores.numpy(), aspect="auto", origin="lower", cmap="viridis")
     for layer, head in mask.nonzero().tolist():
         axes.add_patch(Rectangle((head - 0.5, layer - 0.5), 1, 1, fill=False, edgecolor="red"))

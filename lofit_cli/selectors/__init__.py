@@ -20,7 +20,7 @@ from lofit_cli.selectors.scale import score_heads_by_scale
 from lofit_cli.tasks.task import Task
 
 Selector = Callable[[LanguageModel, Task[Any], SelectHeadsConfig, RunDir], Tensor]
-"""Returns head scores (num_layers, heads_per_layer) float32 on the CPU, higher is better."""
+"""Returns head scores (num_layers, max_heads) float32 on the CPU, higher is better, anything where there is no head."""
 
 SELECTORS: dict[str, Selector] = {
     "file": copy_from_file,

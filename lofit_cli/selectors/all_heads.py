@@ -19,27 +19,29 @@ def train_all_heads(
     """Train the `scale` or the `offset` of every head, from small random numbers by the seed.
 
     Returns:
-        (num_layers, heads_per_layer, head_dim), on the CPU.
+        (num_layers, max_heads, head_dim), on the CPU.
     """
     generator = torch.Generator().manual_seed(config.seed)
-    shape = lm.geometry.total_heads, lm.geometry.head_dim
-    start = config.trainer.init_std * torch.randn(*shape, generator=generator)
-    every_head = torch.ones(lm.geometry.num_layers, lm.geometry.heads_per_layer)
-    edit = HeadEdit(every_head, scale=start) if part == "scale" else HeadEdit(every_head, offset=start)
+    geometry, every_head = lm.geometry, lm.geometry.every_head()
+    start = config.trainer.init_std * torch.randn(geometry.total_heads, geometry.head_dim, generator=generator)
+    scale, offset = (start, None) if part == "scale" else (None, start)
+    edit = HeadEdit(geometry, every_head, scale, offset)
     run.record(num_trained_parameters=edit.num_parameters)
     Fit(lm, task, config.trainer, config.eval, edit.to(lm.model.device), run, config.seed).train()
     (learnt,) = edit.parameters()
-    return learnt.detach().cpu().view(lm.geometry.num_layers, lm.geometry.heads_per_layer, lm.geometry.head_dim)
+    values = torch.zeros(*every_head.shape, geometry.head_dim)
+    values[every_head] = learnt.detach().cpu()
+    return values
 
 
 def score_heads(values: Tensor) -> Tensor:
     """Return how much each head was used: the L2 norm of what it has learnt.
 
     Args:
-        values: (num_layers, heads_per_layer, head_dim), a scale, which is added to 1 in the forward pass, or an offset.
+        values: (num_layers, max_heads, head_dim), a scale, which is added to 1 in the forward pass, or an offset.
 
     Returns:
-        (num_layers, heads_per_layer), non-negative.
+        (num_layers, max_heads), non-negative.
 
     Source: LoFiT (arXiv 2406.01563), section 3.
     """

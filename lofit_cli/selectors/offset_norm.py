@@ -12,7 +12,7 @@ from lofit_cli.tasks.task import Task
 
 
 def score_heads_by_offset_norm(lm: LanguageModel, task: Task[Any], config: SelectHeadsConfig, run: RunDir) -> Tensor:
-    """Train an offset on all heads and return each head's score: (num_layers, heads_per_layer).
+    """Train an offset on all heads and return each head's score: (num_layers, max_heads).
 
     Source: LoFiT (arXiv 2406.01563), section 5.2, "bias-based selection".
     """

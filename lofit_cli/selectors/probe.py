@@ -15,18 +15,17 @@ from lofit_cli.tasks.task import Task
 
 
 def score_heads_by_probe(lm: LanguageModel, task: Task[Any], config: SelectHeadsConfig, run: RunDir) -> Tensor:
-    """Return the validation accuracy of a logistic regression on each head's activation: (num_layers, heads_per_layer).
+    """Return the validation accuracy of a logistic regression on each head's activation: (num_layers, max_heads).
 
     Source: ITI (arXiv 2306.03341), section 3.1: the activation at the last token of a question with an answer.
     """
     train, validation = read_labelled(lm, task, run)
     geometry = lm.geometry
-    scores = torch.zeros(geometry.num_layers, geometry.heads_per_layer)
+    scores = torch.zeros(geometry.num_layers, geometry.max_heads)
     with progress_bar("probing heads", geometry.total_heads) as advance:
-        for layer in range(geometry.num_layers):
-            for head in range(geometry.heads_per_layer):
-                scores[layer, head] = probe_accuracy(train, validation, (slice(None), layer, head))
-                advance(1)
+        for layer, head in geometry.every_head().nonzero():
+            scores[layer, head] = probe_accuracy(train, validation, (slice(None), layer, head))
+            advance(1)
     return scores
 
 

@@ -20,9 +20,10 @@ def score_heads_by_layer_probe(lm: LanguageModel, task: Task[Any], config: Selec
     """
     train, validation = read_labelled(lm, task, run)
     geometry = lm.geometry
-    scores = torch.zeros(geometry.num_layers, geometry.heads_per_layer)
-    with progress_bar("probing layers", geometry.num_layers) as advance:
-        for layer in range(geometry.num_layers):
+    scores = torch.zeros(geometry.num_layers, geometry.max_heads)
+    layers = [layer for layer, num_heads in enumerate(geometry.heads_per_layer) if num_heads]
+    with progress_bar("probing layers", len(layers)) as advance:
+        for layer in layers:
             scores[layer] = probe_accuracy(train, validation, (slice(None), layer))
             advance(1)
     return scores

@@ -12,6 +12,6 @@ from lofit_cli.tasks.task import Task
 
 
 def score_heads_at_random(lm: LanguageModel, task: Task[Any], config: SelectHeadsConfig, run: RunDir) -> Tensor:
-    """Return uniform scores in [0, 1) that depend on the seed alone: (num_layers, heads_per_layer)."""
+    """Return uniform scores in [0, 1) that depend on the seed alone: (num_layers, max_heads)."""
     generator = torch.Generator().manual_seed(config.seed)
-    return torch.rand(lm.geometry.num_layers, lm.geometry.heads_per_layer, generator=generator)
+    return torch.rand(lm.geometry.num_layers, lm.geometry.max_heads, generator=generator)

@@ -13,7 +13,7 @@ from lofit_cli.tasks.task import Task
 
 
 def score_heads_by_scale(lm: LanguageModel, task: Task[Any], config: SelectHeadsConfig, run: RunDir) -> Tensor:
-    """Train a scale on all heads, with an L1 penalty, and return each head's score: (num_layers, heads_per_layer).
+    """Train a scale on all heads, with an L1 penalty, and return each head's score: (num_layers, max_heads).
 
     Source: LoFiT (arXiv 2406.01563), section 3.
     """

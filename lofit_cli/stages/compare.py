@@ -14,7 +14,7 @@ from lofit_cli.analysis.grouping import (
     require_same_questions,
     split_sections,
 )
-from lofit_cli.artifacts.evaluations import Evaluation, find_evaluations, read_evaluation
+from lofit_cli.artifacts.evaluations import Evaluation, MeasuredRun, find_evaluations, read_evaluation
 from lofit_cli.artifacts.run_dir import RunDir
 from lofit_cli.console import say
 from lofit_cli.errors import UserError
@@ -31,15 +31,21 @@ def compare(config: CompareConfig, run: RunDir) -> list[ComparedSection]:
         UserError: no runs, or runs of one table and fold that did not score the same questions.
     """
     default = f"{glob.escape(config.runs_dir)}/evaluate/*"
-    evaluations = [read_evaluation(path) for path in find_evaluations(config.runs or [default])]
+    paths = find_evaluations(config.runs or [default])
+    sections = _compare_all(paths, config)
+    run.record(sections=[_facts(section) for section in sections])
+    run.record(runs=[str(path) for path in paths])
+    write_comparison(sections, run.path)
+    return sections
+
+
+def _compare_all(paths: Sequence[Path], config: CompareConfig) -> list[ComparedSection]:
+    """Return the tables; the values of the questions, which may be large, are let go here."""
+    evaluations = [read_evaluation(path) for path in paths]
     chosen = _named(evaluations, config.baseline)
     if config.group_by:
         require_known(config.group_by, evaluations)
-    sections = [_compare(part, chosen, config) for part in split_sections(evaluations)]
-    run.record(sections=[_facts(section) for section in sections])
-    run.record(runs=[str(evaluation.path) for evaluation in evaluations])
-    write_comparison(sections, run.path)
-    return sections
+    return [_compare(part, chosen, config) for part in split_sections(evaluations)]
 
 
 def _named(evaluations: Sequence[Evaluation], name: str | None) -> Evaluation | None:
@@ -53,7 +59,7 @@ def _named(evaluations: Sequence[Evaluation], name: str | None) -> Evaluation | 
     raise UserError(f"baseline={name} is not one of the runs compared; choose one of {listed}")
 
 
-def _compare(part: Sequence[Evaluation], chosen: Evaluation | None, config: CompareConfig) -> ComparedSection:
+def _compare(part: Sequence[MeasuredRun], chosen: Evaluation | None, config: CompareConfig) -> ComparedSection:
     """Compare the runs of one section."""
     require_same_questions(part)
     _note_other_weights(part)

@@ -22,10 +22,11 @@ def select_heads(config: SelectHeadsConfig, run: RunDir) -> HeadMask:
     run.record(**describe_model(lm), **task.facts(), seed=config.seed, selector=config.selector.name, num_heads=count)
     run.record_settings(selector={"name": config.selector.name}, task={**task.settings(), "items": task.items_hash()})
     torch.manual_seed(config.seed)
-    scores = selector(lm, task, config, run)
-    if not scores[select_top(scores, count)].isfinite().all():
+    scores = selector(lm, task, config, run).masked_fill(~lm.geometry.every_head(), -torch.inf)
+    mask = select_top(scores, count)
+    if not scores[mask].isfinite().all():
         raise UserError(f"num_heads={config.num_heads} is more than the selector ranks; ask for fewer heads")
-    heads = HeadMask(lm.id, lm.geometry, config.selector.name, scores, select_top(scores, count))
+    heads = HeadMask(lm.id, lm.geometry, config.selector.name, scores, mask)
     heads.save(run.path)
     plot_head_scores(heads.scores, heads.mask, run.path)
     plot_heads_per_layer(heads.mask, run.path)

@@ -31,8 +31,7 @@ def train_offsets(config: TrainOffsetsConfig, run: RunDir) -> Intervention:
     run.record(**describe_model(lm), **task.facts(), seed=config.seed, method=config.method.name)
     settings = {key: value for key, value in asdict(config.method).items() if key not in ("name", "source")}
     run.record_settings(method=settings, task={**task.settings(), "items": task.items_hash()})
-    every_head = torch.ones(lm.geometry.num_layers, lm.geometry.heads_per_layer, dtype=torch.bool)
-    head_mask = _take_heads(config, file, lm, run) if file else every_head
+    head_mask = _take_heads(config, file, lm, run) if file else lm.geometry.every_head()
     add_seen(run.path, ())
     torch.manual_seed(config.seed)
     edit = method.make(lm, task, config, head_mask, run)

@@ -11,7 +11,7 @@ from synthetic_runs import METHODS, write_run, write_runs
 from lofit_cli.analysis.comparison import compare_section
 from lofit_cli.analysis.grouping import group_runs, require_known, require_same_questions, split_sections
 from lofit_cli.analysis.pooling import describe_coverage
-from lofit_cli.artifacts.evaluations import find_evaluations, read_evaluation
+from lofit_cli.artifacts.evaluations import MeasuredRun, find_evaluations, read_evaluation
 from lofit_cli.errors import UserError
 
 RESAMPLES = 300
@@ -78,7 +78,7 @@ def test_a_pooled_row_by_hand(pooled, metric):
 def test_one_seed_on_two_folds_keeps_the_exact_tests(tmp_path):
     write_runs(tmp_path, tasks=("clutrr",), seeds=(1,), methods=METHODS[:2], num_questions=60)
     section = section_of(tmp_path)
-    first, second = ([run.values["em"] for run in row.runs] for row in section.rows)
+    first, second = ([read_evaluation(run.path).values["em"] for run in row.runs] for row in section.rows)
     differences = np.concatenate(second) - np.concatenate(first)
     gained, lost = int((differences > 0).sum()), int((differences < 0).sum())
     found = section.rows[1].metrics["em"]
@@ -94,7 +94,8 @@ def test_a_row_with_one_fold_is_paired_on_that_fold(tmp_path):
         write_run(tmp_path / f"a{fold}", "clutrr", fold, 1, num_questions=30)
     write_run(tmp_path / "b", "clutrr", 1, 2, METHODS[1], num_questions=30)
     base, row = section_of(tmp_path).rows
-    expected = row.runs[0].values["em"] - base.runs[1].values["em"]
+    mine, theirs = (read_evaluation(run.path).values["em"] for run in (row.runs[0], base.runs[1]))
+    expected = mine - theirs
     assert (row.folds, row.paired_folds) == ((1,), (1,))
     assert row.metrics["em"].paired.difference == pytest.approx(expected.mean())
     assert describe_coverage(row.runs) == "fold 1 · seed 2"
@@ -117,6 +118,12 @@ def test_categories_add_up(pooled):
         if found.paired:
             means = [c.difference for c in found.categories]
             assert np.average(means, weights=sizes) == pytest.approx(found.paired.difference)
+
+
+def test_a_table_keeps_no_question(pooled):
+    runs = section_of(pooled).runs
+    assert len(runs) == 8
+    assert not any(isinstance(run, MeasuredRun) for run in runs)
 
 
 def test_p_values_are_adjusted_for_the_whole_section(pooled):

@@ -13,7 +13,7 @@ from lofit_cli.artifacts.seen_items import add_seen, read_seen
 from lofit_cli.errors import RunError, UserError
 from lofit_cli.schema.stages import CompareConfig
 
-GEOMETRY = Geometry(num_layers=2, heads_per_layer=5, head_dim=3)
+GEOMETRY = Geometry.uniform(2, 5, 3)
 
 
 def test_top_heads_are_global_and_ties_go_to_the_first():

@@ -43,7 +43,7 @@ def make(name, lm, folder, **settings):
         make("lofit", lm, folder)
     config = make_config(name, folder, **settings)
     method = get_method(config.method)
-    scores = torch.rand(lm.geometry.num_layers, lm.geometry.heads_per_layer, generator=torch.Generator().manual_seed(0))
+    scores = torch.rand(lm.geometry.num_layers, lm.geometry.max_heads, generator=torch.Generator().manual_seed(0))
     mask = select_top(scores, 2 if method.takes_heads else lm.geometry.total_heads)
     torch.manual_seed(0)
     with start_run(folder / name, "train_offsets", config) as run:

@@ -9,7 +9,7 @@ from lofit_cli.artifacts.head_mask import HeadMask
 from lofit_cli.artifacts.predictions import GeneratedAnswer, write_predictions
 from lofit_cli.artifacts.run_dir import STATED
 
-GEOMETRY = Geometry(num_layers=3, heads_per_layer=4, head_dim=8)
+GEOMETRY = Geometry.uniform(3, 4, 8)
 
 
 def write_manifest(folder, stage, **facts):

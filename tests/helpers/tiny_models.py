@@ -4,8 +4,9 @@ import torch
 import transformers as t
 from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
 
+from lofit_cli.artifacts.geometry import Geometry
 from lofit_cli.interventions.head_edit import HeadEdit
-from lofit_cli.models.heads import find_geometry
+from lofit_cli.models.heads import find_heads
 from lofit_cli.models.language_model import LanguageModel
 
 VOCABULARY = 300
@@ -87,19 +88,19 @@ def build_tokenizer():
 def build_language_model(family, batching="packed", max_row_tokens=64, **changes):
     """Return a tiny model with its heads found, scored in packed rows or in padded batches."""
     model = build_model(family, **changes)
-    geometry, projections = find_geometry(model)
-    return LanguageModel(family, model, build_tokenizer(), geometry, projections, batching, max_row_tokens)
+    return LanguageModel(family, model, build_tokenizer(), *find_heads(model), batching, max_row_tokens)
 
 
 def random_values(geometry, seed, size=0.3):
     """Return random numbers in the shape of all head activations."""
-    shape = (geometry.num_layers, geometry.heads_per_layer, geometry.head_dim)
+    shape = (geometry.num_layers, geometry.max_heads, geometry.head_dim)
     return size * torch.randn(shape, generator=torch.Generator().manual_seed(seed))
 
 
 def edit_all_heads(scale=None, offset=None, layers=range(3), positions="all"):
     """Return the edit with these (num_layers, heads_per_layer, head_dim) values in some layers."""
-    mask = torch.zeros((offset if scale is None else scale).shape[:2], dtype=torch.bool)
+    geometry = Geometry.uniform(*(offset if scale is None else scale).shape)
+    mask = torch.zeros(geometry.every_head().shape, dtype=torch.bool)
     mask[list(layers)] = True
     values = [None if value is None else value[mask].clone() for value in (scale, offset)]
-    return HeadEdit(mask, *values, positions)
+    return HeadEdit(geometry, mask, *values, positions)

@@ -58,7 +58,7 @@ def test_zero_edit_is_bit_identical(lm):
 def test_edit_is_the_equation_by_hand(lm, layer):
     scale, offset = random_values(lm.geometry, 1), random_values(lm.geometry, 2)
     activation, _ = record_projection(lm, layer)
-    heads = activation.view(1, -1, lm.geometry.heads_per_layer, lm.geometry.head_dim)
+    heads = activation.view(1, -1, lm.geometry.max_heads, lm.geometry.head_dim)
     expected = project(lm.output_projections[layer], ((1 + scale[layer]) * heads + offset[layer]).flatten(2))
     with edit_all_heads(scale, offset, layers=[layer]).attach(lm):
         _, output = record_projection(lm, layer)
@@ -67,14 +67,14 @@ def test_edit_is_the_equation_by_hand(lm, layer):
 
 def test_every_layer_is_edited_unless_told_otherwise(lm):
     with edit_all_heads(offset=random_values(lm.geometry, 1)).attach(lm):
-        assert all(projection._forward_pre_hooks for projection in lm.output_projections)
+        assert all(projection._forward_pre_hooks for projection in lm.output_projections.values())
 
 
 def test_heads_outside_the_mask_are_left_alone(lm):
     mask = torch.zeros(3, 4, dtype=torch.bool)
     mask[1, 2] = True
     before, _ = record_projection(lm, 1)
-    with HeadEdit(mask, offset=torch.ones(1, lm.geometry.head_dim)).attach(lm):
+    with HeadEdit(lm.geometry, mask, offset=torch.ones(1, lm.geometry.head_dim)).attach(lm):
         after, _ = record_projection(lm, 1)
         assert not lm.output_projections[0]._forward_pre_hooks
     changed = (after - before).view(1, -1, 4, lm.geometry.head_dim).abs().sum(dim=(0, 1, 3)) > 0
@@ -117,7 +117,7 @@ def test_gradients_reach_the_kept_heads_only():
     mask = torch.zeros(3, 4, dtype=torch.bool)
     mask[0, 1] = mask[2, 3] = True
     selected = edit_all_heads(offset=random_values(lm.geometry, 1))
-    some = HeadEdit(mask, offset=random_values(lm.geometry, 1)[mask])
+    some = HeadEdit(lm.geometry, mask, offset=random_values(lm.geometry, 1)[mask])
     with torch.no_grad():
         everywhere.offset[~mask.flatten()] = selected.offset[~mask.flatten()] = 0
     for edit in (everywhere, some):

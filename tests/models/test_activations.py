@@ -16,7 +16,7 @@ def test_activations_are_those_of_each_sequence_alone(family):
     sequences = [sequence for item in tokenize(lm.tokenizer, ITEMS) for sequence in item]
     found = last_token_activations(lm, sequences)
     geometry = lm.geometry
-    assert found.shape == (3, geometry.num_layers, geometry.heads_per_layer, geometry.head_dim)
+    assert found.shape == (3, geometry.num_layers, geometry.max_heads, geometry.head_dim)
     for row, sequence in zip(found, sequences, strict=True):
         torch.testing.assert_close(row.flatten(1), _alone(lm, sequence.tokens), atol=1e-5, rtol=1e-4)
 
@@ -24,7 +24,9 @@ def test_activations_are_those_of_each_sequence_alone(family):
 def _alone(lm, tokens):
     """Return the last token's activations (num_layers, heads_per_layer * head_dim) of one sequence."""
     inputs = []
-    handles = [p.register_forward_pre_hook(lambda _, args: inputs.append(args[0])) for p in lm.output_projections]
+    handles = [
+        p.register_forward_pre_hook(lambda _, args: inputs.append(args[0])) for p in lm.output_projections.values()
+    ]
     lm.model(input_ids=torch.tensor([tokens]))
     for handle in handles:
         handle.remove()
@@ -34,4 +36,4 @@ def _alone(lm, tokens):
 def test_no_hook_is_left():
     lm = build_language_model("llama")
     last_token_activations(lm, tokenize(lm.tokenizer, ITEMS)[0])
-    assert not any(projection._forward_pre_hooks for projection in lm.output_projections)
+    assert not any(projection._forward_pre_hooks for projection in lm.output_projections.values())

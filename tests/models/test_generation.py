@@ -46,7 +46,7 @@ def test_the_models_own_generation_settings_are_set_aside():
 
 def test_logits_that_are_not_finite_are_refused():
     lm = build_language_model("llama")
-    shape = lm.geometry.num_layers, lm.geometry.heads_per_layer, lm.geometry.head_dim
+    shape = lm.geometry.num_layers, lm.geometry.max_heads, lm.geometry.head_dim
     with edit_all_heads(None, torch.full(shape, float("nan"))).attach(lm), pytest.raises(RunError, match="not finite"):
         generate_lines(lm, PROMPTS, max_new_tokens=4)
 

@@ -106,7 +106,7 @@ def test_red_scales_and_offsets_what_the_projection_gets(lm, positions):
 
         return replace
 
-    handles = [module.register_forward_hook(hook(layer)) for layer, module in enumerate(lm.output_projections)]
+    handles = [module.register_forward_hook(hook(layer)) for layer, module in lm.output_projections.items()]
     expected = plain_logprobs(lm, lambda layer, hidden: hidden)
     for handle in handles:
         handle.remove()

@@ -33,7 +33,7 @@ def test_a_scale_on_all_heads_is_ia3_on_the_output_projection(family):
     (gradient,) = torch.autograd.grad(ours.square().mean(), edit.scale)
 
     names = {module: name for name, module in lm.model.named_modules()}
-    targets = [names[projection] for projection in lm.output_projections]
+    targets = [names[projection] for projection in lm.output_projections.values()]
     config = peft.IA3Config(target_modules=targets, feedforward_modules=targets)
     adapted = peft.get_peft_model(lm.model, config)
     factors = [weight for name, weight in adapted.named_parameters() if "ia3_l" in name]

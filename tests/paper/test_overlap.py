@@ -44,7 +44,7 @@ def test_the_authors_heads_give_figure_6(tasks, shared, layer_distance):
 
 
 def selection(seed, heads, fold=0):
-    return Selection(fold, seed, tuple(heads), (6, 8))
+    return Selection(fold, seed, tuple(heads), (8,) * 6)
 
 
 def test_groups_are_compared_pair_by_pair():
@@ -77,5 +77,5 @@ def test_layer_shares_are_means_over_selections():
 def test_the_authors_heads_give_figure_3():
     (truthfulqa,) = read_author_lists(AUTHOR_HEADS, "llama2-7b", 32, ["truthfulqa"])["truthfulqa"]
     counts = {2: 1, 3: 1, 4: 1, 8: 1, 9: 1, 10: 1, 11: 5, 12: 3, 13: 6, 14: 3, 15: 2, 16: 5, 18: 1, 27: 1}
-    assert truthfulqa.shape == (32, 32)
+    assert truthfulqa.heads_per_layer == (32,) * 32
     assert layer_shares([truthfulqa]) == pytest.approx([counts.get(layer, 0) / 32 for layer in range(32)])

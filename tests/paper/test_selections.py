@@ -19,7 +19,7 @@ def test_selections_by_fold_and_seed(tmp_path):
     (tmp_path / "truthfulqa-0/seed-8/heads-scale/manifest.json").write_text('{"status": "failed"}')
     found = read_selections(tmp_path, "truthfulqa")
     assert [(s.fold, s.seed) for s in found] == [(0, 1), (0, 42), (1, 42)]
-    assert found[0] == Selection(0, 1, ((0, 1), (2, 1)), (3, 4))
+    assert found[0] == Selection(0, 1, ((0, 1), (2, 1)), (4, 4, 4))
 
 
 def test_no_selection_is_refused(tmp_path):
@@ -32,8 +32,8 @@ def test_author_lists(tmp_path):
     file.write_text(json.dumps({"source": "us", "big/t": [[3, 0], [0, 1], [2, 2]], "big/c": [[0, 0], [1, 5], [0, 2]]}))
     found = read_author_lists(file, "big", 2, ["c", "t"])
     assert found == {
-        "c": [Selection(0, 0, ((0, 0), (1, 5)), (4, 6))],
-        "t": [Selection(0, 0, ((3, 0), (0, 1)), (4, 6))],
+        "c": [Selection(0, 0, ((0, 0), (1, 5)), (6,) * 4)],
+        "t": [Selection(0, 0, ((3, 0), (0, 1)), (6,) * 4)],
     }
     with pytest.raises(UserError, match="no model bug; did you mean 'big'"):
         read_author_lists(file, "bug", 2, ["t"])

@@ -42,7 +42,7 @@ def _select(name, folder, **trainer):
 @pytest.mark.parametrize("name", OWN)
 def test_scores_are_finite_repeatable_and_one_a_head(name, tmp_path):
     lm, _, scores = _select(name, tmp_path / "a")
-    assert scores.shape == (lm.geometry.num_layers, lm.geometry.heads_per_layer)
+    assert scores.shape == (lm.geometry.num_layers, lm.geometry.max_heads)
     assert scores.isfinite().all()
     assert scores.equal(_select(name, tmp_path / "b")[2])
 
@@ -77,7 +77,7 @@ def test_offset_norm_finds_the_head_that_matters(tmp_path):
     # The other heads' outputs are cut off, so no gradient reaches their offsets.
     lm, task = build_language_model("llama"), _task()
     width = lm.geometry.head_dim
-    for layer, projection in enumerate(lm.output_projections):
+    for layer, projection in lm.output_projections.items():
         kept = projection.weight[:, 2 * width : 3 * width].clone()
         projection.weight.zero_()
         if layer == 1:
@@ -86,7 +86,7 @@ def test_offset_norm_finds_the_head_that_matters(tmp_path):
         ModelConfig("m"), TaskConfig("t"), SelectorConfig("offset_norm"), TrainerConfig(learning_rate=0.01)
     )
     scores = get_selector(SelectorConfig("offset_norm"))(lm, task, config, RunDir(tmp_path, "select_heads"))
-    assert divmod(int(scores.argmax()), lm.geometry.heads_per_layer) == (1, 2)
+    assert divmod(int(scores.argmax()), lm.geometry.max_heads) == (1, 2)
 
 
 def _copy(selector, lm, folder):
