@@ -15,11 +15,9 @@ from lofit_cli.models.embedded import EMBEDDED_MODELS, embedded_model_dir
 from lofit_cli.models.heads import find_heads
 from lofit_cli.models.language_model import LanguageModel
 from lofit_cli.models.packing_check import choose_batching
+from lofit_cli.models.row_budget import default_row_tokens
 from lofit_cli.models.weights import weights_hash
 from lofit_cli.schema.sources import ModelConfig
-
-ROW_TOKENS = {"cpu": 512, "cuda": 4096}
-"""Tokens in one forward pass: enough to keep the device busy, few enough that the row's mask stays small."""
 
 
 def load_model(config: ModelConfig) -> LanguageModel:
@@ -50,7 +48,7 @@ def load_model(config: ModelConfig) -> LanguageModel:
     if not tokenizer.is_fast:
         raise UserError(f"model.id={config.id} has no fast tokenizer, which is needed to know where an answer begins")
     model.eval().requires_grad_(False).to(device)
-    row_tokens = config.max_row_tokens or ROW_TOKENS.get(device.type, 512)
+    row_tokens = config.max_row_tokens or default_row_tokens(model)
     lm = LanguageModel(config.id, model, tokenizer, *find_heads(model), max_row_tokens=row_tokens)
     return replace(lm, batching=choose_batching(lm))
 

@@ -8,26 +8,30 @@ import torch
 from torch import Tensor, nn
 
 from lofit_cli.console import say
-from lofit_cli.errors import UserError
+from lofit_cli.errors import RunError, UserError
 from lofit_cli.models.attention_masks import WINDOWS, attention_kinds
 from lofit_cli.models.forward import cache_prefix, packed_token_logprobs, padded_token_logprobs
 from lofit_cli.models.generation import can_share_prefix, forced_logprobs
+from lofit_cli.models.hooks import hooked_output
 from lofit_cli.models.language_model import Batching, LanguageModel
+from lofit_cli.models.logprobs import require_finite
 from lofit_cli.models.packing import TokenSequence
-from lofit_cli.models.packing_probe import ANSWER, COMMON, Probe, make_probe, window_sizes
+from lofit_cli.models.packing_probe import ANSWER, COMMON, Probe, foreign_windows, make_probe
 from lofit_cli.models.precision import HALVES, in_float32
 
-LIMIT = 1e-4
-"""How far a token's log-probability may move, relative to 1 + its size, in float32.
+FLOOR = 5e-7
+ROUNDING_RATIO = 10
+"""In float32 a token's log-probability may move by so much, relative to 1 + its size, and so many times its rounding.
 
-Rounding moves it by less than 1e-5 (a trained Gemma 3; 1e-6 in small models) and the least leak by more than 1e-3.
+The rounding is the model's own: what noise in the last bit of its embeddings moves. Packing an untrained model moves
+it by at most 1e-7 and a leak by 1e-5 or more; a trained one by 1e-6 and a leak by 1e-2 or more.
 """
 
 BLOCK = 4
 """Tokens over which the median is taken: a leak moves all that follow it, a router's flipped choice moves one."""
 
-ROUNDING_RATIO = 4
-ROUNDING_FLOOR = 1e-3
+HALF_RATIO = 4
+HALF_FLOOR = 1e-3
 """In half precision, rows may be so many times as far from float32 as sequences alone are, and this much more."""
 
 STATEFUL = re.compile("Mamba|SSM|Recurr|R[Ww][Kk][Vv]|Retention|Delta_?Net|LinearAtt|Lightning|ShortConv")
@@ -46,11 +50,12 @@ def choose_batching(lm: LanguageModel) -> Batching:
 
     Raises:
         UserError: the model sees later tokens when it predicts earlier ones.
+        RunError: it does not run at all.
     """
     probe = make_probe(lm)
     # What a token sees does not depend on the precision, and in float32 no rounding hides what it must not see.
     with torch.no_grad(), in_float32(lm.model, lm.layers):
-        alone = _Alone(lm)
+        alone = _Alone(lm, probe)
         _refuse_lookahead(lm, probe, alone)
         batching = _fastest(lm, probe, alone)
     if batching == "packed" and lm.model.dtype in HALVES and not _rounds_alike(lm, probe, alone):
@@ -61,24 +66,46 @@ def choose_batching(lm: LanguageModel) -> Batching:
 
 
 class _Alone:
-    """The log-probabilities of sequences, each from a plain forward pass of its own, each computed once."""
+    """The log-probabilities of sequences, each from a forward pass of its own, and how far rounding moves them."""
 
-    def __init__(self, lm: LanguageModel) -> None:
+    def __init__(self, lm: LanguageModel, probe: Probe) -> None:
         self._lm = lm
         self._known: dict[TokenSequence, Tensor] = {}
+        with hooked_output(lm.model.get_input_embeddings(), _last_bit_noise):
+            noisy = self._compute(probe.follower)
+        rounding = _block_medians([require_finite(noisy)], self(probe.follower))
+        self._limit = FLOOR + ROUNDING_RATIO * max(rounding)
 
     def __call__(self, *sequences: TokenSequence) -> list[Tensor]:
         """Return one number for each answer token of each sequence."""
         for sequence in sequences:
             if sequence not in self._known:
-                self._known[sequence] = _padded(self._lm, [sequence])[0]
+                self._known[sequence] = self._compute(sequence)
         return [self._known[sequence] for sequence in sequences]
+
+    def equals(self, found: Sequence[Tensor], expected: Sequence[Tensor]) -> bool:
+        """Return whether log-probabilities are equal up to rounding, sequence by sequence, block by block."""
+        return all(moved <= self._limit for moved in _block_medians(found, expected))
+
+    def _compute(self, sequence: TokenSequence) -> Tensor:
+        try:
+            return _padded(self._lm, [sequence])[0]
+        except torch.OutOfMemoryError:
+            raise
+        except Exception as error:
+            reason = f"{type(error).__name__}: {error}".splitlines()[0]
+            raise RunError(f"model '{self._lm.id}' does not run on plain tokens ({reason}); choose another")
+
+
+def _last_bit_noise(values: Tensor) -> Tensor:
+    signs = torch.randint(0, 2, values.shape, generator=torch.Generator().manual_seed(0)).to(values) * 2 - 1
+    return values * (1 + torch.finfo(torch.float32).eps * signs)
 
 
 def _refuse_lookahead(lm: LanguageModel, probe: Probe, alone: _Alone) -> None:
     """Refuse a model in which a token's probability depends on a token after it."""
     first, second = (values[: COMMON - ANSWER] for values in alone(*probe.siblings))
-    if not _agree([first], [second]):
+    if not alone.equals([first], [second]):
         raise UserError(
             f"model '{lm.id}' sees later tokens when it predicts earlier ones, so its probabilities of an answer mean "
             "nothing; choose a decoder (or, for a BERT-like model, one trained and saved with is_decoder=true)"
@@ -92,9 +119,10 @@ def _fastest(lm: LanguageModel, probe: Probe, alone: _Alone) -> Batching:
 
 
 def _pads(lm: LanguageModel, probe: Probe, alone: _Alone) -> bool:
-    """Return whether rows padded on the right, for scores, and on the left, for texts, give what sequences alone give."""
+    """Return whether rows padded on the right, for scores, or on the left, for texts, equal sequences alone."""
     sequences = [probe.follower, probe.siblings[0]]
-    return _holds(lambda: _padded(lm, sequences), alone(*sequences)) and _continues(lm, probe.follower, alone)
+    right = _holds(alone, lambda: _padded(lm, sequences), alone(*sequences))
+    return right and _continues(lm, probe.follower, alone)
 
 
 def _takes_masks(lm: LanguageModel, probe: Probe) -> bool:
@@ -105,7 +133,7 @@ def _takes_masks(lm: LanguageModel, probe: Probe) -> bool:
     )
     kinds = attention_kinds(lm.model.config.get_text_config(decoder=True))
     understood = kinds <= {"full_attention", *WINDOWS}
-    in_reach = all(size < probe.reach for size in window_sizes(lm, foreign_only=True))
+    in_reach = all(size < probe.reach for size in foreign_windows(lm))
     return understood and in_reach and not stateful and "position_ids" in inspect.signature(lm.model.forward).parameters
 
 
@@ -115,8 +143,8 @@ def _packs(lm: LanguageModel, probe: Probe, alone: _Alone) -> bool:
     compared = slice(len(probe.strangers), None)
     behind_prefix = [probe.cousin, *probe.siblings]
     return (
-        _holds(lambda: _packed(lm, row)[compared], alone(*row[compared]))
-        and _holds(lambda: _packed(lm, behind_prefix, probe.prefix), alone(*behind_prefix))
+        _holds(alone, lambda: _packed(lm, row)[compared], alone(*row[compared]))
+        and _holds(alone, lambda: _packed(lm, behind_prefix, probe.prefix), alone(*behind_prefix))
         and (not can_share_prefix(lm, probe.reach) or _continues(lm, probe.siblings[0], alone, probe.prefix))
     )
 
@@ -126,13 +154,12 @@ def _continues(lm: LanguageModel, sequence: TokenSequence, alone: _Alone, prefix
     lengths = [sequence.start + COMMON, sequence.start + 2 * COMMON]
     beginnings = [sequence.tokens[:length] for length in lengths]
     following = [sequence.tokens[length : length + COMMON // 2] for length in lengths]
-    (expected,) = alone(sequence)
+    spans = [slice(length - sequence.start, length - sequence.start + COMMON // 2) for length in lengths]
 
     def continued() -> list[Tensor]:
         return list(forced_logprobs(lm, beginnings, following, cache_prefix(lm, prefix) if prefix else None))
 
-    spans = [slice(length - sequence.start, length - sequence.start + COMMON // 2) for length in lengths]
-    return _holds(continued, [expected[span] for span in spans])
+    return _holds(alone, continued, [alone(sequence)[0][span] for span in spans])
 
 
 def _rounds_alike(lm: LanguageModel, probe: Probe, alone: _Alone) -> bool:
@@ -145,13 +172,13 @@ def _rounds_alike(lm: LanguageModel, probe: Probe, alone: _Alone) -> bool:
         packed = torch.cat(_packed(lm, [*strangers, *compared])[len(strangers) :])
         single = torch.cat([_padded(lm, [sequence])[0] for sequence in compared])
     rounding = _moved(single, exact).median()
-    return bool(_moved(packed, exact).median() <= ROUNDING_RATIO * rounding + ROUNDING_FLOOR)
+    return bool(_moved(packed, exact).median() <= HALF_RATIO * rounding + HALF_FLOOR)
 
 
-def _holds(shared: Callable[[], list[Tensor]], alone: Sequence[Tensor]) -> bool:
+def _holds(alone: _Alone, shared: Callable[[], list[Tensor]], expected: Sequence[Tensor]) -> bool:
     """Return whether a shared forward pass runs and gives what sequences alone give."""
     try:
-        return _agree(shared(), alone)
+        return alone.equals(shared(), expected)
     except torch.OutOfMemoryError:
         raise
     # Whatever a family's code says to a mask or a cache of ours, it has to do without.
@@ -159,10 +186,9 @@ def _holds(shared: Callable[[], list[Tensor]], alone: Sequence[Tensor]) -> bool:
         return False
 
 
-def _agree(found: Sequence[Tensor], expected: Sequence[Tensor]) -> bool:
-    """Return whether log-probabilities are equal up to float32's rounding, sequence by sequence, block by block."""
+def _block_medians(found: Sequence[Tensor], expected: Sequence[Tensor]) -> list[float]:
     blocks = [block for pair in zip(found, expected, strict=True) for block in _moved(*pair).split(BLOCK)]
-    return all(bool(block.quantile(0.5) <= LIMIT) for block in blocks)
+    return torch.stack([block.quantile(0.5) for block in blocks]).tolist()
 
 
 def _moved(found: Tensor, expected: Tensor) -> Tensor:

@@ -1,6 +1,7 @@
 """The sequences by which a model is asked whether they can share a forward pass."""
 
 import random
+import re
 from dataclasses import dataclass
 from typing import Any
 
@@ -10,6 +11,11 @@ from lofit_cli.models.packing import TokenSequence
 
 AFFORDABLE = {"cpu": 1e11, "cuda": 3e13}
 """Weights times tokens that a row of the probe may cost: some seconds' work of a core or a GPU."""
+
+SIZE_OF_WINDOW = re.compile("^(?!.*(expert|layer|pattern)).*(window|chunk|local)")
+
+LONGEST_ROW = 8192
+"""Tokens beyond which no row goes to reach a window that our masks do not follow."""
 
 SMALLEST_ROW = 80
 """Tokens in a row that has something of everything."""
@@ -62,39 +68,39 @@ def make_probe(lm: LanguageModel) -> Probe:
     )
 
 
-def window_sizes(lm: LanguageModel, foreign_only: bool = False) -> list[int]:
-    """Return the sizes of all that the model's settings call a window, a chunk or local.
+def foreign_windows(lm: LanguageModel) -> list[int]:
+    """Return the sizes of what the model's settings call a window or a chunk and our masks do not follow.
 
-    Args:
-        foreign_only: leave out those that our masks follow.
+    Whether a layer heeds one, only a sequence can tell that is longer.
     """
     settings = lm.model.config.get_text_config(decoder=True).to_dict()
-    return [
-        size
-        for key, value in settings.items()
-        if any(word in key for word in ("window", "chunk", "local")) and not (foreign_only and key in WINDOWS.values())
-        for size in _whole_numbers(value)
-    ]
+    values = [value for key, value in settings.items() if SIZE_OF_WINDOW.search(key) and key not in WINDOWS.values()]
+    return [size for value in values for size in _whole_numbers(value)]
 
 
 def _whole_numbers(value: Any) -> list[int]:
     values = value if isinstance(value, list | tuple) else [value]
-    return [number for number in values if isinstance(number, int) and not isinstance(number, bool)]
+    return [number for number in values if isinstance(number, int) and number > 1]
+
+
+def _known_windows(lm: LanguageModel) -> list[int]:
+    config = lm.model.config.get_text_config(decoder=True)
+    return [size for setting in WINDOWS.values() if (size := getattr(config, setting, None))]
 
 
 def _row_tokens(lm: LanguageModel) -> int:
-    """Return how many tokens a row has: as many as the run's, or as reach a window that is not much larger."""
+    """Return how many tokens a row has: as many as the run's, or more where that reaches a window."""
     weights = max(1, lm.model.num_parameters(exclude_embeddings=True))
     affordable = int(AFFORDABLE.get(lm.model.device.type, AFFORDABLE["cpu"]) / weights)
-    past_windows = [size + SMALLEST_ROW for size in window_sizes(lm)]
-    in_reach = [length for length in past_windows if length <= min(affordable, 2 * lm.max_row_tokens)]
-    return max(SMALLEST_ROW, min(affordable, lm.max_row_tokens), *in_reach)
+    foreign = [size + SMALLEST_ROW for size in foreign_windows(lm) if size + SMALLEST_ROW <= LONGEST_ROW]
+    known = [size + SMALLEST_ROW for size in _known_windows(lm) if size + SMALLEST_ROW <= 2 * lm.max_row_tokens]
+    return max(SMALLEST_ROW, min(affordable, max([lm.max_row_tokens, *foreign, *known])))
 
 
 def _prompt_length(lm: LanguageModel, num_row_tokens: int) -> int:
     """Return a short length, or one past the largest window that fits the row and the model's positions."""
     room = min(num_row_tokens - 2 * ANSWER + COMMON - FOLLOWER, lm.max_positions - ANSWER)
-    past = [size + COMMON for size in window_sizes(lm) if size + COMMON <= room]
+    past = [size + COMMON for size in [*foreign_windows(lm), *_known_windows(lm)] if size + COMMON <= room]
     return max(2, min(PROMPT, room), *past)
 
 
