@@ -22,3 +22,9 @@ def did_you_mean(word: str, allowed: Iterable[str]) -> str:
     nearest = difflib.get_close_matches(word, names, n=1, cutoff=0.6)
     question = f"did you mean '{nearest[0]}'? " if nearest else ""
     return f"{question}allowed: {', '.join(names) or 'nothing'}"
+
+
+def beginning(text: str, length: int = 60) -> str:
+    """Return a text as a sentence quotes it: on one line, and cut where it is long."""
+    line = " ".join(text.split())
+    return line if len(line) <= length else f"{line[:length].rstrip()}…"

@@ -97,13 +97,22 @@ def _job(stage: str, outcomes: Outcomes) -> Callable[[DictConfig], None]:
                 function(settings, run)
             say(f"run directory: {os.path.relpath(run_dir)}")
             outcomes.add(None)
-        except (UserError, OSError, RuntimeError) as error:
-            failure = for_people(error)
+        except (UserError, OSError, RuntimeError, MemoryError) as error:
+            failure = for_people(_without_memory(error, settings))
             outcomes.add(failure)
             if HydraConfig.get().mode == hydra.types.RunMode.MULTIRUN:
                 say(f"{os.path.relpath(run_dir)} failed: {failure}")
 
     return job
+
+
+def _without_memory(error: Exception, settings: Any) -> Exception:
+    """Return the error; what to do, where it says that there is too little memory for the stage's model."""
+    if not hasattr(settings, "model"):
+        return error
+    from lofit_cli.models.memory import is_out_of_memory, out_of_memory_in_a_run
+
+    return out_of_memory_in_a_run(settings.model) if is_out_of_memory(error) else error
 
 
 def _register_schemas() -> None:

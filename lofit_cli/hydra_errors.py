@@ -51,8 +51,6 @@ def for_people(error: Exception) -> UserError:
         return RunError(f"could not write {named}: {error.strerror}; free some space or choose another runs_dir")
     if isinstance(error, OSError) and error.errno in (*REFUSED, *MISNAMED):
         return RunError(f"could not use {named}: {error.strerror}; mend that or name another file or folder")
-    if isinstance(error, RuntimeError) and "memory" in str(error):
-        return RunError("the device ran out of memory; lower model.max_row_tokens or set model.dtype=bfloat16")
     raise error
 
 

@@ -17,6 +17,7 @@ Anything else is refused in one sentence, or a fault.
 import json
 import multiprocessing
 import os
+import resource
 import sys
 import tempfile
 import time
@@ -48,7 +49,7 @@ from lofit_cli.models.packing import TokenSequence
 from lofit_cli.schema.sources import ModelConfig
 
 PAGE = Path(__file__).resolve().parents[1] / "docs" / "architectures.md"
-SECONDS = 240
+SECONDS, CPU_SECONDS = 900, 120
 TOLERANCE = 1e-3
 """Nats a token by which float32 may round; a wrong mask or position moves these models by 0.1 and more."""
 MOVED = 0.01
@@ -110,11 +111,11 @@ def _first_line(error: Exception) -> str:
 
 
 def _describe(lm: LanguageModel) -> dict[str, str]:
-    names = {id(module): name for name, module in lm.model.named_modules()}
-    sizes = set(zip(lm.geometry.heads_per_layer, lm.geometry.head_dims, strict=True))
+    geometry, names = lm.geometry, {id(module): name for name, module in lm.model.named_modules()}
+    kinds = sorted({kind for kind in zip(geometry.heads_per_layer, geometry.head_dims, strict=True) if kind[0]})
     return {
-        "layers": f"{len(lm.output_projections)} of {len(lm.layers)}",
-        "heads": " and ".join(f"{heads} x {dim}" for heads, dim in sorted(sizes) if heads),
+        "layers": f"{len(lm.output_projections)} of {geometry.num_layers}",
+        "heads": ", ".join(f"{num_heads} of {head_dim}" for num_heads, head_dim in kinds),
         "projection": names[id(next(iter(lm.output_projections.values())))],
         "batching": lm.batching,
     }
@@ -158,42 +159,41 @@ def _last_logprobs(plain: PreTrainedModel, tokens: tuple[int, ...]) -> Tensor:
 
 def _some_edit(lm: LanguageModel) -> HeadEdit:
     generator = torch.Generator().manual_seed(2)
-    mask = torch.zeros_like(lm.geometry.every_head())
     heads = lm.geometry.every_head().nonzero()
-    chosen = heads[torch.randperm(len(heads), generator=generator)[:NUM_EDITED]]
-    mask[tuple(chosen.T)] = True
-    shape = (NUM_EDITED, lm.geometry.head_dim)
-    return HeadEdit(lm.geometry, mask, torch.randn(shape, generator=generator), torch.randn(shape, generator=generator))
+    mask = torch.zeros_like(lm.geometry.every_head())
+    for layer, head in heads[torch.randperm(len(heads), generator=generator)[:NUM_EDITED]]:
+        mask[layer, head] = True
+    shape = (int(mask.sum()), lm.geometry.head_dim)
+    values = [torch.randn(shape, generator=generator) for _ in range(2)]
+    return HeadEdit(lm.geometry, mask, *values)
 
 
 @contextmanager
 def _edited(lm: LanguageModel, plain: PreTrainedModel, edit: HeadEdit):
-    """Edit the copy by a hook of our own on the modules of the same names."""
-    names = {id(module): name for name, module in lm.model.named_modules()}
-    # An attention may be shared by several layers, so that which one runs has to be known.
-    running = [None]
-    handles = []
-    for layer in {layer for layer, _ in edit.heads}:
+    """Edit the copy by hooks of our own on the modules of the same names."""
+    paths = {id(module): path for path, module in lm.model.named_modules()}
+    running, handles = [], []
+    for row, (layer, head) in enumerate(edit.heads):
+        dim = lm.geometry.head_dims[layer]
+        where = slice(head * dim, (head + 1) * dim)
 
         def enter(module, args, layer=layer):
-            running[0] = layer
+            running[:] = [layer]
 
-        def leave(module, args, output):
-            running[0] = None
-
-        module = plain.get_submodule(names[id(lm.layers[layer])])
-        handles += [module.register_forward_pre_hook(enter), module.register_forward_hook(leave)]
-    for row, (layer, head) in enumerate(edit.heads):
-
-        def change(module, args, row=row, layer=layer, head=head, size=lm.geometry.head_dims[layer]):
-            if running[0] != layer:
-                return args
-            values, where = args[0].clone(), slice(head * size, (head + 1) * size)
-            values[..., where] = values[..., where] * (1 + edit.scale[row, :size]) + edit.offset[row, :size]
+        def change(module, args, row=row, layer=layer, where=where, dim=dim):
+            if running != [layer]:  # of another layer that has the same module
+                return None
+            values = args[0].clone()
+            values[..., where] = values[..., where] * (1 + edit.scale[row, :dim]) + edit.offset[row, :dim]
             return (values, *args[1:])
 
-        module = plain.get_submodule(names[id(lm.output_projections[layer])])
-        handles.append(module.register_forward_pre_hook(change))
+        within = plain.get_submodule(paths[id(lm.layers[layer])])
+        projection = plain.get_submodule(paths[id(lm.output_projections[layer])])
+        handles += [within.register_forward_pre_hook(enter), projection.register_forward_pre_hook(change)]
+    handles += [
+        plain.get_submodule(paths[id(layer)]).register_forward_hook(lambda *args: running.clear())
+        for layer in lm.layers
+    ]
     try:
         yield
     finally:
@@ -232,6 +232,7 @@ def _work(architecture: str, folder: Path) -> None:
     os.dup2(log, 1)
     os.dup2(log, 2)
     torch.set_num_threads(1)
+    resource.setrlimit(resource.RLIMIT_CPU, (CPU_SECONDS, CPU_SECONDS))
     row = check(architecture, folder / "model")
     (folder / "row.json").write_text(json.dumps(asdict(row)))
 
@@ -240,7 +241,7 @@ def _row_of(process: BaseProcess, architecture: str, folder: Path) -> Row:
     file = folder / "row.json"
     if file.exists():
         return Row(**json.loads(file.read_text()))
-    ended = f"ended with code {process.exitcode}" if process.exitcode is not None else f"took over {SECONDS} seconds"
+    ended = f"ended with code {process.exitcode}" if process.exitcode is not None else "took too long"
     return Row(architecture, "traceback", f"its process {ended}")
 
 

@@ -34,6 +34,7 @@ Intervals = dict[str, Ends]
 SIZES = (8, 20, 50, 200)
 SEED = 1
 TINY = 1e-9
+ROUNDING = 1e-13
 OTHERS = ("percentile", "BCa", "bootstrap-t", "Student's t")
 OURS = ("sign flips alone", "one more at each end")
 
@@ -86,8 +87,8 @@ def ends(intervals: list[Interval]) -> Ends:
 
 
 def covers(interval: Ends, truth: float) -> NDArray[np.bool_]:
-    """Return which intervals hold a value."""
-    return (interval[0] <= truth + TINY) & (interval[1] >= truth - TINY)
+    """Return which intervals hold a value, but for rounding."""
+    return (interval[0] <= truth + ROUNDING) & (interval[1] >= truth - ROUNDING)
 
 
 def describe(interval: Ends, truth: float, rejected: NDArray[np.bool_] | None) -> str:

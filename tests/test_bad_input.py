@@ -384,7 +384,10 @@ def test_manifest_that_is_not_ours(lofit):
     ("content", "words"),
     [
         ("Category,Question\n", "no column 'Best Answer'"),
-        ("Category,Question,Best Answer,Correct Answers,Incorrect Answers\nA,B\n", "line 2: this row has no 'Best"),
+        (
+            "Category,Question,Best Answer,Correct Answers,Incorrect Answers\nA,B\n",
+            "line 2: this row has 2 fields and the first line 5",
+        ),
         ("Category,Question,Best Answer,Correct Answers,Incorrect Answers\nA,,,x,y\n", "is empty"),
         ("Category,Question\xe9", "must be a CSV file in UTF-8"),
     ],
@@ -589,7 +592,7 @@ def test_no_memory(lofit, monkeypatch):
 
     monkeypatch.setattr("lofit_cli.stages.evaluate.measure_split", run_out)
     result = lofit("evaluate", "intervention=none", "hydra.run.dir=runs/x")
-    refused(result, "lower model.max_row_tokens", exit_code=1)
+    refused(result, "set model.max_row_tokens=256", exit_code=1)
     assert json.loads(Path("runs/x/manifest.json").read_text())["status"] == "failed"
 
 

@@ -51,8 +51,8 @@ def invoke(*arguments):
 @pytest.mark.parametrize(
     ("options", "best"),
     [
-        ((), ["best", "", "best*", "best"]),
-        (("--metric", "loss"), ["best", "best*", "", "best"]),
+        ((), ["best", "", r"best\*", "best"]),
+        (("--metric", "loss"), ["best", r"best\*", "", "best"]),
     ],
 )
 def test_the_last_look_counts_and_each_method_has_its_best_in_each_fold(tmp_path, runs, options, best):

@@ -12,6 +12,8 @@ SECTION_FACTS = ("model", "dtype", "task", "split", "protocol")
 """What the runs of one table have in common."""
 GROUP_FACTS = ("method", "selector", "num_heads", "num_trained_parameters", "num_train")
 """What the runs of one row have in common by default, with all of `made_by`."""
+BASE_MODEL = "base model"
+"""What tables and figures call the row of `method=none`."""
 OTHER_FACTS = ("seed", "fold", "dataset_hash", "questions_hash", "model_hash", "intervention")
 """What `group_by` can name beside these."""
 
@@ -67,7 +69,19 @@ def group_runs(section: Sequence[MeasuredRun], group_by: Sequence[str] | None) -
     """
     groups = _split(section, lambda run: _default_key(run) if group_by is None else [fact(run, n) for n in group_by])
     labels = _default_labels(groups) if group_by is None else [_named_label(group, group_by) for group in groups]
-    return [_without_reruns(label, group) for label, group in zip(labels, groups, strict=True)]
+    return [_without_reruns(label, group) for label, group in zip(tell_apart(labels), groups, strict=True)]
+
+
+def tell_apart(names: Sequence[str], numbered: str = "{} ({})") -> list[str]:
+    """Return names that all differ: one that came before has a number after it."""
+    told: list[str] = []
+    for name in names:
+        number, other = 1, name
+        while other in told:
+            number += 1
+            other = numbered.format(name, number)
+        told.append(other)
+    return told
 
 
 def require_known(group_by: Sequence[str], evaluations: Sequence[Evaluation]) -> None:
@@ -105,7 +119,12 @@ def _default_key(run: Evaluation) -> list[Any]:
 def _short_label(run: Evaluation) -> str:
     """Return the method with its heads, as rows and bars are named."""
     method, num_heads, selector = (run.manifest[key] for key in ("method", "num_heads", "selector"))
-    return f"{method} ({num_heads} {selector} heads)" if num_heads else str(method)
+    return f"{method} ({num_heads} {selector} heads)" if num_heads else name_method(method)
+
+
+def name_method(method: str) -> str:
+    """Return what a person calls a method."""
+    return BASE_MODEL if method == "none" else method
 
 
 def _default_labels(groups: Sequence[Sequence[MeasuredRun]]) -> list[str]:
@@ -130,8 +149,8 @@ def _settings(run: Evaluation, others: Sequence[Evaluation]) -> list[str]:
 
 
 def _named_label(group: Sequence[Evaluation], group_by: Sequence[str]) -> str:
-    parts = [str(fact(group[0], n)) if n == "method" else f"{n}={_text(fact(group[0], n))}" for n in group_by]
-    return ", ".join(parts)
+    facts = {name: fact(group[0], name) for name in group_by}
+    return ", ".join(name_method(str(f)) if name == "method" else f"{name}={_text(f)}" for name, f in facts.items())
 
 
 def _text(value: Any) -> str:

@@ -1,7 +1,9 @@
 """The shape of a model's attention heads, which every head artifact states and is checked against."""
 
+import re
 from dataclasses import asdict, dataclass
-from itertools import groupby
+from itertools import groupby, zip_longest
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -13,6 +15,7 @@ FORMAT = 2
 """Of the geometry in a file's metadata; the first form was three numbers, for models whose layers are all alike."""
 
 FIRST_FORM = ("num_layers", "num_heads", "head_dim")
+SMALL_NUMBER = re.compile("[1-9][0-9]{0,4}")
 
 
 @dataclass(frozen=True)
@@ -65,19 +68,22 @@ class Geometry:
         return torch.arange(self.head_dim, device=head_mask.device) < dims[:, None]
 
     @classmethod
-    def from_metadata(cls, metadata: dict[str, Any]) -> "Geometry":
-        """Read the geometry an artifact states, in the present or in the first form.
+    def from_metadata(cls, metadata: dict[str, Any], file: Path) -> "Geometry":
+        """Read the geometry that an artifact states, in the present or in the first form.
 
         Raises:
             UserError: it states none, or in a form of a later version.
         """
-        if all(key in metadata for key in FIRST_FORM) and all(str(metadata[key]).isdecimal() for key in FIRST_FORM):
-            return cls.uniform(*(int(metadata[key]) for key in FIRST_FORM))
+        first = [str(metadata.get(key)) for key in FIRST_FORM]
+        if all(SMALL_NUMBER.fullmatch(number) for number in first):
+            return cls.uniform(*map(int, first))
         stated = metadata.get("geometry")
-        if not isinstance(stated, dict) or not _are_counts(stated.get("heads_per_layer"), stated.get("head_dims")):
-            raise UserError("the file does not state the geometry of its model; make it again with this version")
-        if stated.get("format") != FORMAT:
-            raise UserError("the file states the geometry of its model in a form of a later version; update lofit")
+        if isinstance(stated, dict) and stated.get("format") not in (None, FORMAT):
+            raise UserError(
+                f"{file} states the geometry of its model in a form that this version can't read; update lofit"
+            )
+        if not isinstance(stated, dict) or not _are_sizes(stated.get("heads_per_layer"), stated.get("head_dims")):
+            raise UserError(f"{file} does not state the geometry of its model; make it again with this version")
         return cls(tuple(stated["heads_per_layer"]), tuple(stated["head_dims"]))
 
     def metadata(self) -> dict[str, Any]:
@@ -100,10 +106,10 @@ def _describe(num_layers: int, num_heads: int, head_dim: int) -> str:
     return f"{layers} of {num_heads} heads of {head_dim}" if num_heads else f"{layers} without heads"
 
 
-def _are_counts(*lists: Any) -> bool:
-    """Return whether these are lists of whole numbers from 0, all as long, and one of them at least above 0."""
-    return (
-        all(isinstance(found, list) and any(found) for found in lists)
-        and len({len(found) for found in lists}) == 1
-        and all(type(count) is int and count >= 0 for found in lists for count in found)
-    )
+def _are_sizes(heads_per_layer: Any, head_dims: Any) -> bool:
+    """Return whether these are lists of whole numbers, as long, both 0 in a layer or neither, and not 0 in all."""
+    lists = heads_per_layer, head_dims
+    if not all(isinstance(found, list) and all(type(number) is int for number in found) for found in lists):
+        return False
+    pairs = list(zip_longest(*lists, fillvalue=-1))
+    return any(heads for heads, _ in pairs) and all((h > 0 and d > 0) or h == d == 0 for h, d in pairs)

@@ -1,8 +1,8 @@
 """Head scores and the mask of the selected heads."""
 
-import math
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -14,6 +14,9 @@ from lofit_cli.errors import UserError
 
 KIND = "head_mask"
 FILE_NAME = "head_mask.safetensors"
+MOST = 100_000
+"""No layer and no head has a number as large."""
+MOST_SCORE = torch.finfo(torch.float32).max
 
 
 @dataclass(frozen=True)
@@ -51,26 +54,80 @@ class HeadMask:
         """
         if file.suffix == ".json":
             return cls._from_list(file, model_id, geometry)
+        heads = cls.read(file)
+        geometry.require(heads.geometry, f"head mask {file}")
+        return heads
+
+    @classmethod
+    def read(cls, file: Path) -> "HeadMask":
+        """Read a safetensors file, whatever model it is for.
+
+        Raises:
+            UserError: it is unreadable, or no head mask.
+        """
         tensors, about = read_tensors(file, KIND, ("head_scores", "head_mask"))
-        geometry.require(Geometry.from_metadata(about), f"head mask {file}")
-        return cls(about["model_id"], geometry, about["selector"], tensors["head_scores"], tensors["head_mask"])
+        geometry = Geometry.from_metadata(about, file)
+        model_id, selector = about.get("model_id"), about.get("selector")
+        if not isinstance(model_id, str) or not isinstance(selector, str):
+            raise UserError(f"head mask {file} does not say which model and selector it is of; make it again")
+        _require_fit(file, geometry, **tensors)
+        return cls(model_id, geometry, selector, tensors["head_scores"].float(), tensors["head_mask"])
 
     @classmethod
     def _from_list(cls, file: Path, model_id: str, geometry: Geometry) -> "HeadMask":
+        heads = parse_heads(read_json(file), f"head mask {file}")
         scores = torch.full((geometry.num_layers, geometry.max_heads), -torch.inf)
-        heads = read_json(file)
-        try:
-            for rank, (layer, head, *score) in enumerate(heads):
-                if layer < 0 or head < 0:
-                    raise IndexError
-                scores[layer, head] = value = float(score[0]) if score else float(-rank)
-                if not math.isfinite(value):
-                    raise ValueError
-        except (TypeError, ValueError, IndexError):
-            raise UserError(f"head mask {file} is not a JSON list of [layer, head, score] within {geometry}")
-        if not heads:
-            raise UserError(f"head mask {file} lists no head; give it one [layer, head] or more")
+        for rank, (layer, head, score) in enumerate(heads):
+            if layer >= geometry.num_layers or head >= geometry.heads_per_layer[layer]:
+                raise UserError(f"head mask {file} lists [{layer}, {head}], and this model has {geometry}")
+            scores[layer, head] = -rank if score is None else score
         return cls(model_id, geometry, "file", scores, scores > -torch.inf)
+
+
+def parse_heads(entries: Any, what: str) -> list[tuple[int, int, float | None]]:
+    """Return (layer, head, score) of each entry of a list of `[layer, head]`, or of `[layer, head, score]`.
+
+    Raises:
+        UserError: it is no such list, lists a head twice, or gives some heads a score and others none.
+    """
+    if not isinstance(entries, list) or not entries:
+        raise UserError(f"{what} is not a JSON list of one [layer, head], or [layer, head, score], or more")
+    found: dict[tuple[int, int], float | None] = {}
+    for entry in entries:
+        if not isinstance(entry, list) or len(entry) != len(entries[0]) or not _is_head(*entry):
+            raise UserError(
+                f"{what} lists {entry!r:.60}, and each entry must be [layer, head], or each [layer, head, score]"
+            )
+        layer, head, *score = entry
+        if (layer, head) in found:
+            raise UserError(f"{what} lists [{layer}, {head}] twice; leave one of them out")
+        found[layer, head] = float(score[0]) if score else None
+    return [(*head, score) for head, score in found.items()]
+
+
+def _is_head(*entry: Any) -> bool:
+    """Return whether an entry is a layer, a head and perhaps a score; True and 1.0 are none of them."""
+    if not 2 <= len(entry) <= 3 or not all(type(number) is int and 0 <= number < MOST for number in entry[:2]):
+        return False
+    return all(type(score) in (int, float) and -MOST_SCORE <= score <= MOST_SCORE for score in entry[2:])
+
+
+def _require_fit(file: Path, geometry: Geometry, head_scores: Tensor, head_mask: Tensor) -> None:
+    """Refuse scores and a mask that are not of a geometry's heads."""
+    shape = geometry.num_layers, geometry.max_heads
+    if head_scores.shape != shape or head_mask.shape != shape:
+        reason = f"its tensors are of shape {tuple(head_scores.shape)} and {tuple(head_mask.shape)}, not {shape}"
+    elif head_mask.dtype != torch.bool or not head_scores.is_floating_point():
+        reason = (
+            f"its tensors hold {head_scores.dtype} and {head_mask.dtype}, not numbers with a point and truth values"
+        )
+    elif not head_mask.any() or (head_mask & ~geometry.every_head()).any():
+        reason = "it selects no head, or one that the model does not have"
+    elif not head_scores[head_mask].isfinite().all() or (head_scores.isnan() | (head_scores == torch.inf)).any():
+        reason = "some of its scores are not finite"
+    else:
+        return
+    raise UserError(f"head mask {file} can't be used: {reason}; select heads again")
 
 
 def select_top(scores: Tensor, num_heads: int) -> Tensor:

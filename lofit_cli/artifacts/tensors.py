@@ -24,14 +24,14 @@ def write_tensors(file: Path, kind: str, tensors: dict[str, Tensor], metadata: d
 
 
 def read_tensors(file: Path, kind: str, names: tuple[str, ...]) -> tuple[dict[str, Tensor], dict[str, Any]]:
-    """Read the named tensors and the metadata of a file of this kind.
+    """Read the named tensors, and there must be no others, and the metadata of a file of this kind.
 
     Raises:
         UserError: the file is missing, cut off, or holds something else.
     """
     found, metadata = read_all_tensors(file, kind)
-    if missing := [name for name in names if name not in found]:
-        raise UserError(f"{file} holds no {missing[0]}; name a {kind} file that a lofit run wrote")
+    if found.keys() != set(names):
+        raise UserError(f"{file} does not hold {' and '.join(names)} alone; name a {kind} file that a lofit run wrote")
     return {name: found[name] for name in names}, metadata
 
 
@@ -42,8 +42,14 @@ def read_all_tensors(file: Path, kind: str) -> tuple[dict[str, Tensor], dict[str
             metadata = json.loads((content.metadata() or {}).get(METADATA, "{}"))
             names = content.keys()
             found = {name: content.get_tensor(name) for name in names}
-    except (OSError, SafetensorError, json.JSONDecodeError) as error:
+    except (OSError, SafetensorError, AttributeError, RecursionError, RuntimeError, ValueError) as error:
         raise UserError(f"{file} could not be read ({error}); it is missing, cut off or not a safetensors file")
-    if metadata.get("kind") != kind:
+    if not isinstance(metadata, dict) or metadata.get("kind") != kind:
         raise UserError(f"{file} is not a {kind} file of lofit; name one that a lofit run wrote")
     return found, metadata
+
+
+def require_finite(name: str, tensor: Tensor) -> None:
+    """Refuse numbers that are not finite."""
+    if not tensor.isfinite().all():
+        raise UserError(f"its {name} holds numbers that are not finite")

@@ -8,8 +8,8 @@ import torch
 from torch import Tensor, nn
 from transformers.pytorch_utils import Conv1D
 
-from lofit_cli.errors import UserError
 from lofit_cli.interventions.intervention import Intervention
+from lofit_cli.interventions.saved import require_settings, require_tensors
 from lofit_cli.models.hooks import Hook, hooked_output
 from lofit_cli.models.language_model import LanguageModel
 
@@ -48,10 +48,9 @@ class BiasEdit(Intervention):
     @classmethod
     def restore(cls, lm: LanguageModel, settings: dict[str, Any], tensors: dict[str, Tensor]) -> "BiasEdit":
         """Make it again, refusing vectors that do not fit the model's maps."""
-        biases = [tensors[f"biases.{i}"] for i in range(len(tensors))]
-        if [len(bias) for bias in biases] != [_width(module) for module in _biased_modules(lm)]:
-            raise UserError("its biases do not fit this model; use the model it was made for")
-        return cls(biases)
+        require_settings(settings)
+        shapes = {f"biases.{i}": (_width(module),) for i, module in enumerate(_biased_modules(lm))}
+        return cls(list(require_tensors(tensors, shapes).values()))
 
 
 def _add(bias: Tensor) -> Hook:

@@ -11,8 +11,11 @@ from transformers import DynamicCache
 
 from lofit_cli.errors import UserError
 from lofit_cli.interventions.intervention import Intervention
+from lofit_cli.interventions.saved import require_layer, require_settings, require_tensors
 from lofit_cli.models.hooks import hooked_call, hooked_layer
 from lofit_cli.models.language_model import LanguageModel
+from lofit_cli.models.positions import TokenPositions
+from lofit_cli.schema.checks import FAR
 
 
 class ContrastEdit(Intervention):
@@ -40,10 +43,11 @@ class ContrastEdit(Intervention):
         def before(inputs: dict[str, Any]) -> None:
             if running:
                 return
+            where = lm.token_positions.read()
             for twin in twins:
                 running.append(twin)
                 try:
-                    twin.run(inputs)
+                    twin.run(inputs, where)
                 finally:
                     running.pop()
 
@@ -52,7 +56,7 @@ class ContrastEdit(Intervention):
                 # A twin runs its instruction first, now and then; what it runs last is what was asked of it.
                 hidden[running[0]] = states.float()
                 return None
-            where = lm.places.read().predict_answers()[..., None]
+            where = lm.token_positions.read().predict_answers()[..., None]
             difference = hidden[twins[0]] - hidden[twins[1]]
             return (states.float() + self.alpha * where * difference).to(states.dtype)
 
@@ -65,7 +69,10 @@ class ContrastEdit(Intervention):
 
     @classmethod
     def restore(cls, lm: LanguageModel, settings: dict[str, Any], tensors: dict[str, Tensor]) -> "ContrastEdit":
-        """Make it again."""
+        """Make it again, refusing a layer that the model does not have."""
+        require_settings(settings, positive=str, negative=str, alpha=float, layer=int)
+        require_layer(settings["layer"], lm.geometry.num_layers)
+        require_tensors(tensors, {})
         return cls(**settings)
 
 
@@ -78,8 +85,8 @@ class _Twin:
         self.length = self.tokens.shape[1]
         self._cache, self._shared, self._owner = DynamicCache(), DynamicCache(), None
 
-    def run(self, inputs: dict[str, Any]) -> None:
-        """Repeat a forward pass, told by its keyword arguments, behind the instruction."""
+    def run(self, inputs: dict[str, Any], where: TokenPositions) -> None:
+        """Repeat a forward pass, told by its keyword arguments and token positions, behind the instruction."""
         owner, batch_size = inputs.get("past_key_values"), len(inputs["input_ids"])
         past_length = 0 if owner is None else owner.get_seq_length()
         positions = inputs.get("position_ids")
@@ -103,7 +110,7 @@ class _Twin:
         }
         if inputs.get("position_ids") is not None:
             behind["position_ids"] = inputs["position_ids"] + self.length
-        with torch.no_grad():
+        with torch.no_grad(), self.lm.token_positions(where.positions + self.length, where.distances):
             self.lm.model(**behind)
 
     def _refuse_window(self, num_tokens: int) -> None:
@@ -117,8 +124,9 @@ class _Twin:
 
     def _instruction(self, batch_size: int) -> DynamicCache:
         cache = DynamicCache()
-        with torch.no_grad():
-            tokens = self.tokens.expand(batch_size, -1)
+        tokens = self.tokens.expand(batch_size, -1)
+        positions = torch.arange(self.length, device=tokens.device).expand_as(tokens)
+        with torch.no_grad(), self.lm.token_positions(positions, torch.full_like(tokens, FAR)):
             self.lm.model(
                 input_ids=tokens, attention_mask=torch.ones_like(tokens), past_key_values=cache, use_cache=True
             )

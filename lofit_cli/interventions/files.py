@@ -5,14 +5,28 @@ from pathlib import Path
 from typing import Any
 
 from lofit_cli.artifacts.geometry import Geometry
+from lofit_cli.artifacts.run_dir import read_manifest
 from lofit_cli.artifacts.tensors import read_all_tensors, write_tensors
-from lofit_cli.errors import UserError
+from lofit_cli.errors import UserError, did_you_mean
 from lofit_cli.interventions import INTERVENTIONS
 from lofit_cli.interventions.intervention import Intervention
 from lofit_cli.models.language_model import LanguageModel
+from lofit_cli.models.load import describe_model
 
 KIND = "intervention"
 FILE_NAME = "intervention.safetensors"
+
+METHOD_FACTS = (
+    "method",
+    "selector",
+    "num_heads",
+    "num_trained_parameters",
+    "num_train",
+    "made_by",
+    "seed",
+    "selection_seed",
+)
+"""What an evaluation repeats of the run that made its intervention, so that `compare` needs one manifest a run."""
 
 
 def save_intervention(edit: Intervention, folder: Path, lm: LanguageModel) -> None:
@@ -29,11 +43,45 @@ def load_intervention_file(folder: Path, lm: LanguageModel) -> Intervention:
     """
     file = folder / FILE_NAME
     tensors, about = read_all_tensors(file, KIND)
-    lm.geometry.require(Geometry.from_metadata(about), f"intervention {file}")
-    settings: dict[str, Any] = json.loads(about["settings"])
+    lm.geometry.require(Geometry.from_metadata(about, file), f"intervention {file}")
+    kind = about.get("class")
     try:
-        edit = INTERVENTIONS[about["class"]].restore(lm, settings, tensors)
-    except (UserError, KeyError, TypeError) as error:
-        reason = error if isinstance(error, UserError) else f"it was written by another version: {error}"
-        raise UserError(f"intervention {file} can't be used: {reason}")
+        if not isinstance(kind, str) or kind not in INTERVENTIONS:
+            raise UserError(f"its class {kind!r:.60} is not known; {did_you_mean(str(kind), INTERVENTIONS)}")
+        edit = INTERVENTIONS[kind].restore(lm, _settings(about), tensors)
+    except UserError as error:
+        raise UserError(f"intervention {file} can't be used: {error}")
     return edit.to(lm.model.device).eval()
+
+
+def _settings(about: dict[str, Any]) -> Any:
+    """Return the settings that a file's metadata has as JSON."""
+    try:
+        return json.loads(about["settings"])
+    except (KeyError, RecursionError, TypeError, ValueError):
+        raise UserError("its settings are missing or not JSON; make it again with this version")
+
+
+def load_intervention(folder: Path | str, lm: LanguageModel) -> tuple[Intervention, dict[str, Any]]:
+    """Return a train-offsets run's intervention, on the model's device, and what its manifest says of how it was made.
+
+    Raises:
+        UserError: it is for another model, or can't be read.
+    """
+    folder = Path(folder)
+    manifest = read_manifest(folder, "train_offsets", "intervention")
+    _require_same_weights(manifest, lm, folder)
+    facts = {key: manifest.get(key) for key in METHOD_FACTS}
+    facts["training_seconds"] = manifest.get("selection_seconds", 0) + manifest["wall_seconds"]
+    return load_intervention_file(folder, lm), facts
+
+
+def _require_same_weights(manifest: dict[str, Any], lm: LanguageModel, folder: Path) -> None:
+    """Refuse offsets trained on other weights; between dtypes, whose weights differ, the names must be the same."""
+    here = describe_model(lm)
+    key = "model_hash" if manifest["dtype"] == here["dtype"] else "model"
+    if manifest[key] != here[key]:
+        raise UserError(
+            f"intervention={folder} was trained on model '{manifest['model']}' and '{lm.id}' has other weights; "
+            "set model.id and model.revision to the model it was trained on"
+        )

@@ -10,6 +10,7 @@ from torch import Tensor, nn
 from lofit_cli.artifacts.geometry import Geometry
 from lofit_cli.errors import UserError
 from lofit_cli.interventions.intervention import Intervention
+from lofit_cli.interventions.saved import require_settings, require_tensors
 from lofit_cli.models.hooks import Hook
 from lofit_cli.models.language_model import LanguageModel
 from lofit_cli.models.positions import POSITIONS
@@ -90,7 +91,7 @@ class HeadEdit(Intervention):
             if self.offset is not None:
                 after = after + spread(self.offset)
             if self.positions != "all":
-                after = torch.where(lm.places.read().predict_answers()[..., None], after, before)
+                after = torch.where(lm.token_positions.read().predict_answers()[..., None], after, before)
             return after.to(activations.dtype)
 
         return edit
@@ -102,13 +103,17 @@ class HeadEdit(Intervention):
     @classmethod
     def restore(cls, lm: LanguageModel, settings: dict[str, Any], tensors: dict[str, Tensor]) -> "HeadEdit":
         """Make it again, refusing tensors that do not fit the mask or the model."""
-        geometry, head_mask = lm.geometry, tensors["head_mask"]
-        shape = (int(head_mask.sum()), geometry.head_dim)
-        if head_mask.shape != geometry.every_head().shape or any(
-            tuple(values.shape) != shape for name, values in tensors.items() if name != "head_mask"
-        ):
+        require_settings(settings, positions=str)
+        head_mask = tensors.get("head_mask", torch.empty(0))
+        parts = [name for name in ("scale", "offset") if name in tensors]
+        every_head = lm.geometry.every_head()
+        if head_mask.dtype != torch.bool or head_mask.shape != every_head.shape or not parts:
+            raise UserError("it has no head mask of this model, or neither a scale nor an offset; train it again")
+        shape = int(head_mask.sum()), lm.geometry.head_dim
+        if (head_mask & ~every_head).any() or any(tensors[name].shape[:1] != shape[:1] for name in parts):
             raise UserError("its numbers do not match its own head mask; train it again")
-        return cls(geometry, head_mask, tensors.get("scale"), tensors.get("offset"), **settings)
+        values = require_tensors({n: t for n, t in tensors.items() if n != "head_mask"}, dict.fromkeys(parts, shape))
+        return cls(lm.geometry, head_mask, values.get("scale"), values.get("offset"), **settings)
 
 
 def _spread(values: Tensor, heads: Tensor, num_heads: int) -> Tensor:

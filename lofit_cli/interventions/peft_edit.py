@@ -13,7 +13,9 @@ from torch import Tensor, nn
 
 from lofit_cli.errors import UserError, did_you_mean
 from lofit_cli.interventions.intervention import Intervention
+from lofit_cli.interventions.saved import require_settings, require_tensors
 from lofit_cli.models.language_model import LanguageModel
+from lofit_cli.models.memory import is_out_of_memory
 from lofit_cli.models.weights import weights_hash
 
 REFUSED_TYPES = {
@@ -101,11 +103,14 @@ class PeftEdit(Intervention):
     @classmethod
     def restore(cls, lm: LanguageModel, settings: dict[str, Any], tensors: dict[str, Tensor]) -> "PeftEdit":
         """Make it again, refusing weights of another model."""
+        require_settings(settings, config=dict, names=list)
+        if not isinstance(settings["config"].get("peft_type"), str):
+            raise UserError("its setting config names no peft_type; train it again")
         edit = cls.initial(lm, settings["config"])
-        weights = [tensors[f"weights.{i}"] for i in range(len(tensors))]
-        if edit.names != settings["names"] or [w.shape for w in edit.weights] != [w.shape for w in weights]:
+        if edit.names != settings["names"]:
             raise UserError("its adapter does not fit this model; use the model it was made for")
-        return cls(**settings, weights=weights)
+        shapes = {f"weights.{i}": tuple(weight.shape) for i, weight in enumerate(edit.weights)}
+        return cls(**settings, weights=list(require_tensors(tensors, shapes).values()))
 
 
 @contextmanager
@@ -125,6 +130,9 @@ def _injected(lm: LanguageModel, config: dict[str, Any]) -> Iterator[nn.Module]:
 
 
 def _misfit(config: dict[str, Any], lm: LanguageModel, error: Exception) -> UserError:
+    """Return why the model can't take the adapter; raise what has another reason again."""
+    if is_out_of_memory(error):
+        raise error
     reason = next(iter(str(error).strip().splitlines()), type(error).__name__)
     return UserError(f"method.config={config} does not fit model '{lm.id}' ({reason}); choose other settings")
 

@@ -9,12 +9,13 @@ import torch
 from torch import Tensor, nn
 from torch.nn.utils.parametrizations import orthogonal
 
-from lofit_cli.errors import UserError
 from lofit_cli.interventions.intervention import Intervention
+from lofit_cli.interventions.saved import require_layer, require_settings, require_tensors
 from lofit_cli.models.hooks import Hook, hooked_layer
 from lofit_cli.models.language_model import LanguageModel
 from lofit_cli.models.positions import POSITIONS
 from lofit_cli.schema.checks import one_of
+from lofit_cli.schema.components import LoreftConfig
 
 
 class ResidualEdit(Intervention):
@@ -70,7 +71,7 @@ class DirectionEdit(ResidualEdit):
         """Add the vector."""
         if self.positions == "all":
             return hidden + self.vector
-        return hidden + lm.places.read().predict_answers()[..., None] * self.vector
+        return hidden + lm.token_positions.read().predict_answers()[..., None] * self.vector
 
     def settings(self) -> dict[str, Any]:
         """Return the layer and the positions."""
@@ -79,10 +80,9 @@ class DirectionEdit(ResidualEdit):
     @classmethod
     def restore(cls, lm: LanguageModel, settings: dict[str, Any], tensors: dict[str, Tensor]) -> "DirectionEdit":
         """Make it again, refusing a vector or a layer that the model has no place for."""
-        edit = cls(tensors["vector"], **settings)
-        if edit.vector.shape != (lm.hidden_size,) or edit.layer >= lm.geometry.num_layers:
-            raise UserError("its direction does not fit this model; use the model it was made for")
-        return edit
+        require_settings(settings, layer=int, positions=str)
+        require_layer(settings["layer"], lm.geometry.num_layers)
+        return cls(require_tensors(tensors, {"vector": (lm.hidden_size,)})["vector"], **settings)
 
 
 class LowRankEdit(ResidualEdit):
@@ -117,7 +117,7 @@ class LowRankEdit(ResidualEdit):
         """Move the hidden states within the subspace of R's rows."""
         rows = cast(Tensor, self.rotations[layer].weight)
         moved = hidden + (self.sources[layer](hidden) - hidden @ rows.T) @ rows
-        edited = lm.places.read().prompt_ends(self.num_first, self.num_last)
+        edited = lm.token_positions.read().prompt_ends(self.num_first, self.num_last)
         return torch.where(edited[..., None], moved, hidden)
 
     def settings(self) -> dict[str, Any]:
@@ -137,9 +137,14 @@ class LowRankEdit(ResidualEdit):
     @classmethod
     def restore(cls, lm: LanguageModel, settings: dict[str, Any], tensors: dict[str, Tensor]) -> "LowRankEdit":
         """Make it again, its rows fixed."""
+        require_settings(settings, rank=int, num_first=int, num_last=int)
+        LoreftConfig("loreft", **settings)
+        shapes = {
+            f"{name}.{layer}.{part}": (settings["rank"], lm.hidden_size)[: 2 if part == "weight" else 1]
+            for name, part in (("sources", "weight"), ("sources", "bias"), ("rotations", "weight"))
+            for layer in range(lm.geometry.num_layers)
+        }
+        values = require_tensors(tensors, shapes)
         edit = cls(lm.geometry.num_layers, lm.hidden_size, **settings, trained=False)
-        try:
-            edit.load_state_dict(tensors)
-        except RuntimeError:
-            raise UserError("its maps do not fit this model; use the model it was made for")
+        edit.load_state_dict(values)
         return edit

@@ -6,8 +6,8 @@ from typing import Any
 
 from torch import Tensor, nn
 
-from lofit_cli.errors import UserError
 from lofit_cli.interventions.intervention import Intervention
+from lofit_cli.interventions.saved import require_settings, require_tensors
 from lofit_cli.models.language_model import LanguageModel
 
 
@@ -42,10 +42,9 @@ class WeightsEdit(Intervention):
     @classmethod
     def restore(cls, lm: LanguageModel, settings: dict[str, Any], tensors: dict[str, Tensor]) -> "WeightsEdit":
         """Make it again, refusing weights of another model."""
-        weights = [tensors[f"weights.{i}"].to(lm.model.dtype) for i in range(len(tensors))]
-        if [weight.shape for weight in weights] != [weight.shape for weight in lm.model.parameters()]:
-            raise UserError("its weights do not fit this model; use the model it was made for")
-        return cls(weights)
+        require_settings(settings)
+        shapes = {f"weights.{i}": tuple(weight.shape) for i, weight in enumerate(lm.model.parameters())}
+        return cls(list(require_tensors(tensors, shapes, lm.model.dtype).values()))
 
 
 def _replace(model: nn.Module, old: list[nn.Parameter], new: list[nn.Parameter]) -> None:

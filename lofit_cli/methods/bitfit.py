@@ -9,7 +9,7 @@ from lofit_cli.interventions.bias_edit import BiasEdit
 from lofit_cli.models.language_model import LanguageModel
 from lofit_cli.schema.stages import TrainOffsetsConfig
 from lofit_cli.tasks.task import Task
-from lofit_cli.training.trainer import Fit
+from lofit_cli.training.trainer import train
 
 
 def make_bitfit(
@@ -17,5 +17,5 @@ def make_bitfit(
 ) -> BiasEdit:
     """Train every bias from where it is."""
     edit = BiasEdit.zero(lm)
-    Fit(lm, task, config.trainer, config.eval, edit, run, config.seed).train()
+    train(edit, lm, task, config, run)
     return edit

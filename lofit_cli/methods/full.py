@@ -11,7 +11,7 @@ from lofit_cli.interventions.weights_edit import WeightsEdit
 from lofit_cli.models.language_model import LanguageModel
 from lofit_cli.schema.stages import TrainOffsetsConfig
 from lofit_cli.tasks.task import Task
-from lofit_cli.training.trainer import Fit
+from lofit_cli.training.trainer import train
 
 
 def make_full(
@@ -25,5 +25,5 @@ def make_full(
     if lm.model.dtype != torch.float32:
         raise UserError(f"model.dtype={config.model.dtype} is too coarse for method=full; set model.dtype=float32")
     edit = WeightsEdit.copy_of(lm)
-    Fit(lm, task, config.trainer, config.eval, edit, run, config.seed).train()
+    train(edit, lm, task, config, run)
     return edit

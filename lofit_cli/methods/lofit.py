@@ -10,7 +10,7 @@ from lofit_cli.interventions.head_edit import HeadEdit
 from lofit_cli.models.language_model import LanguageModel
 from lofit_cli.schema.stages import TrainOffsetsConfig
 from lofit_cli.tasks.task import Task
-from lofit_cli.training.trainer import Fit
+from lofit_cli.training.trainer import train
 
 
 def make_lofit(
@@ -20,5 +20,5 @@ def make_lofit(
     generator = torch.Generator().manual_seed(config.seed)
     start = config.trainer.init_std * torch.randn(int(head_mask.sum()), lm.geometry.head_dim, generator=generator)
     edit = HeadEdit(lm.geometry, head_mask, offset=start).to(lm.model.device)
-    Fit(lm, task, config.trainer, config.eval, edit, run, config.seed).train()
+    train(edit, lm, task, config, run)
     return edit

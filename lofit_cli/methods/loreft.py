@@ -10,7 +10,7 @@ from lofit_cli.models.language_model import LanguageModel
 from lofit_cli.schema.components import LoreftConfig
 from lofit_cli.schema.stages import TrainOffsetsConfig
 from lofit_cli.tasks.task import Task
-from lofit_cli.training.trainer import Fit
+from lofit_cli.training.trainer import train
 
 
 def make_loreft(
@@ -20,5 +20,5 @@ def make_loreft(
     settings = cast(LoreftConfig, config.method)
     sizes = settings.rank, settings.num_first, settings.num_last
     edit = LowRankEdit(lm.geometry.num_layers, lm.hidden_size, *sizes).to(lm.model.device)
-    Fit(lm, task, config.trainer, config.eval, edit, run, config.seed).train()
+    train(edit, lm, task, config, run)
     return edit

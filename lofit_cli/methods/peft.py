@@ -10,7 +10,7 @@ from lofit_cli.models.language_model import LanguageModel
 from lofit_cli.schema.components import PeftMethodConfig
 from lofit_cli.schema.stages import TrainOffsetsConfig
 from lofit_cli.tasks.task import Task
-from lofit_cli.training.trainer import Fit
+from lofit_cli.training.trainer import train
 
 
 def make_peft(
@@ -18,5 +18,5 @@ def make_peft(
 ) -> PeftEdit:
     """Train the adapter that `method.config` describes, from the library's own start."""
     edit = PeftEdit.initial(lm, cast(PeftMethodConfig, config.method).config)
-    Fit(lm, task, config.trainer, config.eval, edit, run, config.seed).train()
+    train(edit, lm, task, config, run)
     return edit

@@ -11,7 +11,7 @@ from lofit_cli.models.language_model import LanguageModel
 from lofit_cli.schema.components import RedConfig
 from lofit_cli.schema.stages import TrainOffsetsConfig
 from lofit_cli.tasks.task import Task
-from lofit_cli.training.trainer import Fit
+from lofit_cli.training.trainer import train
 
 
 def make_red(
@@ -26,5 +26,5 @@ def make_red(
         head_mask[: lm.geometry.num_layers // 2] = False
     shape = int(head_mask.sum()), lm.geometry.head_dim
     edit = HeadEdit(lm.geometry, head_mask, torch.zeros(shape), torch.zeros(shape)).to(lm.model.device)
-    Fit(lm, task, config.trainer, config.eval, edit, run, config.seed).train()
+    train(edit, lm, task, config, run)
     return edit

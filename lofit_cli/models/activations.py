@@ -6,14 +6,14 @@ from contextlib import AbstractContextManager, ExitStack, contextmanager
 import torch
 from torch import Tensor, nn
 
+from lofit_cli.models.decoder import Decoder
 from lofit_cli.models.forward import no_logits, pad_right, padded_batches
 from lofit_cli.models.hooks import hooked_layer
-from lofit_cli.models.language_model import LanguageModel
 from lofit_cli.models.packing import TokenSequence
 
 
 def last_token_activations(
-    lm: LanguageModel, sequences: Sequence[TokenSequence], report: Callable[[int], None] = lambda num_sequences: None
+    lm: Decoder, sequences: Sequence[TokenSequence], report: Callable[[int], None] = lambda num_sequences: None
 ) -> Tensor:
     """Return every head's activation at the last token of each sequence.
 
@@ -33,7 +33,7 @@ def last_token_activations(
 
 
 def last_token_hidden_states(
-    lm: LanguageModel, sequences: Sequence[TokenSequence], report: Callable[[int], None] = lambda num_sequences: None
+    lm: Decoder, sequences: Sequence[TokenSequence], report: Callable[[int], None] = lambda num_sequences: None
 ) -> Tensor:
     """Return the hidden state after every layer at the last token of each sequence.
 
@@ -48,7 +48,7 @@ Recorder = Callable[[list[Tensor]], AbstractContextManager[None]]
 
 
 def _last_tokens(
-    lm: LanguageModel, sequences: Sequence[TokenSequence], recorder: Recorder, report: Callable[[int], None]
+    lm: Decoder, sequences: Sequence[TokenSequence], recorder: Recorder, report: Callable[[int], None]
 ) -> list[Tensor]:
     """Return (num_sequences, width) for each tensor that is recorded, float32, on the CPU."""
     parts = []
@@ -59,18 +59,18 @@ def _last_tokens(
     return [torch.cat(batches) for batches in zip(*parts, strict=True)]
 
 
-def _batch_last_tokens(lm: LanguageModel, sequences: Sequence[TokenSequence], recorder: Recorder) -> list[Tensor]:
+def _batch_last_tokens(lm: Decoder, sequences: Sequence[TokenSequence], recorder: Recorder) -> list[Tensor]:
     """Return the same for one forward pass; its rows are padded on the right."""
     tokens, attended = pad_right(sequences, lm.model.device)
     last = torch.tensor([len(s.tokens) - 1 for s in sequences]).to(tokens.device, non_blocking=True)
     rows = torch.arange(len(sequences), device=tokens.device)
     found: list[Tensor] = []
-    with recorder(found):
+    with recorder(found), lm.token_positions.padded([s.start for s in sequences], tokens):
         lm.model(input_ids=tokens, attention_mask=attended, use_cache=False, **no_logits(lm.model))
     return [values[rows, last].float().cpu() for values in found]
 
 
-def _heads_of(lm: LanguageModel) -> Recorder:
+def _heads_of(lm: Decoder) -> Recorder:
     return lambda found: _each(lm.hooked_heads(layer, found.append) for layer in lm.output_projections)
 
 

@@ -10,6 +10,7 @@ from torch import Tensor, nn
 from transformers import PreTrainedModel
 
 from lofit_cli.errors import UserError
+from lofit_cli.models.memory import is_out_of_memory
 
 NUM_TOKENS = 4
 RUN_ERRORS = (AttributeError, AssertionError, IndexError, KeyError, RuntimeError, TypeError, ValueError)
@@ -59,9 +60,9 @@ class AttentionWatch:
         try:
             with torch.no_grad(), self._hooked(model):
                 model(input_ids=tokens)
-        except torch.OutOfMemoryError:
-            raise
         except RUN_ERRORS as error:
+            if is_out_of_memory(error):
+                raise
             name = model.config.name_or_path or model.config.model_type
             reason = next(iter(str(error).strip().splitlines()), type(error).__name__)
             raise UserError(f"model '{name}' can't be run on a few tokens of text ({reason}); choose another decoder")

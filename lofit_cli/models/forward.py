@@ -10,18 +10,17 @@ from torch.nn.utils.rnn import pad_sequence
 from transformers import DynamicCache, PreTrainedModel
 
 from lofit_cli.models.attention_masks import row_masks
-from lofit_cli.models.language_model import LanguageModel
+from lofit_cli.models.decoder import Decoder
 from lofit_cli.models.packing import PackedRow, TokenSequence, group_padded, pack_row
-from lofit_cli.models.positions import ANSWER
 from lofit_cli.schema.checks import FAR
 
 
-def packed_logprobs(lm: LanguageModel, sequences: Sequence[TokenSequence], prefix: DynamicCache | None) -> Tensor:
+def packed_logprobs(lm: Decoder, sequences: Sequence[TokenSequence], prefix: DynamicCache | None) -> Tensor:
     """Score sequences as one row of prefix trees, behind a beginning that all of them share."""
     return packed_token_logprobs(lm, sequences, prefix).sum(dim=-1)
 
 
-def packed_token_logprobs(lm: LanguageModel, sequences: Sequence[TokenSequence], prefix: DynamicCache | None) -> Tensor:
+def packed_token_logprobs(lm: Decoder, sequences: Sequence[TokenSequence], prefix: DynamicCache | None) -> Tensor:
     """Return (num_sequences, longest answer): the answers' tokens one by one, then zeros."""
     prefix_length = 0 if prefix is None else prefix.get_seq_length()
     row = pack_row(sequences, prefix_length).to(lm.model.device)
@@ -32,30 +31,27 @@ def packed_token_logprobs(lm: LanguageModel, sequences: Sequence[TokenSequence],
     return torch.cat([scored, scored.new_zeros(1)])[row.sequence_scored]
 
 
-def padded_logprobs(lm: LanguageModel, sequences: Sequence[TokenSequence]) -> Tensor:
+def padded_logprobs(lm: Decoder, sequences: Sequence[TokenSequence]) -> Tensor:
     """Score right-padded rows, one a sequence: slower, and understood by every decoder."""
     return torch.cat([padded_token_logprobs(lm, batch).sum(dim=-1) for batch in padded_batches(lm, sequences)])
 
 
-def padded_batches(lm: LanguageModel, sequences: Sequence[TokenSequence]) -> Iterable[list[TokenSequence]]:
+def padded_batches(lm: Decoder, sequences: Sequence[TokenSequence]) -> Iterable[list[TokenSequence]]:
     """Return the sequences in batches that fit a forward pass, or one by one where the model's results need it."""
     return [[s] for s in sequences] if lm.batching == "single" else group_padded(sequences, lm.max_row_tokens)
 
 
-def padded_token_logprobs(lm: LanguageModel, sequences: Sequence[TokenSequence]) -> Tensor:
+def padded_token_logprobs(lm: Decoder, sequences: Sequence[TokenSequence]) -> Tensor:
     """Return (num_sequences, longest - 1): each answer's tokens where they are predicted, zeros elsewhere."""
     device = lm.model.device
     tokens, attended = pad_right(sequences, device)
-    positions = torch.arange(tokens.shape[1], device=device)
-    starts = torch.tensor([s.start for s in sequences]).to(device, non_blocking=True)
-    from_end = (starts[:, None] - 1 - positions).clamp(ANSWER, FAR)
-    lm.places.write(positions.expand_as(from_end), from_end)
     first = min(s.start for s in sequences) - 1
-    keep = _keep_logits(lm.model, positions[first:-1])
-    logits: Tensor = lm.model(input_ids=tokens, attention_mask=attended, use_cache=False, **keep).logits
-    places = [(row, column) for row, s in enumerate(sequences) for column in range(s.start - 1, len(s.tokens) - 1)]
+    keep = _keep_logits(lm.model, torch.arange(first, tokens.shape[1] - 1, device=device))
+    with lm.token_positions.padded([s.start for s in sequences], tokens):
+        logits: Tensor = lm.model(input_ids=tokens, attention_mask=attended, use_cache=False, **keep).logits
+    predictors = [(row, column) for row, s in enumerate(sequences) for column in range(s.start - 1, len(s.tokens) - 1)]
     # Where the answers are is known here; asking the device for it would wait until it is done.
-    rows, columns = torch.tensor(places).T.to(device, non_blocking=True)
+    rows, columns = torch.tensor(predictors).T.to(device, non_blocking=True)
     log_probs = logits[rows, columns - first if keep else columns].float().log_softmax(dim=-1)
     scored = log_probs.gather(-1, tokens[rows, columns + 1][:, None]).squeeze(-1)
     return scored.new_zeros(len(sequences), tokens.shape[1] - 1).index_put((rows, columns), scored)
@@ -69,13 +65,13 @@ def pad_right(sequences: Sequence[TokenSequence], device: torch.device) -> tuple
     return tokens.to(device, non_blocking=True), attended if len(sequences) > 1 else None
 
 
-def cache_prefix(lm: LanguageModel, tokens: Sequence[int]) -> DynamicCache:
+def cache_prefix(lm: Decoder, tokens: Sequence[int]) -> DynamicCache:
     """Return the keys and values of the beginning of some prompts, all of it far from their ends."""
     # Without the model's config every layer keeps all positions, sliding windows being a matter of our mask.
     cache = DynamicCache()
     row = torch.tensor([list(tokens)]).to(lm.model.device, non_blocking=True)
-    lm.places.write(torch.arange(len(tokens), device=row.device)[None], torch.full_like(row, FAR))
-    lm.model(input_ids=row, past_key_values=cache, use_cache=True, **no_logits(lm.model))
+    with lm.token_positions(torch.arange(len(tokens), device=row.device)[None], torch.full_like(row, FAR)):
+        lm.model(input_ids=row, past_key_values=cache, use_cache=True, **no_logits(lm.model))
     return cache
 
 
@@ -84,18 +80,18 @@ def no_logits(model: PreTrainedModel) -> dict[str, Any]:
     return _keep_logits(model, torch.zeros(1, dtype=torch.long, device=model.device))
 
 
-def _row_logits(lm: LanguageModel, row: PackedRow, prefix: DynamicCache | None, prefix_length: int) -> Tensor:
+def _row_logits(lm: Decoder, row: PackedRow, prefix: DynamicCache | None, prefix_length: int) -> Tensor:
     """Return the logits at the row's predictors: (m, vocabulary), float32."""
-    lm.places.write(row.positions[None], row.from_end[None])
     keep = _keep_logits(lm.model, row.predictors)
-    logits: Tensor = lm.model(
-        input_ids=row.tokens[None],
-        position_ids=row.positions[None],
-        attention_mask=row_masks(lm.model, row, prefix_length),
-        past_key_values=prefix,
-        use_cache=prefix is not None,
-        **keep,
-    ).logits[0]
+    with lm.token_positions(row.positions[None], row.distances[None]):
+        logits: Tensor = lm.model(
+            input_ids=row.tokens[None],
+            position_ids=row.positions[None],
+            attention_mask=row_masks(lm.model, row, prefix_length),
+            past_key_values=prefix,
+            use_cache=prefix is not None,
+            **keep,
+        ).logits[0]
     return (logits if keep else logits[row.predictors]).float()
 
 

@@ -19,8 +19,8 @@ from transformers import (
 )
 
 from lofit_cli.models.attention_masks import reached_windows
+from lofit_cli.models.decoder import Decoder
 from lofit_cli.models.forward import cache_prefix
-from lofit_cli.models.language_model import LanguageModel
 from lofit_cli.models.logprobs import MIN_CACHED_PREFIX, require_finite
 from lofit_cli.models.packing import common_length
 from lofit_cli.schema.checks import FAR
@@ -33,15 +33,12 @@ MAX_KEPT_ROWS = 4
 
 
 def generate_lines(
-    lm: LanguageModel,
+    lm: Decoder,
     prompts: Sequence[str],
     max_new_tokens: int,
     report: Callable[[int], None] = lambda num_prompts: None,
 ) -> list[str]:
     """Return what the model says after each prompt, greedily, up to the first end of a line that has any text.
-
-    Prompts of similar length share a batch, and a beginning that all prompts share is computed once; the result
-    depends on neither.
 
     Args:
         report: called with the number of prompts done after each batch.
@@ -49,18 +46,42 @@ def generate_lines(
     Raises:
         RunError: the likeliest token's logit is not finite.
     """
+    return [first_line(text) for text in generate_texts(lm, prompts, max_new_tokens, report, one_line=True)]
+
+
+def generate_texts(
+    lm: Decoder,
+    prompts: Sequence[str],
+    max_new_tokens: int,
+    report: Callable[[int], None] = lambda num_prompts: None,
+    one_line: bool = False,
+) -> list[str]:
+    """Return what the model says after each prompt, greedily, up to the end of its turn.
+
+    Prompts of similar length share a batch, and a beginning that all prompts share is computed once; the result
+    depends on neither.
+
+    Args:
+        report: called with the number of prompts done after each batch.
+        one_line: stop once there is a line that has any text.
+
+    Raises:
+        UserError: a prompt has no token, or more than the model has positions.
+        RunError: the likeliest token's logit is not finite.
+    """
     sequences: list[list[int]] = [lm.tokenizer(prompt)["input_ids"] for prompt in prompts]
     lm.require_positions(max(map(len, sequences), default=0) + max_new_tokens)
     prefix = _shared_prefix(lm, sequences, max_new_tokens)
     order = sorted(range(len(prompts)), key=lambda i: -len(sequences[i]))
-    lines = [""] * len(prompts)
+    texts = [""] * len(prompts)
     while order:
         batch_size = _batch_size(lm, len(sequences[order[0]]) + max_new_tokens, prefix)
         batch, order = order[:batch_size], order[batch_size:]
-        for i, text in zip(batch, _generate(lm, [sequences[i] for i in batch], max_new_tokens, prefix), strict=True):
-            lines[i] = first_line(text)
+        found = _generate(lm, [sequences[i] for i in batch], max_new_tokens, prefix, one_line)
+        for i, text in zip(batch, found, strict=True):
+            texts[i] = text
         report(len(batch))
-    return lines
+    return texts
 
 
 def first_line(text: str) -> str:
@@ -68,7 +89,7 @@ def first_line(text: str) -> str:
     return text.strip().split("\n")[0].strip()
 
 
-def _shared_prefix(lm: LanguageModel, sequences: Sequence[list[int]], max_new_tokens: int) -> DynamicCache | None:
+def _shared_prefix(lm: Decoder, sequences: Sequence[list[int]], max_new_tokens: int) -> DynamicCache | None:
     """Return the keys and values of the beginning that all prompts share; None where it is short or can't be."""
     if lm.batching != "packed" or len(sequences) < MIN_SHARING:
         return None
@@ -79,7 +100,7 @@ def _shared_prefix(lm: LanguageModel, sequences: Sequence[list[int]], max_new_to
         return cache_prefix(lm, sequences[0][:length])
 
 
-def can_share_prefix(lm: LanguageModel, num_tokens: int) -> bool:
+def can_share_prefix(lm: Decoder, num_tokens: int) -> bool:
     """Return whether prompts that grow to so many tokens can be continued behind one cached beginning.
 
     Padding stands between the beginning and the rest of a prompt, so an attention window that counts places in the row
@@ -89,7 +110,7 @@ def can_share_prefix(lm: LanguageModel, num_tokens: int) -> bool:
 
 
 def forced_logprobs(
-    lm: LanguageModel,
+    lm: Decoder,
     sequences: Sequence[Sequence[int]],
     continuations: Sequence[Sequence[int]],
     prefix: DynamicCache | None,
@@ -128,7 +149,7 @@ def _length(prefix: DynamicCache | None) -> int:
     return 0 if prefix is None else prefix.get_seq_length()
 
 
-def _batch_size(lm: LanguageModel, num_tokens: int, prefix: DynamicCache | None) -> int:
+def _batch_size(lm: Decoder, num_tokens: int, prefix: DynamicCache | None) -> int:
     """Return how many prompts of `num_tokens`, with their answers, fit a batch: by their new tokens, and by memory."""
     if lm.batching == "single":
         return 1
@@ -139,26 +160,32 @@ def _batch_size(lm: LanguageModel, num_tokens: int, prefix: DynamicCache | None)
 
 
 def _generate(
-    lm: LanguageModel, sequences: Sequence[list[int]], max_new_tokens: int, prefix: DynamicCache | None
+    lm: Decoder, sequences: Sequence[list[int]], max_new_tokens: int, prefix: DynamicCache | None, one_line: bool
 ) -> list[str]:
     padded = _pad_after_prefix(sequences, _length(prefix))
     tokens, attended = (values.to(lm.model.device) for values in padded)
-    end = lm.tokenizer.eos_token_id
+    ends = lm.end_tokens
     settings = GenerationConfig(
-        do_sample=False, max_new_tokens=max_new_tokens, eos_token_id=end, pad_token_id=0 if end is None else end
+        do_sample=False, max_new_tokens=max_new_tokens, eos_token_id=ends or None, pad_token_id=ends[0] if ends else 0
     )
     generate: Any = lm.model.generate
-    with torch.inference_mode(), _plainly_greedy(lm.model), lm.places.follow(lm.model, attended):
+    with torch.inference_mode(), _plainly_greedy(lm.model), lm.token_positions.follow(lm.model, attended):
         generated: Tensor = generate(
             input_ids=tokens,
             attention_mask=attended,
             past_key_values=_repeat(prefix, len(sequences)),
             generation_config=settings,
             logits_processor=LogitsProcessorList([_Finite()]),
-            stopping_criteria=StoppingCriteriaList([_LineEnd(lm.tokenizer, tokens.shape[1])]),
+            stopping_criteria=StoppingCriteriaList([_LineEnd(lm.tokenizer, tokens.shape[1])] if one_line else []),
         )
-    texts: list[str] = lm.tokenizer.batch_decode(generated[:, tokens.shape[1] :], skip_special_tokens=True)
+    answers = [_up_to_end(row, ends) for row in generated[:, tokens.shape[1] :].tolist()]
+    texts: list[str] = lm.tokenizer.batch_decode(answers, skip_special_tokens=True)
     return texts
+
+
+def _up_to_end(tokens: list[int], ends: Sequence[int]) -> list[int]:
+    """Return the tokens before the first that ends a turn; not every such token is one that decoding leaves out."""
+    return tokens[: next((i for i, token in enumerate(tokens) if token in ends), len(tokens))]
 
 
 @contextmanager

@@ -1,81 +1,43 @@
-"""A model with its tokenizer, and what is known of it."""
+"""A decoder that answers prompts."""
 
-import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from typing import Literal
 
-from torch import Tensor, nn
-from transformers import PreTrainedModel, PreTrainedTokenizerBase
-
-from lofit_cli.artifacts.geometry import Geometry
-from lofit_cli.errors import UserError
-from lofit_cli.models.hooks import Hook, hooked_input, hooked_output
-from lofit_cli.models.positions import PlaceBoard
-
-Batching = Literal["packed", "padded", "single"]
-"""How sequences share a forward pass: in one row under a mask of ours, in padded rows, or not at all."""
+from lofit_cli.models.decoder import Decoder
+from lofit_cli.models.generation import generate_texts
+from lofit_cli.schema.checks import within
 
 
 @dataclass(frozen=True)
-class LanguageModel:
-    """A frozen decoder, its tokenizer, and where its heads are.
+class LanguageModel(Decoder):
+    """A decoder to which interventions are attached, and which answers prompts under them.
 
     Attributes:
-        id: the name it was asked for by.
-        layers: the decoder layers.
-        output_projections: layer -> the module whose input holds its head activations; some layers have none.
-        batching: the fastest way of sharing forward passes that changes no result.
-        max_row_tokens: how many tokens one forward pass may hold.
-        places: where the tokens of the forward pass under way stand, for edits of some positions.
+        shown: the demonstrations of what is attached.
     """
 
-    id: str
-    model: PreTrainedModel
-    tokenizer: PreTrainedTokenizerBase
-    geometry: Geometry
-    layers: list[nn.Module]
-    output_projections: dict[int, nn.Module]
-    batching: Batching = "packed"
-    max_row_tokens: int = 512
-    places: PlaceBoard = field(default_factory=PlaceBoard)
+    shown: list[str] = field(default_factory=list)
+
+    def generate(self, prompts: str | Sequence[str], max_new_tokens: int = 32) -> list[str]:
+        """Return what the model says after each prompt, greedily, up to the end of its turn.
+
+        Whatever is attached acts where it was made to act, and demonstrations stand before each prompt.
+
+        Raises:
+            UserError: a prompt has no text, or is longer than the model has positions for.
+            RunError: the likeliest token's logit is not finite.
+        """
+        within("max_new_tokens", max_new_tokens, 1)
+        before = "".join(self.shown)
+        listed = [prompts] if isinstance(prompts, str) else prompts
+        return generate_texts(self, [before + prompt for prompt in listed], max_new_tokens)
 
     @contextmanager
-    def hooked_heads(self, layer: int, hook: Hook) -> Iterator[None]:
-        """Pass the head activations of a layer, (batch, seq, heads * head_dim), through `hook`."""
-        module, under_way = self.output_projections[layer], list[Tensor]()
-        if list(self.output_projections.values()).count(module) == 1:
-            with hooked_input(module, hook):
-                yield
-            return
-
-        def leave(output: Tensor) -> None:
-            under_way.clear()
-
-        # Where layers share one attention (Zamba), only what runs in this layer is this layer's.
-        with (
-            hooked_input(self.layers[layer], under_way.append),
-            hooked_output(self.layers[layer], leave),
-            hooked_input(module, lambda heads: hook(heads) if under_way else None),
-        ):
+    def showing(self, demonstrations: str) -> Iterator[None]:
+        """Put demonstrations before each prompt of `generate` inside a `with` block."""
+        self.shown.append(demonstrations)
+        try:
             yield
-
-    @property
-    def hidden_size(self) -> int:
-        """Return how many numbers a token's hidden state has."""
-        return int(self.model.config.get_text_config(decoder=True).hidden_size)
-
-    @property
-    def max_positions(self) -> int:
-        """Return how many tokens a sequence may have."""
-        config = self.model.config.get_text_config(decoder=True)
-        return int(getattr(config, "max_position_embeddings", None) or sys.maxsize)
-
-    def require_positions(self, num_tokens: int) -> None:
-        """Refuse a prompt that, with its answer, is longer than the model has positions for."""
-        if num_tokens > self.max_positions:
-            raise UserError(
-                f"model '{self.id}' has positions for {self.max_positions} tokens and a prompt with its answer has "
-                f"{num_tokens}; choose another model or shorten the task's texts"
-            )
+        finally:
+            self.shown.pop()

@@ -1,32 +1,33 @@
 """Loading any decoder, frozen, with its heads found."""
 
-import re
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import torch
 from huggingface_hub.utils import logging as hub_logging
-from transformers import AutoConfig, AutoModelForCausalLM, AutoTokenizer, PreTrainedModel
 from transformers.utils import logging as transformers_logging
 
-from lofit_cli.errors import RunError, UserError, did_you_mean
+from lofit_cli.errors import UserError, did_you_mean
+from lofit_cli.models.checkpoint import read_checkpoint
 from lofit_cli.models.embedded import EMBEDDED_MODELS, embedded_model_dir
 from lofit_cli.models.heads import find_heads
 from lofit_cli.models.language_model import LanguageModel
+from lofit_cli.models.memory import default_row_tokens, find_device
 from lofit_cli.models.packing_check import choose_batching
-from lofit_cli.models.row_budget import default_row_tokens
 from lofit_cli.models.weights import weights_hash
 from lofit_cli.schema.sources import ModelConfig
 
 
-def load_model(config: ModelConfig) -> LanguageModel:
-    """Load a model by embedded name, Hub id or folder.
+def load_model(config: ModelConfig | str) -> LanguageModel:
+    """Load a model by embedded name, Hub id or folder, or by its settings.
 
     Raises:
         UserError: the name is unknown, or the model has no attention heads.
         RunError: it could not be fetched.
     """
+    if isinstance(config, str):
+        config = ModelConfig(config)
     transformers_logging.set_verbosity_error()
     transformers_logging.disable_progress_bar()
     hub_logging.set_verbosity_error()
@@ -34,22 +35,12 @@ def load_model(config: ModelConfig) -> LanguageModel:
     if config.revision and (source != config.id or Path(source).is_dir()):
         raise UserError(f"model.revision={config.revision} is for a model from the Hub; leave it out for {config.id}")
     device = _device(config.device)
-    options: dict[str, Any] = {"revision": config.revision} if config.revision else {}
-    try:
-        AutoConfig.from_pretrained(source, **options)
-        tokenizer = AutoTokenizer.from_pretrained(source, use_fast=True, **options)
-        # Flash attention takes no mask of ours; every family that has an SDPA kernel does.
-        model: PreTrainedModel = AutoModelForCausalLM.from_pretrained(
-            source, dtype=getattr(torch, config.dtype), **options
-        )
-    except (OSError, ValueError, KeyError, RuntimeError, ImportError) as error:
-        reason = re.split(r"\n|(?<=\.) ", str(error).strip())[0]
-        raise RunError(f"model.id={config.id} could not be loaded ({reason}); check the name, the files or the network")
+    model, tokenizer = read_checkpoint(config, source, device)
     if not tokenizer.is_fast:
         raise UserError(f"model.id={config.id} has no fast tokenizer, which is needed to know where an answer begins")
-    model.eval().requires_grad_(False).to(device)
-    row_tokens = config.max_row_tokens or default_row_tokens(model)
-    lm = LanguageModel(config.id, model, tokenizer, *find_heads(model), max_row_tokens=row_tokens)
+    model.eval().requires_grad_(False)
+    rows = config.max_row_tokens or default_row_tokens(model)
+    lm = LanguageModel(config.id, model, tokenizer, *find_heads(model), max_row_tokens=rows)
     return replace(lm, batching=choose_batching(lm))
 
 
@@ -82,10 +73,8 @@ def describe_model(lm: LanguageModel) -> dict[str, Any]:
 
 
 def _device(name: str) -> torch.device:
-    if name == "auto":
-        name = "cuda" if torch.cuda.is_available() else "cpu"
     try:
-        device = torch.device(name)
+        device = find_device(name)
         torch.empty(1, device=device).item()
     except (RuntimeError, AssertionError):
         raise UserError(f"model.device={name} is not there; allowed: auto, cpu, and cuda where there is a GPU")

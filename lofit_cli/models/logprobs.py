@@ -7,17 +7,15 @@ from torch import Tensor
 from transformers import DynamicCache
 
 from lofit_cli.errors import RunError
+from lofit_cli.models.decoder import Decoder
 from lofit_cli.models.forward import cache_prefix, packed_logprobs, padded_logprobs
-from lofit_cli.models.language_model import LanguageModel
 from lofit_cli.models.packing import Prompted, TokenSequence, group_rows, shared_prefix_length, tokenize
 
 MIN_CACHED_PREFIX = 16
 """A shared beginning shorter than this many tokens is cheaper to compute again than to keep."""
 
 
-def answer_logprobs(
-    lm: LanguageModel, sequences: Sequence[TokenSequence], prefix: DynamicCache | None = None
-) -> Tensor:
+def answer_logprobs(lm: Decoder, sequences: Sequence[TokenSequence], prefix: DynamicCache | None = None) -> Tensor:
     """Return the summed natural-log probability of each sequence's answer tokens.
 
     It is one forward pass for a model that takes packed rows.
@@ -34,7 +32,7 @@ def answer_logprobs(
     return packed_logprobs(lm, sequences, prefix)
 
 
-def tokenize_items(lm: LanguageModel, items: Sequence[Prompted], append_eos: bool = False) -> list[list[TokenSequence]]:
+def tokenize_items(lm: Decoder, items: Sequence[Prompted], append_eos: bool = False) -> list[list[TokenSequence]]:
     """Return, for each item, the token sequences of its answers.
 
     Raises:
@@ -54,7 +52,7 @@ def require_finite(log_probs: Tensor) -> Tensor:
 
 
 def score_answers(
-    lm: LanguageModel, items: Sequence[Prompted], report: Callable[[int], None] = lambda num_items: None
+    lm: Decoder, items: Sequence[Prompted], report: Callable[[int], None] = lambda num_items: None
 ) -> list[list[float]]:
     """Return the log-probability of every answer of every item, computing a prompt shared by all of them once.
 
@@ -78,7 +76,7 @@ def score_answers(
     return scores
 
 
-def _shared_prefix(lm: LanguageModel, items: Sequence[Sequence[TokenSequence]]) -> DynamicCache | None:
+def _shared_prefix(lm: Decoder, items: Sequence[Sequence[TokenSequence]]) -> DynamicCache | None:
     """Return the keys and values of the beginning that all sequences share, or None where it is short."""
     sequences = [sequence for item in items for sequence in item]
     if lm.batching != "packed" or not sequences or (length := shared_prefix_length(sequences)) < MIN_CACHED_PREFIX:

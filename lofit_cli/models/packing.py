@@ -13,7 +13,7 @@ from torch import Tensor
 from transformers import PreTrainedTokenizerBase
 
 from lofit_cli.errors import UserError
-from lofit_cli.models.positions import token_places
+from lofit_cli.models.positions import prompt_distances
 from lofit_cli.schema.checks import FAR
 
 Tokens = TypeVar("Tokens", tuple[int, ...], list[int])
@@ -84,7 +84,7 @@ class PackedRow:
     Attributes:
         tokens: (n,) token ids, parents before children.
         positions: (n,) position of each token in its own sequence.
-        from_end: (n,) how far each token is from the end of its prompt, as `token_places` says.
+        distances: (n,) of each token to its prompt's end, as `prompt_distances` says.
         order, last: (n,) number of each node in a walk from parents to children, and of the last one beneath it.
         predictors: (m,) nodes whose logits are needed.
         scored_from: (e,) index into `predictors`: who predicts the scored token.
@@ -95,7 +95,7 @@ class PackedRow:
 
     tokens: Tensor
     positions: Tensor
-    from_end: Tensor
+    distances: Tensor
     order: Tensor
     last: Tensor
     predictors: Tensor
@@ -130,7 +130,7 @@ def pack_row(sequences: Sequence[TokenSequence], prefix_length: int = 0) -> Pack
     return PackedRow(
         tokens=torch.tensor(forest.tokens),
         positions=torch.tensor(forest.depths) + prefix_length,
-        from_end=torch.tensor(forest.from_end),
+        distances=torch.tensor(forest.distances),
         order=order,
         last=last,
         predictors=torch.tensor(predictors),
@@ -178,7 +178,7 @@ class _Forest:
     def __init__(self) -> None:
         self.tokens: list[int] = []
         self.depths: list[int] = []
-        self.from_end: list[int] = []
+        self.distances: list[int] = []
         self.parents: list[int] = []
         self._children: dict[tuple[int, int, int], int] = {}
 
@@ -190,12 +190,12 @@ class _Forest:
         """
         path = []
         parent = -1
-        for depth, (token, place) in enumerate(zip(tokens, token_places(len(tokens), start), strict=True)):
-            node = self._children.setdefault((parent, token, place), len(self.tokens))
+        for depth, (token, distance) in enumerate(zip(tokens, prompt_distances(len(tokens), start), strict=True)):
+            node = self._children.setdefault((parent, token, distance), len(self.tokens))
             if node == len(self.tokens):
                 self.tokens.append(token)
                 self.depths.append(depth)
-                self.from_end.append(place)
+                self.distances.append(distance)
                 self.parents.append(parent)
             path.append(node)
             parent = node

@@ -10,11 +10,12 @@ from torch import Tensor, nn
 from lofit_cli.console import say
 from lofit_cli.errors import RunError, UserError
 from lofit_cli.models.attention_masks import WINDOWS, attention_kinds
+from lofit_cli.models.decoder import Batching, Decoder
 from lofit_cli.models.forward import cache_prefix, packed_token_logprobs, padded_token_logprobs
 from lofit_cli.models.generation import can_share_prefix, forced_logprobs
 from lofit_cli.models.hooks import hooked_output
-from lofit_cli.models.language_model import Batching, LanguageModel
 from lofit_cli.models.logprobs import require_finite
+from lofit_cli.models.memory import is_out_of_memory
 from lofit_cli.models.packing import TokenSequence
 from lofit_cli.models.packing_probe import ANSWER, COMMON, Probe, foreign_windows, make_probe
 from lofit_cli.models.precision import HALVES, in_float32
@@ -45,7 +46,7 @@ SLOWER = {
 }
 
 
-def choose_batching(lm: LanguageModel) -> Batching:
+def choose_batching(lm: Decoder) -> Batching:
     """Return the fastest way of sharing forward passes that changes no result, saying so where it is a slower one.
 
     Raises:
@@ -68,7 +69,7 @@ def choose_batching(lm: LanguageModel) -> Batching:
 class _Alone:
     """The log-probabilities of sequences, each from a forward pass of its own, and how far rounding moves them."""
 
-    def __init__(self, lm: LanguageModel, probe: Probe) -> None:
+    def __init__(self, lm: Decoder, probe: Probe) -> None:
         self._lm = lm
         self._known: dict[TokenSequence, Tensor] = {}
         with hooked_output(lm.model.get_input_embeddings(), _last_bit_noise):
@@ -90,9 +91,9 @@ class _Alone:
     def _compute(self, sequence: TokenSequence) -> Tensor:
         try:
             return _padded(self._lm, [sequence])[0]
-        except torch.OutOfMemoryError:
-            raise
         except Exception as error:
+            if is_out_of_memory(error):
+                raise
             reason = f"{type(error).__name__}: {error}".splitlines()[0]
             raise RunError(f"model '{self._lm.id}' does not run on plain tokens ({reason}); choose another")
 
@@ -102,7 +103,7 @@ def _last_bit_noise(values: Tensor) -> Tensor:
     return values * (1 + torch.finfo(torch.float32).eps * signs)
 
 
-def _refuse_lookahead(lm: LanguageModel, probe: Probe, alone: _Alone) -> None:
+def _refuse_lookahead(lm: Decoder, probe: Probe, alone: _Alone) -> None:
     """Refuse a model in which a token's probability depends on a token after it."""
     first, second = (values[: COMMON - ANSWER] for values in alone(*probe.siblings))
     if not alone.equals([first], [second]):
@@ -112,20 +113,20 @@ def _refuse_lookahead(lm: LanguageModel, probe: Probe, alone: _Alone) -> None:
         )
 
 
-def _fastest(lm: LanguageModel, probe: Probe, alone: _Alone) -> Batching:
+def _fastest(lm: Decoder, probe: Probe, alone: _Alone) -> Batching:
     if not _pads(lm, probe, alone):
         return "single"
     return "packed" if _takes_masks(lm, probe) and _packs(lm, probe, alone) else "padded"
 
 
-def _pads(lm: LanguageModel, probe: Probe, alone: _Alone) -> bool:
+def _pads(lm: Decoder, probe: Probe, alone: _Alone) -> bool:
     """Return whether rows padded on the right, for scores, or on the left, for texts, equal sequences alone."""
     sequences = [probe.follower, probe.siblings[0]]
     right = _holds(alone, lambda: _padded(lm, sequences), alone(*sequences))
     return right and _continues(lm, probe.follower, alone)
 
 
-def _takes_masks(lm: LanguageModel, probe: Probe) -> bool:
+def _takes_masks(lm: Decoder, probe: Probe) -> bool:
     """Return whether nothing but attention passes from token to token, in windows that our masks follow."""
     modules = [module for layer in lm.layers for module in layer.modules()]
     stateful = getattr(lm.model, "_is_stateful", False) or any(
@@ -137,7 +138,7 @@ def _takes_masks(lm: LanguageModel, probe: Probe) -> bool:
     return understood and in_reach and not stateful and "position_ids" in inspect.signature(lm.model.forward).parameters
 
 
-def _packs(lm: LanguageModel, probe: Probe, alone: _Alone) -> bool:
+def _packs(lm: Decoder, probe: Probe, alone: _Alone) -> bool:
     """Return whether packed rows, with and without a cached prefix, give what sequences alone give."""
     row = [*probe.strangers, *probe.siblings, probe.follower]
     compared = slice(len(probe.strangers), None)
@@ -149,7 +150,7 @@ def _packs(lm: LanguageModel, probe: Probe, alone: _Alone) -> bool:
     )
 
 
-def _continues(lm: LanguageModel, sequence: TokenSequence, alone: _Alone, prefix: Sequence[int] = ()) -> bool:
+def _continues(lm: Decoder, sequence: TokenSequence, alone: _Alone, prefix: Sequence[int] = ()) -> bool:
     """Return whether beginnings of a sequence, continued together behind a cached prefix, go on as the whole of it."""
     lengths = [sequence.start + COMMON, sequence.start + 2 * COMMON]
     beginnings = [sequence.tokens[:length] for length in lengths]
@@ -162,7 +163,7 @@ def _continues(lm: LanguageModel, sequence: TokenSequence, alone: _Alone, prefix
     return _holds(alone, continued, [alone(sequence)[0][span] for span in spans])
 
 
-def _rounds_alike(lm: LanguageModel, probe: Probe, alone: _Alone) -> bool:
+def _rounds_alike(lm: Decoder, probe: Probe, alone: _Alone) -> bool:
     """Return whether, in the precision of the run, a packed row is about as near to float32 as sequences alone are."""
     compared = [probe.siblings[0], probe.follower]
     # Half precision is slow on processors; where it is fast, the row is as long as the run's.
@@ -179,10 +180,10 @@ def _holds(alone: _Alone, shared: Callable[[], list[Tensor]], expected: Sequence
     """Return whether a shared forward pass runs and gives what sequences alone give."""
     try:
         return alone.equals(shared(), expected)
-    except torch.OutOfMemoryError:
-        raise
     # Whatever a family's code says to a mask or a cache of ours, it has to do without.
-    except Exception:
+    except Exception as error:
+        if is_out_of_memory(error):
+            raise
         return False
 
 
@@ -195,11 +196,11 @@ def _moved(found: Tensor, expected: Tensor) -> Tensor:
     return (found - expected).abs() / (1 + expected.abs())
 
 
-def _packed(lm: LanguageModel, sequences: Sequence[TokenSequence], prefix: Sequence[int] = ()) -> list[Tensor]:
+def _packed(lm: Decoder, sequences: Sequence[TokenSequence], prefix: Sequence[int] = ()) -> list[Tensor]:
     values = packed_token_logprobs(lm, sequences, cache_prefix(lm, prefix) if prefix else None)
     return [row[: len(s.tokens) - s.start] for row, s in zip(values, sequences, strict=True)]
 
 
-def _padded(lm: LanguageModel, sequences: Sequence[TokenSequence]) -> list[Tensor]:
+def _padded(lm: Decoder, sequences: Sequence[TokenSequence]) -> list[Tensor]:
     values = padded_token_logprobs(lm, sequences)
     return [row[s.start - 1 : len(s.tokens) - 1] for row, s in zip(values, sequences, strict=True)]

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from lofit_cli.models.attention_masks import WINDOWS
-from lofit_cli.models.language_model import LanguageModel
+from lofit_cli.models.decoder import Decoder
 from lofit_cli.models.packing import TokenSequence
 
 AFFORDABLE = {"cpu": 1e11, "cuda": 3e13}
@@ -50,7 +50,7 @@ class Probe:
         return len(self.siblings[0].tokens)
 
 
-def make_probe(lm: LanguageModel) -> Probe:
+def make_probe(lm: Decoder) -> Probe:
     """Return sequences that fill a packed row as a run does, as far as that is affordable."""
     draw = _Tokens(lm)
     num_row_tokens = _row_tokens(lm)
@@ -68,7 +68,7 @@ def make_probe(lm: LanguageModel) -> Probe:
     )
 
 
-def foreign_windows(lm: LanguageModel) -> list[int]:
+def foreign_windows(lm: Decoder) -> list[int]:
     """Return the sizes of what the model's settings call a window or a chunk and our masks do not follow.
 
     Whether a layer heeds one, only a sequence can tell that is longer.
@@ -83,12 +83,12 @@ def _whole_numbers(value: Any) -> list[int]:
     return [number for number in values if isinstance(number, int) and number > 1]
 
 
-def _known_windows(lm: LanguageModel) -> list[int]:
+def _known_windows(lm: Decoder) -> list[int]:
     config = lm.model.config.get_text_config(decoder=True)
     return [size for setting in WINDOWS.values() if (size := getattr(config, setting, None))]
 
 
-def _row_tokens(lm: LanguageModel) -> int:
+def _row_tokens(lm: Decoder) -> int:
     """Return how many tokens a row has: as many as the run's, or more where that reaches a window."""
     weights = max(1, lm.model.num_parameters(exclude_embeddings=True))
     affordable = int(AFFORDABLE.get(lm.model.device.type, AFFORDABLE["cpu"]) / weights)
@@ -97,7 +97,7 @@ def _row_tokens(lm: LanguageModel) -> int:
     return max(SMALLEST_ROW, min(affordable, max([lm.max_row_tokens, *foreign, *known])))
 
 
-def _prompt_length(lm: LanguageModel, num_row_tokens: int) -> int:
+def _prompt_length(lm: Decoder, num_row_tokens: int) -> int:
     """Return a short length, or one past the largest window that fits the row and the model's positions."""
     room = min(num_row_tokens - 2 * ANSWER + COMMON - FOLLOWER, lm.max_positions - ANSWER)
     past = [size + COMMON for size in [*foreign_windows(lm), *_known_windows(lm)] if size + COMMON <= room]
@@ -107,7 +107,7 @@ def _prompt_length(lm: LanguageModel, num_row_tokens: int) -> int:
 class _Tokens:
     """Draws tokens that the tokenizer knows and the model embeds, none of them special."""
 
-    def __init__(self, lm: LanguageModel) -> None:
+    def __init__(self, lm: Decoder) -> None:
         vocabulary = min(len(lm.tokenizer), lm.model.config.get_text_config(decoder=True).vocab_size)
         special = set(lm.tokenizer.all_special_ids)
         self._plain = [token for token in range(vocabulary) if token not in special] or [0]

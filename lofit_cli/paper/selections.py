@@ -5,10 +5,8 @@ from pathlib import Path
 from typing import Any
 
 from lofit_cli.artifacts.files import read_json
-from lofit_cli.artifacts.geometry import Geometry
-from lofit_cli.artifacts.head_mask import FILE_NAME, KIND
+from lofit_cli.artifacts.head_mask import FILE_NAME, HeadMask, parse_heads
 from lofit_cli.artifacts.run_dir import is_finished, read_manifest
-from lofit_cli.artifacts.tensors import read_tensors
 from lofit_cli.errors import UserError, did_you_mean
 
 Head = tuple[int, int]
@@ -48,9 +46,9 @@ def read_selections(folder: Path, task: str, selector: str = "scale") -> list[Se
 
 def _read_run(run: Path) -> Selection:
     manifest = read_manifest(run, "select_heads", "folder")
-    tensors, about = read_tensors(run / FILE_NAME, KIND, ("head_mask",))
-    heads = tuple((layer, head) for layer, head in tensors["head_mask"].nonzero().tolist())
-    return Selection(manifest["fold"], manifest["seed"], heads, Geometry.from_metadata(about).heads_per_layer)
+    found = HeadMask.read(run / FILE_NAME)
+    heads = tuple((layer, head) for layer, head in found.mask.nonzero().tolist())
+    return Selection(manifest["fold"], manifest["seed"], heads, found.geometry.heads_per_layer)
 
 
 def read_author_lists(file: Path, model: str, num_heads: int, tasks: list[str]) -> dict[str, list[Selection]]:
@@ -69,15 +67,15 @@ def read_author_lists(file: Path, model: str, num_heads: int, tasks: list[str]) 
         raise UserError(f"{file} has no model {model}; {did_you_mean(model, _models(lists))}")
     if missing := [task for task in tasks if task not in mine]:
         raise UserError(f"{file} has no {model}/{missing[0]}; {did_you_mean(missing[0], list(mine))}")
-    if short := [task for task in tasks if len(mine[task]) < num_heads]:
+    heads = {task: _author_heads(entries, f"{file}, {model}/{task},") for task, entries in mine.items()}
+    if short := [task for task in tasks if len(heads[task]) < num_heads]:
         raise UserError(f"{file} lists fewer than {num_heads} heads for {model}/{short[0]}; take fewer")
-    num_layers, per_layer = (1 + max(head[axis] for heads in mine.values() for head in heads) for axis in (0, 1))
-    return {
-        task: [
-            Selection(0, 0, tuple((layer, head) for layer, head in mine[task][:num_heads]), (per_layer,) * num_layers)
-        ]
-        for task in tasks
-    }
+    num_layers, per_layer = (1 + max(head[axis] for listed in heads.values() for head in listed) for axis in (0, 1))
+    return {task: [Selection(0, 0, heads[task][:num_heads], (per_layer,) * num_layers)] for task in tasks}
+
+
+def _author_heads(entries: Any, what: str) -> tuple[Head, ...]:
+    return tuple((layer, head) for layer, head, _ in parse_heads(entries, what))
 
 
 def _models(lists: dict[str, Any]) -> list[str]:

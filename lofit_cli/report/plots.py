@@ -3,16 +3,20 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
+from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from matplotlib import font_manager, get_data_path, rc_context, rcParams
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.patches import Rectangle
 from matplotlib.ticker import MaxNLocator
 
 from lofit_cli.artifacts.files import write_file
-from lofit_cli.console import say
+from lofit_cli.console import say, visible
 
 if TYPE_CHECKING:
     # Comparisons draw as well, and have no need of torch, which takes seconds to import.
@@ -36,10 +40,10 @@ def plot_head_scores(scores: Tensor, mask: Tensor, folder: Path) -> None:
 
 
 def plot_heads_per_layer(mask: Tensor, folder: Path) -> None:
-    """Write `heads_per_layer.png`: how many heads are selected in each layer."""
+    """Write `heads_per_layer.png`: how many heads were selected in each layer."""
     figure, axes = new_figure(6, 3)
     axes.bar(range(mask.shape[0]), mask.sum(dim=1).tolist())
-    axes.set(xlabel="layer", ylabel="selected heads", title=f"{int(mask.sum())} heads by layer")
+    axes.set(xlabel="layer", ylabel="selected heads", title=f"{int(mask.sum())} selected heads by layer")
     axes.yaxis.set_major_locator(MaxNLocator(integer=True))
     save_figure(figure, folder / "heads_per_layer.png")
 
@@ -55,6 +59,46 @@ def plot_training(folder: Path) -> None:
     axes.set(xlabel="step", ylabel="loss", title="Training")
     axes.legend()
     save_figure(figure, folder / "training.png")
+
+
+@contextmanager
+def lettering(texts: Iterable[str]) -> Iterator[Callable[[str], str]]:
+    """Draw these texts as they are: `$` starts no formula, and letters are of the first font that has them.
+
+    Yields:
+        What makes a text one that can be drawn: control characters, and letters that no font has, are written out.
+    """
+    fonts = _fonts_of(frozenset("".join(map(visible, texts))))
+
+    def drawable(text: str) -> str:
+        return "".join(letter if letter in fonts else _number(letter) for letter in visible(text))
+
+    families = [*rcParams["font.family"], *dict.fromkeys(filter(None, fonts.values()))]
+    with rc_context({"font.family": families, "text.parse_math": False}):
+        yield drawable
+
+
+def _number(letter: str) -> str:
+    return letter.encode("unicode_escape").decode("ascii")
+
+
+@cache
+def _fonts_of(letters: frozenset[str]) -> dict[str, str]:
+    """Return for each letter the name of a font that has it, empty for the default font; none where there is none."""
+    found: dict[str, str] = {}
+    for name, file in (("", font_manager.findfont(font_manager.FontProperties())), *_system_fonts()):
+        if missing := letters - found.keys():
+            font = font_manager.get_font(file)
+            found |= {letter: name for letter in missing if font.get_char_index(ord(letter))}
+    return found
+
+
+def _system_fonts() -> Iterator[tuple[str, str]]:
+    """Yield names and files, without matplotlib's own: these are for formulas, or have a box for everything."""
+    own = get_data_path()
+    for font in font_manager.fontManager.ttflist:
+        if not font.fname.startswith(own):
+            yield font.name, font.fname
 
 
 def new_figure(width: float, height: float) -> tuple[Figure, Axes]:

@@ -7,21 +7,25 @@ from omegaconf import MISSING
 from lofit_cli.errors import UserError
 from lofit_cli.schema.checks import MAX_HOPS, not_empty, one_of, within
 
+DTYPES = ("float32", "bfloat16", "float16")
 SPLITS = ("train", "validation", "test")
 
 
 @dataclass
 class ModelConfig:
-    """A decoder: `smollm2`, a Hub id, or a folder with a config and safetensors."""
+    """A decoder: `smollm2`, a Hub id, or a folder with a config and safetensors.
+
+    `dtype` is that of the computation; `auto` is the checkpoint's own.
+    """
 
     id: str = MISSING
     revision: str | None = None
-    dtype: str = "float32"
+    dtype: str = "auto"
     device: str = "auto"
     max_row_tokens: int | None = None
 
     def __post_init__(self) -> None:
-        one_of("model.dtype", self.dtype, ("float32", "bfloat16", "float16"))
+        one_of("model.dtype", self.dtype, ("auto", *DTYPES))
         if self.max_row_tokens is not None:
             within("model.max_row_tokens", self.max_row_tokens, 1)
 

@@ -10,7 +10,7 @@ from lofit_cli.interventions.head_edit import HeadEdit
 from lofit_cli.models.language_model import LanguageModel
 from lofit_cli.schema.stages import SelectHeadsConfig
 from lofit_cli.tasks.task import Task
-from lofit_cli.training.trainer import Fit
+from lofit_cli.training.trainer import train
 
 
 def train_all_heads(
@@ -27,7 +27,7 @@ def train_all_heads(
     scale, offset = (start, None) if part == "scale" else (None, start)
     edit = HeadEdit(geometry, every_head, scale, offset)
     run.record(num_trained_parameters=edit.num_parameters)
-    Fit(lm, task, config.trainer, config.eval, edit.to(lm.model.device), run, config.seed).train()
+    train(edit.to(lm.model.device), lm, task, config, run)
     (learnt,) = edit.parameters()
     values = torch.zeros(*every_head.shape, geometry.head_dim)
     values[every_head] = learnt.detach().cpu()

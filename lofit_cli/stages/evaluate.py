@@ -15,26 +15,15 @@ from lofit_cli.errors import UserError
 from lofit_cli.evaluation.judge import judge_answers, judge_models, judged_metrics
 from lofit_cli.evaluation.measure import measure_split
 from lofit_cli.interventions.demonstrations import Demonstrations
-from lofit_cli.interventions.files import load_intervention_file
-from lofit_cli.interventions.intervention import Intervention
-from lofit_cli.models.language_model import LanguageModel
+from lofit_cli.interventions.files import load_intervention
 from lofit_cli.models.load import check_source, describe_model, load_model
 from lofit_cli.report.results import print_metrics
 from lofit_cli.schema.stages import EvaluateConfig
 from lofit_cli.tasks import load_task
 from lofit_cli.tasks.task import Task
 
-METHOD_FACTS = (
-    "method",
-    "selector",
-    "num_heads",
-    "num_trained_parameters",
-    "num_train",
-    "made_by",
-    "seed",
-    "selection_seed",
-)
-"""What an evaluation repeats of the run that made its intervention, so that `compare` needs one manifest a run."""
+BASE_MODEL: dict[str, Any] = {"method": "none", "selector": None, "num_heads": 0, "num_trained_parameters": 0}
+"""What the manifest says where no intervention is measured."""
 
 
 def evaluate(config: EvaluateConfig, run: RunDir) -> Sequence[Prediction]:
@@ -46,7 +35,7 @@ def evaluate(config: EvaluateConfig, run: RunDir) -> Sequence[Prediction]:
     if config.eval.split == "test":
         _refuse_training_items(task, folder)
     lm = load_model(config.model)
-    edit, facts = load_intervention(folder, lm)
+    edit, facts = load_intervention(folder, lm) if folder else (Demonstrations(), BASE_MODEL)
     run.record(**describe_model(lm), **{**task.facts(), "seed": config.seed, **facts})
     run.record(metrics=[*task.metrics, *judged_metrics(judges)], intervention=str(folder) if folder else None)
     protocol = task.protocol(config.eval.protocol, config.eval.split)
@@ -85,21 +74,6 @@ def _judges(config: EvaluateConfig, task: Task[Any]) -> dict[str, str]:
     return judges
 
 
-def load_intervention(folder: Path | None, lm: LanguageModel) -> tuple[Intervention, dict[str, Any]]:
-    """Return a train-offsets run's intervention, on the model's device, and what the manifest should say of it.
-
-    Raises:
-        UserError: it is for another model, or can't be read.
-    """
-    if folder is None:
-        return Demonstrations(), {"method": "none", "selector": None, "num_heads": 0, "num_trained_parameters": 0}
-    manifest = read_manifest(folder, "train_offsets", "intervention")
-    _require_same_weights(manifest, lm, folder)
-    facts = {key: manifest.get(key) for key in METHOD_FACTS}
-    facts["training_seconds"] = manifest.get("selection_seconds", 0) + manifest["wall_seconds"]
-    return load_intervention_file(folder, lm), facts
-
-
 def _refuse_training_items(task: Task[Any], folder: Path | None) -> None:
     """Refuse to test an intervention on what it has learnt from; what a benchmark itself repeats is only noted."""
     test, own = task.fingerprints("test"), task.fingerprints("train", "validation")
@@ -109,17 +83,6 @@ def _refuse_training_items(task: Task[Any], folder: Path | None) -> None:
         )
     if folder:
         refuse_seen(folder, test - own)
-
-
-def _require_same_weights(manifest: dict[str, Any], lm: LanguageModel, folder: Path) -> None:
-    """Refuse offsets trained on other weights; between dtypes, whose weights differ, the names must be the same."""
-    here = describe_model(lm)
-    key = "model_hash" if manifest["dtype"] == here["dtype"] else "model"
-    if manifest[key] != here[key]:
-        raise UserError(
-            f"intervention={folder} was trained on model '{manifest['model']}' and '{lm.id}' has other weights; "
-            "set model.id and model.revision to the model it was trained on"
-        )
 
 
 def _intervention_dir(config: EvaluateConfig, task: dict[str, Any]) -> Path | None:

@@ -76,7 +76,18 @@ def load_task(config: TaskConfig) -> Task[Any]:
             f"task.swap_questions is for tasks in TruthfulQA's form, not for '{config.name}'; leave it out, or set "
             "task=truthfulqa, truthfulqa_binary or misconceptions"
         )
+    _note_ambiguous(task)
     return task
+
+
+def _note_ambiguous(task: Task[Any]) -> None:
+    """Say how many items list an answer on both sides; benchmarks have some, and they are measured as published."""
+    items = [item for split in task.splits.values() for item in split]
+    if ambiguous := [item for item in items if item.is_ambiguous]:
+        say(
+            f"note: {len(ambiguous)} of the {len(items)} questions of '{task.name}' list an answer as right and wrong; "
+            f"they are measured as they are, {ambiguous[0].name} for one"
+        )
 
 
 def _load_sample(config: TaskConfig) -> Task[Any]:

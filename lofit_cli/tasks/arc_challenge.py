@@ -7,7 +7,7 @@ from pathlib import Path
 from lofit_cli.errors import UserError
 from lofit_cli.schema.sources import TaskConfig
 from lofit_cli.tasks.forms.generation import GenerationTask, OpenItem, plain
-from lofit_cli.tasks.records import Record, fields, hold_out, load_hub_records, read_records
+from lofit_cli.tasks.records import Record, hold_out, load_hub_records, read_records
 
 PROMPT = "\nPlease choose the correct answer to the question.\nQuestion: {question}\n{options}\nAnswer:"
 """LoFiT (arXiv 2406.01563), appendix C."""
@@ -15,6 +15,7 @@ PROMPT = "\nPlease choose the correct answer to the question.\nQuestion: {questi
 WORDS = ("A", "I")
 """Letters that are words too."""
 
+MIN_OPTIONS = 2
 NUM_VALIDATION = 299
 SAMPLING_SEED = 42
 
@@ -51,12 +52,12 @@ def chooses(generated: str, item: OpenItem) -> bool:
 
 
 def _item(record: Record, item_id: str) -> OpenItem:
-    question, choices, key = fields(record, ("question", "choices", "answerKey"), f"question {item_id}")
-    texts, labels = fields(choices, ("text", "label"), f"question {item_id}, choices")
-    if key not in labels or len(labels) != len(texts) or len(labels) < 2:
-        raise UserError(
-            f"question {item_id}: its answer '{key}' is not one of its options {', '.join(map(str, labels))}"
-        )
+    question, key, choices = record.text("question"), record.text("answerKey"), record.part("choices")
+    texts, labels = choices.texts("text"), choices.texts("label")
+    if len(labels) != len(texts) or len(set(labels)) < len(labels):
+        raise UserError(f"{choices.source}: {len(labels)} labels for {len(texts)} texts; each needs its own")
+    if key not in labels or len(labels) < MIN_OPTIONS:
+        raise UserError(f"{record.source}: its answer '{key}' is not one of its options {', '.join(labels)}")
     options = "\n".join(f"{label}. {text}" for label, text in zip(labels, texts, strict=True))
     right = labels.index(key)
     wrong = labels[(right + 1) % len(labels)]

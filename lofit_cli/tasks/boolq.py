@@ -3,10 +3,9 @@
 from collections.abc import Sequence
 from pathlib import Path
 
-from lofit_cli.errors import UserError
 from lofit_cli.schema.sources import TaskConfig
 from lofit_cli.tasks.forms.generation import GenerationTask, OpenItem
-from lofit_cli.tasks.records import Record, fields, hold_out, load_hub_records, optional_records, read_records
+from lofit_cli.tasks.records import Record, hold_out, load_hub_records, optional_records, read_records
 
 PROMPT = "\n{passage}\nQuestion: {question}\nAnswer:"
 """LoFiT (arXiv 2406.01563), appendix C."""
@@ -41,10 +40,9 @@ def _items(records: Sequence[Record], split: str) -> list[OpenItem]:
 
 
 def _item(record: Record, item_id: str) -> OpenItem:
-    passage, question, answer = fields(record, ("passage", "question", "answer"), f"question {item_id}")
-    if not isinstance(answer, bool):
-        raise UserError(f"question {item_id}: its answer {answer!r} is not true or false")
-    prompt = PROMPT.format(passage=passage, question=question)
+    if not isinstance(answer := record.get("answer"), bool):
+        raise record.refusal("answer", answer, "true or false")
+    prompt = PROMPT.format(passage=record.text("passage"), question=record.text("question"))
     return OpenItem(item_id, str(answer), prompt, f" {answer}", (str(answer),), f" {not answer}")
 
 

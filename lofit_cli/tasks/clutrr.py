@@ -5,10 +5,10 @@ import random
 from collections.abc import Sequence
 from pathlib import Path
 
-from lofit_cli.errors import UserError
+from lofit_cli.errors import UserError, beginning
 from lofit_cli.schema.sources import TaskConfig
 from lofit_cli.tasks.forms.generation import GenerationTask, OpenItem
-from lofit_cli.tasks.records import Record, fields, load_hub_records, read_records
+from lofit_cli.tasks.records import Record, load_hub_records, read_records
 
 SPLIT_FILES = {"train": "train.json", "validation": "val.json", "test": "test.json"}
 PROMPT = (
@@ -30,26 +30,30 @@ def load_clutrr(config: TaskConfig) -> GenerationTask:
         records = {split: read_records(Path(config.data_dir) / name) for split, name in SPLIT_FILES.items()}
     else:
         name = config.hub_id or "CLUTRR/v1"
-        records = {split: load_hub_records(name, "gen_train234_test2to10", split) for split in SPLIT_FILES}
-        records = {split: [row for row in rows if row.get("task_name") == TWO_HOPS] for split, rows in records.items()}
-    relations = sorted({fields(r, ["target_text"], "a CLUTRR story")[0] for rs in records.values() for r in rs})
-    splits = {split: _items(rows, split, relations) for split, rows in records.items()}
+        everything = {split: load_hub_records(name, "gen_train234_test2to10", split) for split in SPLIT_FILES}
+        records = {split: list(filter(_has_two_hops, rows)) for split, rows in everything.items()}
+    relations = sorted({record.text("target_text") for rows in records.values() for record in rows})
+    splits = {split: _items(rows, relations) for split, rows in records.items()}
     return GenerationTask(config, splits)
 
 
-def _items(records: Sequence[Record], split: str, relations: Sequence[str]) -> list[OpenItem]:
+def _has_two_hops(record: Record) -> bool:
+    return bool(record.content.get("task_name") == TWO_HOPS)
+
+
+def _items(records: Sequence[Record], relations: Sequence[str]) -> list[OpenItem]:
     draw = random.Random(SAMPLING_SEED)
-    return [_item(record, split, relations, draw) for record in records]
+    return [_item(record, relations, draw) for record in records]
 
 
-def _item(record: Record, split: str, relations: Sequence[str], draw: random.Random) -> OpenItem:
-    story_id, story, query, relation = fields(record, ("id", "story", "query", "target_text"), f"a {split} story")
+def _item(record: Record, relations: Sequence[str], draw: random.Random) -> OpenItem:
+    story, query, relation = record.text("story"), record.get("query"), record.text("target_text")
     try:
         first, second = (str(name).strip() for name in ast.literal_eval(str(query)))
     except (ValueError, SyntaxError):
-        raise UserError(f"story {story_id}: query {query} is not a pair of names; check the {split} file")
-    prompt = PROMPT.format(story=str(story).replace("[", "").replace("]", ""), first=first, second=second)
+        raise UserError(f"{record.source}: query '{beginning(str(query))}' is not a pair of names")
+    prompt = PROMPT.format(story=story.replace("[", "").replace("]", ""), first=first, second=second)
     if len(relations) < MIN_RELATIONS:
         raise UserError(f"the stories have the one relation '{relation}'; there must be two or more to tell apart")
     wrong = draw.choice([other for other in relations if other != relation])
-    return OpenItem(str(story_id), relation, prompt, f"\n{relation}", (relation,), f"\n{wrong}")
+    return OpenItem(record.label("id"), relation, prompt, f"\n{relation}", (relation,), f"\n{wrong}")

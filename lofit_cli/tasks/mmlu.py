@@ -3,10 +3,9 @@
 from collections.abc import Sequence
 from pathlib import Path
 
-from lofit_cli.errors import UserError
 from lofit_cli.schema.sources import TaskConfig
 from lofit_cli.tasks.forms.multiple_choice import MultipleChoiceItem, MultipleChoiceTask, check_choice
-from lofit_cli.tasks.records import Record, fields, load_hub_records, read_records
+from lofit_cli.tasks.records import Record, load_hub_records, read_records
 
 PROMPT = (
     "The following are multiple choice questions (with answers) about {subject}.\n\n"
@@ -33,13 +32,12 @@ def _items(records: Sequence[Record]) -> list[MultipleChoiceItem]:
 
 
 def _item(record: Record, item_id: str) -> MultipleChoiceItem:
-    source = f"question {item_id}"
-    question, subject, choices, answer = fields(record, ("question", "subject", "choices", "answer"), source)
-    if not isinstance(choices, Sequence) or len(choices) != len(LETTERS):
-        raise UserError(f"{source}: its choices are {choices!r}; there must be {len(LETTERS)}")
+    subject, choices, answer = record.text("subject"), record.texts("choices"), record.get("answer")
+    if len(choices) != len(LETTERS):
+        raise record.refusal("choices", choices, f"a list of {len(LETTERS)} texts")
     if isinstance(answer, bool) or not isinstance(answer, int):
-        raise UserError(f"{source}: its answer {answer!r} is not a whole number from 0 to {len(LETTERS) - 1}")
+        raise record.refusal("answer", answer, f"a whole number from 0 to {len(LETTERS) - 1}")
     options = dict(zip("abcd", choices, strict=True))
-    prompt = PROMPT.format(subject=str(subject).replace("_", " "), question=str(question).strip(), **options)
-    item = MultipleChoiceItem(item_id, str(subject), prompt, tuple(f" {letter}" for letter in LETTERS), answer)
-    return check_choice(item, source)
+    prompt = PROMPT.format(subject=subject.replace("_", " "), question=record.text("question").strip(), **options)
+    item = MultipleChoiceItem(item_id, subject, prompt, tuple(f" {letter}" for letter in LETTERS), answer)
+    return check_choice(item, record.source)

@@ -1,34 +1,136 @@
-"""Reading benchmark files and datasets of the Hugging Face Hub, with errors that name the file and the field."""
+"""Rows of benchmark files and of datasets of the Hugging Face Hub, with errors that name file, line and field."""
 
+import csv
+import io
 import json
 import random
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
-from lofit_cli.errors import RunError, UserError
+from lofit_cli.errors import RunError, UserError, beginning
 
-Record = Mapping[str, Any]
+Row = TypeVar("Row")
+
+
+@dataclass(frozen=True)
+class Record:
+    """A row that knows where it stands, so that what is wrong with it can be named.
+
+    A field is what it is asked for as, or it is refused: a text that is read as a list gives its letters, without an
+    error, and a number that is read as a text asks another question.
+
+    Attributes:
+        source: the file and the line, or the dataset and the row.
+    """
+
+    content: Mapping[str, Any]
+    source: str
+
+    def get(self, name: str) -> Any:
+        """Return a field, whatever it holds.
+
+        Raises:
+            UserError: the row lacks it.
+        """
+        value = self.content.get(name)
+        if value is None:
+            raise UserError(f"{self.source} has no '{name}'; it has {', '.join(map(str, self.content)) or 'nothing'}")
+        return value
+
+    def text(self, name: str, may_be_blank: bool = False) -> str:
+        """Return a field that holds some text."""
+        value = self.get(name)
+        if not _is_text(value, may_be_blank):
+            raise self.refusal(name, value, "some text")
+        return str(value)
+
+    def texts(self, name: str, may_be_blank: bool = False) -> tuple[str, ...]:
+        """Return a field that holds a list of texts."""
+        value = self.get(name)
+        if not isinstance(value, list) or not all(_is_text(text, may_be_blank) for text in value):
+            raise self.refusal(name, value, 'a list of texts, as in ["Paris", "Lyon"]')
+        return tuple(value)
+
+    def label(self, name: str) -> str:
+        """Return a field that names something: some text, or a whole number."""
+        value = self.get(name)
+        return str(value) if isinstance(value, int) and not isinstance(value, bool) else self.text(name)
+
+    def part(self, name: str) -> "Record":
+        """Return a field that holds an object with fields of its own."""
+        value = self.get(name)
+        if not isinstance(value, Mapping):
+            raise self.refusal(name, value, "an object with fields of its own")
+        return Record(value, f"{self.source}, {name}")
+
+    def parts(self, name: str) -> list["Record"]:
+        """Return a field that holds a list of such objects."""
+        value = self.get(name)
+        if not isinstance(value, list) or not all(isinstance(part, Mapping) for part in value):
+            raise self.refusal(name, value, "a list of objects")
+        return [Record(part, f"{self.source}, {name} {i}") for i, part in enumerate(value, 1)]
+
+    def refusal(self, name: str, value: object, due: str) -> UserError:
+        """Return the error that says what a field holds and what is due."""
+        is_blank = isinstance(value, str) and not value.strip()
+        held = "is empty" if is_blank else f"holds {beginning(json.dumps(value, ensure_ascii=False, default=str))}"
+        return UserError(f"{self.source}: its field '{name}' {held}; it must be {due}")
+
+
+def _is_text(value: object, may_be_blank: bool) -> bool:
+    return isinstance(value, str) and (may_be_blank or bool(value.strip()))
 
 
 def read_records(file: Path) -> list[Record]:
     """Return the objects of a `.json` list or a `.jsonl` file.
 
     Raises:
-        UserError: the file is missing, or is not made of JSON objects.
+        UserError: the file is missing, or is not made of JSON objects, no key in one of them twice.
     """
-    if not file.is_file():
-        raise UserError(f"task.data_dir={file.parent} has no file {file.name}; name the folder with the task's files")
-    try:
-        text = file.read_text(encoding="utf-8-sig")
+    text = _read_text(file, "JSON")
+    if file.suffix == ".jsonl":
         # Not splitlines, which ends a line at characters that may stand inside a text.
-        lines = [line for line in text.split("\n") if line.strip()]
-        records = list(map(json.loads, lines)) if file.suffix == ".jsonl" else json.loads(text)
-    except (OSError, UnicodeDecodeError, json.JSONDecodeError) as error:
-        raise UserError(f"{file} could not be read ({error}); it must be JSON in UTF-8")
-    if not isinstance(records, list) or not all(isinstance(record, dict) for record in records):
+        lines = [(f"{file}, line {i}", line) for i, line in enumerate(text.split("\n"), 1) if line.strip()]
+        return [_record(_parse(line, source), source) for source, line in lines]
+    rows = _parse(text, str(file))
+    if not isinstance(rows, list):
         raise UserError(f"{file} is not a list of JSON objects")
-    return records
+    return [_record(row, f"{file}, record {i}") for i, row in enumerate(rows, 1)]
+
+
+def read_csv(file: Path, columns: Sequence[str]) -> list[Record]:
+    """Return the rows of a CSV file under the names in its first line.
+
+    Raises:
+        UserError: the file is missing, is no CSV file or lacks one of the columns, or a row has not as many fields as
+            the first line, so that it would be read shifted.
+    """
+    lines = csv.reader(io.StringIO(_read_text(file, "CSV"), newline=""), strict=True)
+    try:
+        rows = [(f"{file}, line {lines.line_num}", row) for row in lines if row]
+    except csv.Error as error:
+        raise UserError(f"{file}, line {lines.line_num} could not be read ({error}); check its quotation marks")
+    names = rows[0][1] if rows else []
+    _require_columns(names, columns, file)
+    return [_csv_record(names, row, source) for source, row in rows[1:]]
+
+
+def _require_columns(names: Sequence[str], columns: Sequence[str], file: Path) -> None:
+    if missing := [column for column in columns if column not in names]:
+        raise UserError(f"{file} has no column '{missing[0]}'; the task needs {', '.join(dict.fromkeys(columns))}")
+    if twice := [name for name in columns if names.count(name) > 1]:
+        raise UserError(f"{file} has two columns '{twice[0]}'; rename or remove one of them")
+
+
+def _csv_record(names: Sequence[str], row: Sequence[str], source: str) -> Record:
+    if len(row) != len(names):
+        raise UserError(
+            f"{source}: this row has {len(row)} fields and the first line {len(names)}; check its commas, and put a "
+            'text that has one in quotation marks, as in "No, they make spores"'
+        )
+    return Record(dict(zip(names, row, strict=True)), source)
 
 
 def load_hub_records(name: str, subset: str | None, split: str) -> list[Record]:
@@ -40,21 +142,54 @@ def load_hub_records(name: str, subset: str | None, split: str) -> list[Record]:
     from datasets import load_dataset
 
     try:
-        return list(load_dataset(name, None if Path(name).exists() else subset, split=split))
+        rows = list(load_dataset(name, None if Path(name).exists() else subset, split=split))
     except (OSError, ValueError, RuntimeError) as error:
         reason = str(error).splitlines()[0]
         raise RunError(f"dataset '{name}' could not be loaded ({reason}); set task.data_dir to a folder with its files")
+    return [_record(row, f"dataset '{name}', {split} row {i}") for i, row in enumerate(rows, 1)]
 
 
-def fields(record: Record, names: Iterable[str], source: str) -> tuple[Any, ...]:
-    """Return a record's fields.
+def _read_text(file: Path, form: str) -> str:
+    if not file.is_file():
+        raise UserError(f"task.data_dir={file.parent} has no file {file.name}; name the folder with the task's files")
+    try:
+        # A spreadsheet begins its files with a byte-order mark.
+        return file.read_bytes().decode("utf-8-sig")
+    except (OSError, UnicodeDecodeError) as error:
+        raise UserError(f"{file} could not be read ({error}); it must be a {form} file in UTF-8")
 
-    Raises:
-        UserError: it lacks one.
-    """
-    if missing := [name for name in names if record.get(name) is None]:
-        raise UserError(f"{source} has no '{missing[0]}'; it has {', '.join(map(str, record)) or 'nothing'}")
-    return tuple(record[name] for name in names)
+
+def _parse(text: str, source: str) -> Any:
+    try:
+        return json.loads(text, object_pairs_hook=_distinct_keys, parse_constant=_refuse_constant)
+    except json.JSONDecodeError as error:
+        line = f"line {error.lineno}, " if "\n" in text else ""
+        reason = f"{error.msg}, {line}column {error.colno}"
+    except (ValueError, RecursionError) as error:
+        reason = str(error)
+    raise UserError(f"{source} could not be read ({reason}); it must be JSON")
+
+
+def _distinct_keys(pairs: Sequence[tuple[str, Any]]) -> dict[str, Any]:
+    keys = [key for key, _ in pairs]
+    if twice := [key for key in keys if keys.count(key) > 1]:
+        raise ValueError(f"an object has two values for '{twice[0]}'")
+    return dict(pairs)
+
+
+def _refuse_constant(name: str) -> None:
+    raise ValueError(f"{name} is no number of JSON")
+
+
+def _record(content: Any, source: str) -> Record:
+    if not isinstance(content, dict):
+        raise UserError(f"{source} is not a JSON object; each question is one")
+    try:
+        json.dumps(content, ensure_ascii=False, default=str).encode()
+    except UnicodeEncodeError as error:
+        half = f"\\u{ord(error.object[error.start]):04x}"
+        raise UserError(f"{source} has half a character, the lone surrogate {half}; write it whole or remove it")
+    return Record(content, source)
 
 
 def optional_records(file: Path) -> list[Record]:
@@ -62,8 +197,8 @@ def optional_records(file: Path) -> list[Record]:
     return read_records(file) if file.exists() else []
 
 
-def hold_out(records: Sequence[Record], most: int, seed: int) -> tuple[list[Record], list[Record]]:
-    """Return a training part and a validation part drawn from it: `most` records, or half where there are few."""
-    drawn = random.Random(seed).sample(range(len(records)), min(most, len(records) // 2))
+def hold_out(rows: Sequence[Row], most: int, seed: int) -> tuple[list[Row], list[Row]]:
+    """Return a training part and a validation part drawn from it: `most` rows, or half where there are few."""
+    drawn = random.Random(seed).sample(range(len(rows)), min(most, len(rows) // 2))
     held_out = set(drawn)
-    return [row for i, row in enumerate(records) if i not in held_out], [records[i] for i in drawn]
+    return [row for i, row in enumerate(rows) if i not in held_out], [rows[i] for i in drawn]

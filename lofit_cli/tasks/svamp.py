@@ -9,7 +9,7 @@ from pathlib import Path
 
 from lofit_cli.schema.sources import TaskConfig
 from lofit_cli.tasks.forms.generation import GenerationTask, OpenItem
-from lofit_cli.tasks.records import Record, fields, load_hub_records, read_records
+from lofit_cli.tasks.records import Record, load_hub_records, read_records
 
 PROMPT = "Question: {body} {question}\nEquation:"
 """LoFiT (arXiv 2406.01563), appendix C."""
@@ -34,7 +34,7 @@ def load_svamp(config: TaskConfig) -> GenerationTask:
     else:
         name = config.hub_id or "ChilleD/SVAMP"
         records = [row for split in ("train", "test") for row in load_hub_records(name, None, split)]
-    problems = [_item(record, f"problem {i + 1}") for i, record in enumerate(records)]
+    problems = [_item(record) for record in records]
     random.Random(SAMPLING_SEED).shuffle(problems)
     return GenerationTask(config, _split(problems), metric="em", is_right=has_value)
 
@@ -50,13 +50,23 @@ def _split(problems: Sequence[OpenItem]) -> dict[str, list[OpenItem]]:
     }
 
 
-def _item(record: Record, source: str) -> OpenItem:
-    names = ("ID", "Body", "Question", "Equation", "Answer", "Type")
-    problem, body, question, equation, answer, kind = fields(record, names, source)
-    text = PROMPT.format(body=str(body).strip(), question=question)
-    return OpenItem(
-        str(problem), str(kind), text, f" {equation}", (str(float(answer)),), f" {str(equation).translate(OPPOSITES)}"
-    )
+def _item(record: Record) -> OpenItem:
+    equation = record.text("Equation")
+    text = PROMPT.format(body=record.text("Body").strip(), question=record.text("Question"))
+    wrong = f" {equation.translate(OPPOSITES)}"
+    return OpenItem(record.label("ID"), record.text("Type"), text, f" {equation}", (_number(record, "Answer"),), wrong)
+
+
+def _number(record: Record, name: str) -> str:
+    """Return a field that holds a finite number, which the Hub's version writes as a text."""
+    value = record.get(name)
+    try:
+        number = math.nan if isinstance(value, bool) else float(value)
+    except (TypeError, ValueError, OverflowError):
+        number = math.nan
+    if not math.isfinite(number):
+        raise record.refusal(name, value, "a number")
+    return str(number)
 
 
 def has_value(generated: str, item: OpenItem) -> bool:

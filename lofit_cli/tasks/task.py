@@ -7,8 +7,9 @@ from typing import Any, ClassVar, Generic, NamedTuple, TypeVar
 
 from lofit_cli.artifacts.predictions import Prediction
 from lofit_cli.artifacts.run_dir import content_hash
-from lofit_cli.errors import UserError
+from lofit_cli.errors import UserError, beginning
 from lofit_cli.schema.sources import TaskConfig
+from lofit_cli.tasks.same_text import same_text
 
 SAMPLING_SEED = 42
 PLACES = ("fold", "data_dir", "hub_id")
@@ -30,14 +31,24 @@ class Item:
     category: str
     text: str
 
+    @property
+    def name(self) -> str:
+        """Return its id with the beginning of its text, as sentences name it."""
+        return f"{self.id} ('{beginning(self.text)}')"
+
     def measured_by(self) -> dict[str, Any]:
         """Return what the item's metrics depend on; what training alone sees is left out."""
         return asdict(self)
 
     @property
     def fingerprint(self) -> str:
-        """Return what tells this item from others, whatever its file calls it."""
-        return content_hash(self.text.strip().casefold())[:16]
+        """Return what tells this item from others, whatever its file calls it and however its text was typed."""
+        return content_hash(same_text(self.text))[:16]
+
+    @property
+    def is_ambiguous(self) -> bool:
+        """Return whether an answer is listed as right and as wrong."""
+        return False
 
 
 AnyItem = TypeVar("AnyItem", bound=Item)

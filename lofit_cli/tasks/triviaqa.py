@@ -1,13 +1,12 @@
 """TriviaQA with a false answer beside each true one: ITI's test of other knowledge."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
 
-from lofit_cli.errors import UserError
+from lofit_cli.console import say
 from lofit_cli.schema.sources import TaskConfig
 from lofit_cli.tasks.forms.multiple_choice import MultipleChoiceItem, MultipleChoiceTask, check_choice
-from lofit_cli.tasks.records import Record, fields, load_hub_records, read_records
+from lofit_cli.tasks.records import Record, load_hub_records, read_records
 
 PROMPT = "Q: {question}\nA:"
 """Zero-shot, in TruthfulQA's form; ITI (arXiv 2306.03341), appendix B, and LoFiT publish no other."""
@@ -25,7 +24,10 @@ def load_false_answers(config: TaskConfig, hub_id: str) -> MultipleChoiceTask:
     else:
         records = load_hub_records(config.hub_id or hub_id, None, "validation")
     items = [_item(record, f"{config.name}-{i}") for i, record in enumerate(records)]
-    return MultipleChoiceTask(config, {"test": [check_choice(item, item.id) for item in items if _differs(item)]})
+    kept = [item for item in items if _differs(item)]
+    if left_out := len(items) - len(kept):
+        say(f"note: {left_out} of the {len(items)} questions are left out: their false answer is the true one")
+    return MultipleChoiceTask(config, {"test": [check_choice(item, item.id) for item in kept]})
 
 
 def _differs(item: MultipleChoiceItem) -> bool:
@@ -35,18 +37,20 @@ def _differs(item: MultipleChoiceItem) -> bool:
 
 
 def _item(record: Record, item_id: str) -> MultipleChoiceItem:
-    source = f"question {item_id}"
-    question, answer, false = fields(record, ("question", "answer", "false_answer"), source)
-    answers = f" {_best(answer, source)}", f" {str(false).strip()}"
-    return MultipleChoiceItem(item_id, "all", PROMPT.format(question=question), answers, 0)
+    best, *others = (answer.strip() for answer in _right_answers(record))
+    answers = f" {best}", f" {record.text('false_answer').strip()}"
+    prompt = PROMPT.format(question=record.text("question"))
+    return MultipleChoiceItem(item_id, "all", prompt, answers, 0, tuple(others))
 
 
-def _best(answer: Any, source: str) -> str:
-    """Return the answer to score: the one there is, the first of a list, or TriviaQA's `value` beside its aliases."""
+def _right_answers(record: Record) -> tuple[str, ...]:
+    """Return the answer to score and then those that mean the same: one text, a list, or `value` beside `aliases`."""
+    answer = record.get("answer")
     if isinstance(answer, Mapping):
-        (answer,) = fields(answer, ("value",), f"{source}, answer")
-    if isinstance(answer, Sequence) and not isinstance(answer, str):
-        answer = next(iter(answer), "")
-    if not str(answer).strip():
-        raise UserError(f"{source}: its answer is empty; it needs some text")
-    return str(answer).strip()
+        about = record.part("answer")
+        return (about.text("value"), *(about.texts("aliases") if about.content.get("aliases") else ()))
+    if isinstance(answer, str):
+        return (record.text("answer"),)
+    if not (answers := record.texts("answer")):
+        raise record.refusal("answer", answer, "one answer or more")
+    return answers

@@ -1,15 +1,17 @@
 """TruthfulQA (Lin et al. 2022), in ITI's two folds, from a folder of CSV files or from the Hugging Face Hub."""
 
-import csv
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 
-from lofit_cli.errors import RunError, UserError
+from lofit_cli.errors import UserError
 from lofit_cli.schema.sources import TaskConfig
 from lofit_cli.tasks.forms.truthfulqa import Question, TruthfulQATask, check_question, close_answer
+from lofit_cli.tasks.records import Record, load_hub_records, read_csv
+
+ReadQuestion = Callable[[Record, str], Question]
+"""A row and the question's id -> the question."""
 
 SPLIT_FILES = {"train": "train", "validation": "val", "test": "test"}
 WHOLE_FILE = "TruthfulQA.csv"
@@ -27,68 +29,52 @@ def load_truthfulqa(config: TaskConfig) -> TruthfulQATask:
 def load_folds(config: TaskConfig) -> dict[str, list[Question]]:
     """Return a fold's three splits: from `task.data_dir` where it is set, else from the Hub."""
     if config.data_dir:
-        return read_folder(config, COLUMNS)
-    return _split(_load_hub(config.hub_id or "truthfulqa/truthful_qa"), config.fold)
+        return read_folder(config, COLUMNS, _listed_in_cells)
+    records = load_hub_records(config.hub_id or "truthfulqa/truthful_qa", "generation", "validation")
+    return _split([_listed(record, f"truthfulqa-{i}") for i, record in enumerate(records)], config.fold)
 
 
-def read_folder(config: TaskConfig, columns: Sequence[str]) -> dict[str, list[Question]]:
-    """Return a fold's three splits from `task.data_dir`, by the columns named."""
+def read_folder(config: TaskConfig, columns: Sequence[str], read: ReadQuestion) -> dict[str, list[Question]]:
+    """Return a fold's three splits from the CSV files of `task.data_dir`, which have the columns named."""
     folder = Path(str(config.data_dir))
     if not folder.is_dir():
         raise UserError(f"task.data_dir={config.data_dir} is not a folder; name the one with the fold CSV files")
     names = {split: f"fold_{config.fold}_{name}_seed_42.csv" for split, name in SPLIT_FILES.items()}
     if (folder / WHOLE_FILE).is_file() and not (folder / names["test"]).is_file():
-        return _split(_read_csv(folder / WHOLE_FILE, columns), config.fold)
-    return {split: _read_csv(folder / name, columns) for split, name in names.items()}
+        return _split(_read_questions(folder / WHOLE_FILE, columns, read), config.fold)
+    return {split: _read_questions(folder / name, columns, read) for split, name in names.items()}
 
 
-def _read_csv(file: Path, columns: Sequence[str]) -> list[Question]:
-    if not file.is_file():
-        raise UserError(f"task.data_dir={file.parent} has no file {file.name}; name the folder with the fold CSV files")
-    try:
-        # A spreadsheet begins its files with a byte-order mark.
-        with file.open(newline="", encoding="utf-8-sig") as lines:
-            reader = csv.DictReader(lines)
-            _require_columns(reader.fieldnames or (), columns, str(file))
-            rows = [(f"{file}, line {reader.line_num}", row) for row in reader]
-    except (OSError, UnicodeDecodeError, csv.Error) as error:
-        raise UserError(f"{file} could not be read ({error}); it must be a CSV file in UTF-8")
-    return [_question(f"{file.stem}-{i}", row, columns, source) for i, (source, row) in enumerate(rows)]
+def _read_questions(file: Path, columns: Sequence[str], read: ReadQuestion) -> list[Question]:
+    return [read(record, f"{file.stem}-{i}") for i, record in enumerate(read_csv(file, columns))]
 
 
-def _load_hub(name: str) -> list[Question]:
-    from datasets import load_dataset
-
-    try:
-        rows = load_dataset(name, "generation" if not Path(name).exists() else None, split="validation")
-    except (OSError, ValueError, RuntimeError) as error:
-        reason = str(error).splitlines()[0]
-        raise RunError(f"dataset '{name}' could not be loaded ({reason}); set task.data_dir to a folder with CSV files")
-    _require_columns(rows.column_names, HUB_COLUMNS, name)
-    return [_question(f"truthfulqa-{i}", row, HUB_COLUMNS, name) for i, row in enumerate(rows)]
+def _listed_in_cells(record: Record, question_id: str) -> Question:
+    """Return a row of the CSV files, which list answers with semicolons between them."""
+    correct, incorrect = (record.text(name, may_be_blank=True).split(";") for name in COLUMNS[3:])
+    return make_question(record, question_id, COLUMNS, correct, incorrect)
 
 
-def _require_columns(found: Iterable[str], columns: Sequence[str], source: str) -> None:
-    there = set(found)
-    if missing := [column for column in columns if column not in there]:
-        raise UserError(f"{source} has no column '{missing[0]}'; the task needs {', '.join(dict.fromkeys(columns))}")
+def _listed(record: Record, question_id: str) -> Question:
+    """Return a row of the Hub's version, which has lists of answers."""
+    correct, incorrect = (record.texts(name, may_be_blank=True) for name in HUB_COLUMNS[3:])
+    return make_question(record, question_id, HUB_COLUMNS, correct, incorrect)
 
 
-def _question(question_id: str, row: Mapping[str, Any], columns: Sequence[str], source: str) -> Question:
-    if missing := [column for column in columns if row[column] is None]:
-        raise UserError(f"{source}: this row has no '{missing[0]}'; check its commas and quotation marks")
-    category, text, best, correct, incorrect = (row[column] for column in columns)
-    answers = _answers(correct)
+def make_question(
+    record: Record, question_id: str, columns: Sequence[str], correct: Sequence[str], incorrect: Sequence[str]
+) -> Question:
+    """Return a question that can be scored; the first three columns hold its category, its text and its best answer."""
+    category, text = record.text(columns[0], may_be_blank=True), record.text(columns[1])
+    best, correct, incorrect = record.text(columns[2]).strip(), _filled(correct), _filled(incorrect)
     # The best answer is listed among the correct ones, now with its period, now without.
-    listed = {close_answer(answer): answer for answer in answers}
-    best = listed.get(close_answer(best.strip()), best.strip())
-    correct = answers if best in answers else (best, *answers)
-    return check_question(Question(question_id, category, text, best, correct, _answers(incorrect)), source)
+    best = {close_answer(answer): answer for answer in correct}.get(close_answer(best), best)
+    listed = correct if best in correct else [best, *correct]
+    return check_question(Question(question_id, category, text, best, tuple(listed), tuple(incorrect)), record.source)
 
 
-def _answers(value: str | list[str]) -> tuple[str, ...]:
-    parts = value.split(";") if isinstance(value, str) else value
-    return tuple(part.strip() for part in parts if part.strip())
+def _filled(answers: Sequence[str]) -> list[str]:
+    return [answer.strip() for answer in answers if answer.strip()]
 
 
 def _split(questions: list[Question], fold: int) -> dict[str, list[Question]]:

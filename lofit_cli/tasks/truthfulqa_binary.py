@@ -2,11 +2,14 @@
 
 from lofit_cli.errors import UserError
 from lofit_cli.schema.sources import TaskConfig
-from lofit_cli.tasks.forms.truthfulqa import BinaryTask
-from lofit_cli.tasks.truthfulqa import COLUMNS, WHOLE_FILE, read_folder
+from lofit_cli.tasks.forms.truthfulqa import BinaryTask, Question
+from lofit_cli.tasks.records import Record
+from lofit_cli.tasks.truthfulqa import WHOLE_FILE, make_question, read_folder
 
 BEST_INCORRECT = "Best Incorrect Answer"
 """The column that TruthfulQA's authors added to their CSV file in 2025, for a version with two answers a question."""
+
+BINARY_COLUMNS = ("Category", "Question", "Best Answer", BEST_INCORRECT)
 
 
 def load_truthfulqa_binary(config: TaskConfig) -> BinaryTask:
@@ -16,4 +19,9 @@ def load_truthfulqa_binary(config: TaskConfig) -> BinaryTask:
             f"task.data_dir must be set for task 'truthfulqa_binary': a folder with {WHOLE_FILE} of "
             f"github.com/sylinrl/TruthfulQA, which has the column '{BEST_INCORRECT}'; the Hub's version lacks it"
         )
-    return BinaryTask(config, read_folder(config, (*COLUMNS[:3], "Best Answer", BEST_INCORRECT)))
+    return BinaryTask(config, read_folder(config, BINARY_COLUMNS, _two_answers))
+
+
+def _two_answers(record: Record, question_id: str) -> Question:
+    best, incorrect = map(record.text, BINARY_COLUMNS[2:])
+    return make_question(record, question_id, BINARY_COLUMNS, [best], [incorrect])

@@ -18,8 +18,8 @@ from sklearn.pipeline import make_pipeline
 from lofit_cli.analysis.intervals import Folds, Interval, mean_interval, stack
 from lofit_cli.artifacts.predictions import metric_scale
 from lofit_cli.errors import UserError, did_you_mean
-from lofit_cli.report.comparison.words import interval_cell, percent
-from lofit_cli.report.tables import TextTable, write_table
+from lofit_cli.report.comparison.words import interval_text, percent
+from lofit_cli.report.tables import Cell, Table, left_and_right, show_table, write_tables
 from lofit_cli.schema.sources import TaskConfig
 from lofit_cli.tasks import FOLDS, load_task
 from lofit_cli.tasks.task import Task
@@ -63,9 +63,11 @@ def main(out: Path, task: TaskName = "truthfulqa", data_dir: DataDir = None) -> 
     for name, values in zip(RANKED, columns, strict=True):
         mean, interval = float(stack(values).mean()), mean_interval(values, Interval(*metric_scale(name)))
         records.append({"metric": name, "mean": mean, "low": interval.low, "high": interval.high})
-        lines.append([name.upper(), f"{percent(mean)} {interval_cell(interval)}"])
+        lines.append([name.upper(), Cell(percent(mean), interval_text(interval))])
     note = f"{sum(map(len, scored))} test questions of {task}, scored by the words of their answers"
-    write_table(TextTable("Answers alone", ["metric", "% [95 %]"], lines, note), records, out, "answers_alone")
+    table = Table("Answers alone", left_and_right("metric", "% [95 %]"), lines, note, records)
+    write_tables([table], out, "answers_alone")
+    show_table(table)
 
 
 if __name__ == "__main__":

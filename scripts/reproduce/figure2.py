@@ -12,7 +12,7 @@ import typer
 from lofit_cli.errors import UserError
 from lofit_cli.paper.figures import Matrix, plot_matrices
 from lofit_cli.paper.transfer import RANDOM, ScoredTransfer, read_transfers, score_transfers
-from lofit_cli.report.tables import TextTable, write_table
+from lofit_cli.report.tables import Table, left_and_right, show_table, write_tables
 
 Cells = dict[tuple[str, str], ScoredTransfer]
 NOTE = "In percent. Worse than the target's own heads: * p < 0.05, + p < 0.1 (sign flips, one-sided)."
@@ -49,8 +49,10 @@ def main(folder: Path, tasks: list[str], out: Path | None = None, num_resamples:
         headers = ["heads of", *(f"{task} {metrics.get(task, '')}".strip() for task in tasks)]
         lines = [[source, *(cell_text(cells, source, target) for target in tasks)] for source in (*tasks, RANDOM)]
         title = "Heads selected for one task, tuned for another"
-        write_table(TextTable(title, headers, lines, NOTE), list(map(asdict, cells.values())), out, "figure2")
+        table = Table(title, left_and_right(*headers), lines, NOTE, list(map(asdict, cells.values())))
+        write_tables([table], out, "figure2")
         draw(cells, tasks, out / "figure2.png")
+        show_table(table)
     except UserError as error:
         typer.echo(f"figure2: {error}", err=True)
         raise typer.Exit(error.exit_code)

@@ -13,7 +13,7 @@ from lofit_cli.errors import UserError
 from lofit_cli.paper.figures import plot_layer_shares
 from lofit_cli.paper.layers import layer_shares
 from lofit_cli.paper.selections import Selection, read_author_lists, read_selections
-from lofit_cli.report.tables import TextTable, write_table
+from lofit_cli.report.tables import Table, left_and_right, show_table, write_tables
 
 AUTHORS = Path("runs/authors")
 NumHeads = Annotated[int, typer.Option(min=1, help="How many of the heads that --authors lists.")]
@@ -34,9 +34,11 @@ def write_figure(groups: dict[str, list[Selection]], folder: Path) -> None:
         for task, of_layers in shares.items()
         for layer, share in enumerate(of_layers)
     ]
-    table = TextTable(title, ["layer", *shares], lines, "% of the heads selected for a task, mean over folds and seeds")
-    write_table(table, records, folder, "figure3")
+    note = "% of the heads selected for a task, mean over folds and seeds"
+    table = Table(title, left_and_right("layer", *shares), lines, note, records)
+    write_tables([table], folder, "figure3")
     plot_layer_shares(shares, title, folder / "figure3.png")
+    show_table(table)
 
 
 def main(

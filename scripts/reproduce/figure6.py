@@ -15,7 +15,7 @@ from lofit_cli.errors import UserError
 from lofit_cli.paper.figures import Matrix, plot_matrices
 from lofit_cli.paper.overlap import Overlap, draw_selections, overlap_groups
 from lofit_cli.paper.selections import Selection, read_author_lists, read_selections
-from lofit_cli.report.tables import TextTable, write_table
+from lofit_cli.report.tables import Table, left_and_right, show_table, write_tables
 
 AUTHORS = Path("runs/authors")
 NumHeads = Annotated[int, typer.Option(min=1, help="How many of the heads that --authors lists.")]
@@ -63,9 +63,9 @@ def write_figure(groups: dict[str, list[Selection]], folder: Path) -> None:
         [SHORT[measure], a, *row] for measure in MEASURES for a, row in zip(names, matrices[measure].texts, strict=True)
     ]
     records = [{"first": a, "second": b, **asdict(found)} for (a, b), found in overlaps.items() if found]
-    write_table(
-        TextTable("Overlap of head selections", ["measure", "", *names], lines, NOTE), records, folder, "figure6"
-    )
+    table = Table("Overlap of head selections", left_and_right("measure", "", *names), lines, NOTE, records)
+    write_tables([table], folder, "figure6")
+    show_table(table)
 
 
 def main(

@@ -12,11 +12,11 @@ import typer
 from lofit_cli.artifacts.files import write_json
 from lofit_cli.artifacts.run_dir import read_manifest
 from lofit_cli.errors import UserError
+from lofit_cli.interventions.files import load_intervention
 from lofit_cli.models.load import load_model
 from lofit_cli.paper.logit_lens import HeadTokens, logit_lens
-from lofit_cli.report.tables import TextTable, write_table
+from lofit_cli.report.tables import Table, left_and_right, show_table, write_tables
 from lofit_cli.schema.sources import ModelConfig
-from lofit_cli.stages.evaluate import load_intervention
 
 
 def look(run: Path, num_tokens: int, final_norm: bool) -> list[HeadTokens]:
@@ -42,8 +42,10 @@ def main(run: Path, out: Path | None = None, num_tokens: int = 10, final_norm: b
             for head in found
             for rank, (token, probability) in enumerate(zip(head.tokens, head.probabilities, strict=True), start=1)
         ]
-        write_table(TextTable(f"Logit lens of {run}", ["head", "tokens"], lines, note), records, out, "logit_lens")
+        table = Table(f"Logit lens of {run}", left_and_right("head", "tokens"), lines, note, records)
+        write_tables([table], out, "logit_lens")
         write_json(out / "logit_lens.json", [asdict(head) for head in found])
+        show_table(table)
     except UserError as error:
         typer.echo(f"logit_lens: {error}", err=True)
         raise typer.Exit(error.exit_code)

@@ -12,7 +12,7 @@ import typer
 from lofit_cli.artifacts.files import write_file
 from lofit_cli.artifacts.run_dir import is_finished, read_manifest
 from lofit_cli.errors import did_you_mean
-from lofit_cli.report.tables import TextTable, write_table
+from lofit_cli.report.tables import Table, left_and_right, show_table, write_tables
 
 VALIDATION = "validation.jsonl"
 RATE = "learning_rate"
@@ -70,18 +70,20 @@ def main(out: Path, runs: Runs, metric: Metric = None) -> None:
         typer.echo(f"tune: --metric {metric} was not measured; {did_you_mean(metric, names)}", err=True)
         raise typer.Exit(2)
     best = find_best(looks, metric)
-    write_table(_table(looks, names, best, metric), _records(looks, names), out, "tune")
+    table = _table(looks, names, best, metric)
+    write_tables([table], out, "tune")
     write_file(out / "best.txt", lambda path: path.write_text("".join(f"{look['run']}\n" for look in best)))
+    show_table(table)
 
 
-def _table(looks: list[Look], names: list[str], best: list[Look], metric: str) -> TextTable:
+def _table(looks: list[Look], names: list[str], best: list[Look], metric: str) -> Table:
     headers = [*PLACE, "rate", *(name if name == "loss" else name.upper() for name in names), ""]
     lines = []
     for look in looks:
         values = [f"{look[name]:.3f}" if name == "loss" else f"{100 * look[name]:.1f}" for name in names]
         lines.append([*map(str, _place(look)), f"{look[RATE]:g}", *values, _mark(look, looks, best)])
     note = f"validation split after training; best by {metric}, *: at an end of the rates tried"
-    return TextTable("Learning rates", headers, lines, note)
+    return Table("Learning rates", left_and_right(*headers), lines, note, _records(looks, names))
 
 
 def _mark(look: Look, looks: list[Look], best: list[Look]) -> str:

@@ -59,7 +59,7 @@ def pooled(tmp_path):
 def test_a_pooled_row_by_hand(pooled, metric):
     groups = group_runs(read(pooled), None)
     section = compare_section(groups, groups[1], RESAMPLES, 3)
-    base, row = (next(r for r in section.rows if r.label.startswith(name)) for name in ("none", "lofit"))
+    base, row = (next(r for r in section.rows if r.label.startswith(name)) for name in ("base", "lofit"))
     assert section.rows[0] is base
     values, other = (plain_values(pooled, name, metric, (0, 1), (1, 2)) for name in ("lofit", "none"))
     differences = {fold: [a - b for a, b in zip(values[fold], other[fold], strict=True)] for fold in values}
@@ -138,7 +138,7 @@ def test_runs_are_put_in_sections_and_groups(tmp_path):
     assert [len(section) for section in sections] == [36, 36, 36]
     labels = [group.label for group in group_runs(sections[0], None)]
     assert labels == [
-        "none",
+        "base model",
         "lofit (27 scale heads), trainer.learning_rate=0.01",
         "lofit (27 scale heads), trainer.learning_rate=0.005",
         "lofit (27 random heads)",
@@ -172,7 +172,7 @@ def test_how_much_there_was_to_train_on_does_not_split_the_untrained(tmp_path):
         write_run(tmp_path / f"{seed}", "clutrr", 0, seed, num_train=num_train, num_questions=5)
         write_run(tmp_path / f"l{seed}", "clutrr", 0, seed, METHODS[1], num_train=num_train, num_questions=5)
     labels = [group.label for group in group_runs(read(tmp_path), None)]
-    assert labels == ["none", "lofit (27 scale heads), num_train=null", "lofit (27 scale heads), num_train=50"]
+    assert labels == ["base model", "lofit (27 scale heads), num_train=null", "lofit (27 scale heads), num_train=50"]
 
 
 def test_other_questions_in_a_fold_are_refused(tmp_path):

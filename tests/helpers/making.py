@@ -33,8 +33,11 @@ def make_config(name, folder, rate=0.05, **settings):
     if name == "random_offset":
         settings.setdefault("source", str(folder / "lofit"))
     method = METHOD_CONFIGS.get(name, MethodConfig)(name, **settings)
-    trainer = TrainerConfig(learning_rate=rate, num_epochs=1, batch_size=4)
-    return TrainOffsetsConfig(ModelConfig("m"), TaskConfig("t"), method, trainer)
+    return training_config(TrainerConfig(learning_rate=rate, num_epochs=1, batch_size=4), method)
+
+
+def training_config(trainer, method=None, seed=42):
+    return TrainOffsetsConfig(ModelConfig("m"), TaskConfig("t"), method or MethodConfig("m"), trainer, seed=seed)
 
 
 def make(name, lm, folder, **settings):

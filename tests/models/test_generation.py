@@ -1,8 +1,11 @@
 """Greedy lines do not depend on batches or padding, in any family, with or without an edit."""
 
+import itertools
+
 import pytest
 import torch
 from tiny_models import FAMILIES, build_language_model, edit_all_heads, random_values
+from tokenizers import AddedToken
 
 from lofit_cli.errors import RunError
 from lofit_cli.interventions.demonstrations import Demonstrations
@@ -18,9 +21,9 @@ def greedy_by_hand(lm, prompt, max_new_tokens):
     new = []
     while len(new) < max_new_tokens and "\n" not in lm.tokenizer.decode(new).lstrip():
         token = int(lm.model(input_ids=torch.tensor([ids + new])).logits[0, -1].argmax())
-        new.append(token)
-        if token == lm.tokenizer.eos_token_id:
+        if token in (lm.tokenizer.eos_token_id, lm.model.generation_config.eos_token_id):
             break
+        new.append(token)
     return first_line(lm.tokenizer.decode(new, skip_special_tokens=True))
 
 
@@ -128,3 +131,49 @@ def test_progress_counts_every_prompt():
     done = []
     generate_lines(build_language_model("llama", max_row_tokens=1), PROMPTS, 2, done.append)
     assert sum(done) == len(PROMPTS)
+
+
+def build_bigram_model(end, ends, special):
+    """Return a model that says ': True', then `end`, then 'Z' for ever, and whose own settings end a turn at `ends`."""
+    lm = build_language_model("llama", hidden_size=320, vocab_size=320, tie_word_embeddings=False)
+    lm.tokenizer.add_tokens([AddedToken("<turn_end>", special=special)], special_tokens=special)
+    model, size = lm.model, 320
+    for layer in model.model.layers:
+        layer.self_attn.o_proj.weight.zero_()
+        layer.mlp.down_proj.weight.zero_()
+    model.model.embed_tokens.weight.copy_(torch.eye(size))
+    model.lm_head.weight.zero_()
+    chain = lm.tokenizer(": True")["input_ids"] + lm.tokenizer.convert_tokens_to_ids([end, "Z", "Z"])
+    for before, after in itertools.pairwise(chain):
+        model.lm_head.weight[after, before] = 5.0
+    model.generation_config.eos_token_id = lm.tokenizer.convert_tokens_to_ids(ends) if ends else None
+    return lm
+
+
+@pytest.mark.parametrize("special", [True, False])
+@pytest.mark.parametrize(
+    ("end", "ends"),
+    [
+        ("<turn_end>", ["<turn_end>"]),
+        ("<turn_end>", ["<eos>", "<turn_end>"]),
+        ("<turn_end>", ["<turn_end>", "X"]),
+        ("<eos>", ["<turn_end>"]),
+        ("<eos>", []),
+    ],
+)
+def test_text_ends_at_the_first_end_token_of_tokenizer_or_model(end, ends, special):
+    lm = build_bigram_model(end, ends, special)
+    assert generate_lines(lm, ["Answer:", "A longer one. Answer:"], 12) == ["True", "True"]
+    assert lm.generate(["Answer:", "A longer one. Answer:"], 12) == [" True", " True"]
+
+
+def test_a_token_that_ends_no_turn_is_said():
+    lm = build_bigram_model("<turn_end>", [], special=False)
+    assert generate_lines(lm, ["Answer:"], 12) == ["True<turn_end>ZZZZZZ"]
+
+
+def test_an_end_token_that_the_models_settings_give_alone_is_taken():
+    lm = build_bigram_model("<turn_end>", ["<turn_end>"], special=True)
+    lm.model.generation_config.eos_token_id = lm.tokenizer.convert_tokens_to_ids("<turn_end>")
+    lm.tokenizer.eos_token = None
+    assert lm.generate("Answer:", 12) == [" True"]

@@ -149,7 +149,7 @@ def test_the_shared_prefix_stops_before_tokens_whose_place_tells_them_apart():
 def test_equal_tokens_at_other_places_are_other_nodes():
     row = pack_row([TokenSequence((1, 2, 3, 4), 2), TokenSequence((1, 2, 3, 5), 3)])
     assert row.tokens.tolist() == [1, 2, 3, 4, 1, 2, 3, 5]
-    assert row.from_end.tolist() == [1, 0, -1, -1, 2, 1, 0, -1]
+    assert row.distances.tolist() == [1, 0, -1, -1, 2, 1, 0, -1]
 
 
 def test_rows_are_filled_up_to_the_limit():

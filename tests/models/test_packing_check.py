@@ -14,10 +14,10 @@ from lofit_cli.models.forward import cache_prefix, packed_token_logprobs, padded
 from lofit_cli.models.generation import generate_lines
 from lofit_cli.models.language_model import LanguageModel
 from lofit_cli.models.logprobs import score_answers
+from lofit_cli.models.memory import eager_row_tokens
 from lofit_cli.models.packing import TokenSequence
 from lofit_cli.models.packing_check import choose_batching
 from lofit_cli.models.packing_probe import foreign_windows, make_probe
-from lofit_cli.models.row_budget import eager_row_tokens
 
 EXPERTS = {"num_local_experts": 4, "num_experts_per_tok": 2}
 LINEAR = {

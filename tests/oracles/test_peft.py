@@ -5,15 +5,16 @@ import copy
 import peft
 import pytest
 import torch
+from making import training_config
 from tiny_models import FAMILIES, build_language_model, edit_all_heads, random_values
 from torch.nn.functional import cross_entropy
 
 from lofit_cli.artifacts.run_dir import RunDir
 from lofit_cli.interventions.peft_edit import PeftEdit
 from lofit_cli.schema.components import TrainerConfig
-from lofit_cli.schema.sources import EvalConfig, TaskConfig
+from lofit_cli.schema.sources import TaskConfig
 from lofit_cli.tasks.forms.generation import GenerationTask, OpenItem
-from lofit_cli.training.trainer import Fit
+from lofit_cli.training.trainer import train
 
 TOKENS = torch.arange(3, 15)[None]
 LORA = {"peft_type": "LORA", "r": 3, "lora_alpha": 5, "lora_dropout": 0.0, "target_modules": ["q_proj", "v_proj"]}
@@ -54,7 +55,7 @@ def test_lora_takes_the_steps_that_peft_takes(family, tmp_path):
     torch.manual_seed(0)
     edit = PeftEdit.initial(lm, LORA)
     trainer = TrainerConfig(learning_rate=0.01, num_epochs=3, batch_size=4, max_grad_norm=1e9)
-    Fit(lm, task, trainer, EvalConfig(), edit, RunDir(tmp_path, "train_offsets"), 0).train()
+    train(edit, lm, task, training_config(trainer, seed=0), RunDir(tmp_path, "train_offsets"))
 
     torch.manual_seed(0)
     settings = {key: value for key, value in LORA.items() if key != "peft_type"}

@@ -16,7 +16,7 @@ from paper_runs import write_evaluation, write_manifest, write_selection
 
 from lofit_cli.artifacts.run_dir import STATED
 from lofit_cli.paper.figures import Matrix, plot_matrices
-from lofit_cli.report.tables import TextTable, write_table
+from lofit_cli.report.tables import Table, left_and_right, show_table, write_tables
 
 SCRIPTS = Path(__file__).parents[2] / "scripts" / "reproduce"
 
@@ -28,24 +28,27 @@ def load_script(name):
     return script
 
 
-def records(file):
+def read_records(file):
     with file.open(newline="") as lines:
         return list(csv.DictReader(lines))
 
 
 def test_a_table_in_each_form(tmp_path, capsys):
-    table = TextTable("Shares_of |A|", ["task", "50%"], [["a_b", "1.5"], ["[c]", ""]], "p < 0.05")
-    write_table(table, [{"task": "a_b", "share": 0.0151}], tmp_path / "new", "shares")
+    rows = [["a_b", "1.5"], ["[c]", ""]]
+    records = [{"task": "a_b", "share": 0.0151}]
+    table = Table("Shares_of |A|", left_and_right("task", "50%"), rows, "p < 0.05", records)
+    write_tables([table], tmp_path / "new", "shares")
+    show_table(table)
     assert (tmp_path / "new/shares.md").read_text().splitlines()[2:6] == [
         "| task | 50% |",
-        "| --- | --- |",
+        "| --- | ---: |",
         "| a_b | 1.5 |",
         "| [c] |  |",
     ]
     latex = (tmp_path / "new/shares.tex").read_text()
     assert r"\caption{Shares\_of \textbar{}A\textbar{}. p \textless{} 0.05}" in latex
     assert "task & 50\\% \\\\\n\\midrule\na\\_b & 1.5 \\\\\n{}[c] &  \\\\\n\\bottomrule" in latex
-    assert records(tmp_path / "new/shares.csv") == [{"task": "a_b", "share": "0.0151"}]
+    assert read_records(tmp_path / "new/shares.csv") == [{"task": "a_b", "share": "0.0151"}]
     assert "[c]" in capsys.readouterr().out
 
 
@@ -68,14 +71,16 @@ def selections(tmp_path):
 
 def test_figure_3(selections):
     load_script("figure3").main(["t", "c"], selections)
-    found = {(row["task"], row["layer"]): float(row["share"]) for row in records(selections / "figure3/figure3.csv")}
+    found = {
+        (row["task"], row["layer"]): float(row["share"]) for row in read_records(selections / "figure3/figure3.csv")
+    }
     assert found == {(task, str(layer)): float(layer == at) for task, at in (("t", 0), ("c", 2)) for layer in range(3)}
     assert {file.suffix for file in (selections / "figure3").iterdir()} == {".csv", ".md", ".tex", ".png"}
 
 
 def test_figure_6(selections):
     load_script("figure6").main(["t", "c"], selections)
-    found = {(row["first"], row["second"]): row for row in records(selections / "figure6/figure6.csv")}
+    found = {(row["first"], row["second"]): row for row in read_records(selections / "figure6/figure6.csv")}
     assert float(found["t", "c"]["layer_distance"]) == 2
     assert float(found["t", "t"]["shared"]) == 0.5
     assert float(found["random", "random"]["shared"]) == 0.5
@@ -93,9 +98,9 @@ def test_figure_2(tmp_path):
     load_script("figure2").main(tmp_path, ["t", "c"], num_resamples=500)
     assert (tmp_path / "figure2/figure2.md").read_text().splitlines()[2:7] == [
         "| heads of | t EM | c EM |",
-        "| --- | --- | --- |",
+        "| --- | ---: | ---: |",
         "| t | 100.0 |  |",
-        "| c | 0.0* | 50.0 |",
+        r"| c | 0.0\* | 50.0 |",
         "| random | 100.0 |  |",
     ]
     assert (tmp_path / "figure2/figure2.png").exists()
@@ -111,7 +116,7 @@ def test_logit_lens(tmp_path, model_dir, monkeypatch):
     script.main(run, tmp_path / "out", num_tokens=3)
     found = json.loads((tmp_path / "out/logit_lens.json").read_text())
     assert [(head["layer"], head["head"], len(head["tokens"])) for head in found] == [(0, 1, 3), (2, 3, 3)]
-    assert [row["rank"] for row in records(tmp_path / "out/logit_lens.csv")] == ["1", "2", "3"] * 2
+    assert [row["rank"] for row in read_records(tmp_path / "out/logit_lens.csv")] == ["1", "2", "3"] * 2
 
 
 @pytest.mark.parametrize(
@@ -129,13 +134,13 @@ def test_answers_alone_are_told_apart_by_training_words_or_not_at_all(tmp_path, 
             words = [text and text.format(split=split).replace(" ", split) for text in (best, incorrect)]
             write_truthfulqa(tmp_path, num_questions={split: 4}, fold=fold, best=words[0], incorrect=words[1])
     load_script("answers_alone").main(tmp_path / "out", data_dir=str(tmp_path))
-    found = {row["metric"]: float(row["mean"]) for row in records(tmp_path / "out/answers_alone.csv")}
+    found = {row["metric"]: float(row["mean"]) for row in read_records(tmp_path / "out/answers_alone.csv")}
     assert found["mc1"] == share
 
 
 def test_answers_alone_of_our_own_questions(tmp_path):
     load_script("answers_alone").main(tmp_path, "misconceptions")
-    assert [row["metric"] for row in records(tmp_path / "answers_alone.csv")] == ["mc1", "mc3"]
+    assert [row["metric"] for row in read_records(tmp_path / "answers_alone.csv")] == ["mc1", "mc3"]
 
 
 @pytest.mark.parametrize(

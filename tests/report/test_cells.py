@@ -2,10 +2,15 @@
 
 import pytest
 
-from lofit_cli.analysis.comparison import ComparedSection
-from lofit_cli.report.comparison.words import name_sections
+from lofit_cli.analysis.comparison import ComparedMetric, ComparedRow, ComparedSection
+from lofit_cli.analysis.intervals import Interval
+from lofit_cli.analysis.statistics import PairedDifference
+from lofit_cli.report.comparison.words import describe_tests, name_sections
 
 FACTS = {"model": "hub/llama", "dtype": "float32", "task": "truthfulqa", "split": "test", "protocol": "iti"}
+
+
+FLIPS = "sign flips, p >= 0.0001"
 
 
 @pytest.mark.parametrize(
@@ -25,3 +30,22 @@ FACTS = {"model": "hub/llama", "dtype": "float32", "task": "truthfulqa", "split"
 def test_sections_have_short_names_of_their_own(others, names):
     sections = [ComparedSection(FACTS | other, ("mc1",), ()) for other in [{}, *others]]
     assert name_sections(sections) == names
+
+
+def test_the_words_below_a_table_name_each_test_once_with_its_floor():
+    point, nothing = Interval(0.1, 0.3), []
+    found = [PairedDifference(0.2, point, 0.052, 0.01, name) for name in ("McNemar, exact", FLIPS, FLIPS)]
+    metrics = {
+        name: ComparedMetric(0.5, point, None, paired, nothing, 0.03)
+        for name, paired in zip(("mc1", "mc2", "mc3"), found, strict=True)
+    }
+    row = ComparedRow("lofit", (), False, (0,), metrics)
+    said = describe_tests(ComparedSection(FACTS, ("mc1", "mc2", "mc3"), (row,)))
+    assert said.startswith("p: McNemar, exact for MC1; sign flips, p >= 0.0001 for MC2, MC3; adjusted (Holm) for the 3")
+    assert "what the unadjusted test does not reject" in said
+    assert "under 5.2 points" in said
+
+
+def test_nothing_is_said_of_tests_where_there_are_none():
+    row = ComparedRow("none", (), True, (), {"mc1": ComparedMetric(0.5, Interval(0.1, 0.9), None, None, [])})
+    assert describe_tests(ComparedSection(FACTS, ("mc1",), (row,))) == ""

@@ -6,7 +6,7 @@ import pytest
 from synthetic_runs import METHODS, write_run
 
 from lofit_cli.artifacts.run_dir import start_run
-from lofit_cli.report.latex import escape_latex
+from lofit_cli.report.escaping import latex_text
 from lofit_cli.schema.stages import CompareConfig
 from lofit_cli.stages.compare import compare
 
@@ -20,7 +20,7 @@ from lofit_cli.stages.compare import compare
     ],
 )
 def test_special_characters(text, latex):
-    assert escape_latex(text) == latex
+    assert latex_text(text) == latex
 
 
 def test_the_best_is_bold_and_a_significant_difference_starred(tmp_path):
@@ -51,11 +51,14 @@ def test_rows_of_fewer_folds_say_so_and_are_never_the_best(tmp_path):
     with start_run(tmp_path / "out", "compare", CompareConfig()) as run:
         compare(CompareConfig(runs=[str(tmp_path / "*")], num_resamples=200), run)
     lines = Path(tmp_path, "out/comparison.tex").read_text().splitlines()
-    none, full, partial = (line for name in ("none, f", "lofit (27 s", "lofit (27 r") for line in lines if name in line)
-    assert none.startswith("none, fold 0 & ")
+    none, full, partial = (
+        line for name in ("base model, f", "lofit (27 s", "lofit (27 r") for line in lines if name in line
+    )
+    assert none.startswith("base model, fold 0 & ")
     assert full.startswith("lofit (27 scale heads), difference on fold 0 only & \\textbf{")
     assert partial.startswith("lofit (27 random heads), fold 1, no fold in common with the baseline & ")
     assert "\\textbf" not in partial
     summary = Path(tmp_path, "out/summary.tex").read_text()
-    assert summary.count("$^{+}$") == 3  # none, random heads, and the caption's own
+    assert summary.count("$^{+}$") == 2  # base model, random heads
+    assert "+: not on all folds" in summary
     assert "+ |" in Path(tmp_path, "out/summary.md").read_text()

@@ -49,7 +49,7 @@ def test_several_tasks_leave_a_section_each_and_a_summary():
     assert figures | tables | {"categories.csv", "report.html"} <= files
     assert len(records()) == 9
     assert [(row["row"], row["is_baseline"]) for row in records()[:2]] == [
-        ("none", "True"),
+        ("base model", "True"),
         ("lofit (27 scale heads), trainer.learning_rate=0.01", "False"),
     ]
     assert {(row["folds"], row["seeds"]) for row in records()} == {("0 1", "1; 2; 42")}
@@ -110,7 +110,12 @@ def test_without_an_untrained_run_the_first_row_is_the_baseline():
 def test_group_by_makes_the_rows():
     write_runs(Path("runs"), tasks=("clutrr",), seeds=(1, 2), methods=METHODS[:2], num_questions=20)
     run_compare("runs=[runs]", "group_by=[method,seed]")
-    assert [row["row"] for row in records()] == ["none, seed=1", "none, seed=2", "lofit, seed=1", "lofit, seed=2"]
+    assert [row["row"] for row in records()] == [
+        "base model, seed=1",
+        "base model, seed=2",
+        "lofit, seed=1",
+        "lofit, seed=2",
+    ]
 
 
 def test_group_by_does_not_take_runs_of_two_kinds_for_repeats():
@@ -134,7 +139,7 @@ def test_a_rerun_and_other_weights_are_said():
     write_run(Path("runs/a"), "clutrr", 0, 1, ended_at="2026-02-02", num_questions=20)
     write_run(Path("runs/b"), "clutrr", 0, 1, ended_at="2026-02-01", num_questions=20, model_hash="b")
     said = run_compare("runs=[runs/*]").stderr
-    assert "note: runs/a repeats runs/b (none, same fold and seed); taking the newer one" in said
+    assert "note: runs/a repeats runs/b (base model, same fold and seed); taking the newer one" in said
     assert "note: not all runs of model 'smollm2' have the same weights" in said
 
 
@@ -143,7 +148,7 @@ def test_what_is_no_finished_evaluation_is_passed_over():
     write_run(Path("runs/heads"), "clutrr", 0, 1, METHODS[1], stage="select_heads")
     write_run(Path("runs/broken"), "clutrr", 0, 1, METHODS[1], status="failed")
     run_compare("runs=[runs/**]")
-    assert [row["row"] for row in records()] == ["none"]
+    assert [row["row"] for row in records()] == ["base model"]
 
 
 def test_the_same_seed_gives_the_same_files():

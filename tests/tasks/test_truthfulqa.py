@@ -68,7 +68,7 @@ def _hub_folder(folder, rows):
 
 def test_the_hubs_columns_are_checked(tmp_path):
     Dataset.from_list([{"question": "?", "category": "x"}]).to_parquet(tmp_path / "validation.parquet")
-    with pytest.raises(UserError, match="no column 'best_answer'"):
+    with pytest.raises(UserError, match="validation row 1 has no 'correct_answers'"):
         _load(hub_id=str(tmp_path))
 
 

@@ -4,13 +4,14 @@ import json
 
 import pytest
 import torch
+from making import training_config
 from tiny_models import FAMILIES, build_language_model, edit_all_heads, random_values
 
 from lofit_cli.artifacts.run_dir import RunDir
 from lofit_cli.schema.components import TrainerConfig
-from lofit_cli.schema.sources import EvalConfig, TaskConfig
+from lofit_cli.schema.sources import TaskConfig
 from lofit_cli.tasks.forms.generation import GenerationTask, OpenItem
-from lofit_cli.training.trainer import Fit
+from lofit_cli.training.trainer import train
 
 ITEMS = [
     OpenItem("a", "", "Q: which number? A:", " the number 7", ("7",), " 8"),
@@ -44,7 +45,7 @@ def test_sft_is_the_cross_entropy_of_the_answers_tokens(family, max_row_tokens, 
     (gradient,) = torch.autograd.grad(expected, edit.offset)
     trainer = TrainerConfig(learning_rate=1e-30, num_epochs=1, max_grad_norm=1e9)
     run = RunDir(tmp_path, "train_offsets")
-    Fit(lm, task, trainer, EvalConfig(), edit, run, 0).train()
+    train(edit, lm, task, training_config(trainer, seed=0), run)
     step = json.loads((tmp_path / "history.jsonl").read_text())
     assert step["loss"] == pytest.approx(expected.item(), rel=1e-5)
     assert step["gradient_norm"] == pytest.approx(float(gradient.norm()), rel=1e-4)

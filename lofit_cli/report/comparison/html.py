@@ -14,16 +14,19 @@ from lofit_cli.analysis.comparison import ComparedSection
 from lofit_cli.analysis.pooling import describe_coverage
 from lofit_cli.artifacts.evaluations import Evaluation
 from lofit_cli.artifacts.files import write_file
+from lofit_cli.console import visible
 from lofit_cli.report.comparison.summary import NOTE, Summary, average_text
 from lofit_cli.report.comparison.words import (
     describe_cost,
     describe_pairing,
     describe_section,
     describe_tests,
-    interval_cell,
-    metric_cells,
+    interval_text,
+    named_rows,
+    p_text,
+    parameter_count,
     percent,
-    spread_cell,
+    spread_text,
 )
 
 TEMPLATE = "report.html.jinja"
@@ -71,11 +74,12 @@ def _environment() -> Environment:
         loader=PackageLoader("lofit_cli.report.comparison", ""),
         autoescape=True,
         undefined=StrictUndefined,
+        finalize=lambda value: visible(value) if isinstance(value, str) else value,
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    helpers = (describe_cost, describe_coverage, describe_pairing, describe_section, describe_tests)
-    cells = (average_text, interval_cell, metric_cells, percent, spread_cell, inline_png, describe_commit)
+    helpers = (parameter_count, describe_cost, describe_coverage, describe_pairing, describe_section, describe_tests)
+    cells = (average_text, interval_text, p_text, named_rows, percent, spread_text, inline_png, describe_commit)
     environment.globals |= {function.__name__: function for function in (*helpers, *cells)}
     return environment
 

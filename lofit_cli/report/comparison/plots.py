@@ -1,39 +1,44 @@
 """A comparison's figures: means with intervals, and where the differences come from."""
 
 import textwrap
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from rich.cells import cell_len
 
 from lofit_cli.analysis.comparison import ComparedRow, ComparedSection
-from lofit_cli.report.comparison.words import describe_section, name_row
-from lofit_cli.report.plots import new_figure, save_figure
+from lofit_cli.report.comparison.words import describe_section, fully_named_rows, shown_names
+from lofit_cli.report.plots import lettering, new_figure, save_figure
 
 DPI = 150
 MAX_CATEGORIES = 40
 """As many as can still be read; those with the most questions are shown, all of them are in categories.csv."""
 INCHES_A_LETTER = 0.065
 """How wide the letters of the labels are, about."""
+LINE_LETTERS = 40
+"""The longest line of a row's name beside its bar."""
 LIGHT_SHARE = 0.6
 """From this share of the scale on, a cell is so dark that its number must be white."""
 
 
 def plot_means(section: ComparedSection, file: Path) -> bool:
     """Write a panel for each metric with a bar for each row, in percent; return whether that could be done."""
-    num_metrics, num_rows = len(section.metrics), len(section.rows)
-    labels = [wrap_label(name_row(row, section)) for row in section.rows]
-    beside, lines = INCHES_A_LETTER * _longest_line(labels), 1 + max(label.count("\n") for label in labels)
-    width = max(7.0, 0.7 + 1.3 * beside + 2.6 * num_metrics)
-    figure = Figure(figsize=(width, 1.5 + max(0.4, 0.2 * lines) * num_rows), layout="constrained")
-    panels = figure.subplots(1, num_metrics, sharey=True, squeeze=False)[0]
-    for axes, metric in zip(panels, section.metrics, strict=True):
-        _draw_bars(axes, section, metric)
-    panels[0].invert_yaxis()
-    title = textwrap.fill(f"{describe_section(section)}; 95 % intervals", int(width / INCHES_A_LETTER))
-    figure.suptitle(title, fontsize="small")
-    return save_figure(figure, file, DPI)
+    title, names = f"{describe_section(section)}; 95 % intervals", [name for name, _ in fully_named_rows(section)]
+    with lettering([title, *names, *map(str.upper, section.metrics)]) as drawable:
+        labels = [wrap_label(name) for name in shown_names([*map(drawable, names)])]
+        lines = 1 + max(label.count("\n") for label in labels)
+        width = max(7.0, 0.7 + 1.3 * INCHES_A_LETTER * _longest_line(labels) + 2.6 * len(section.metrics))
+        figure = Figure(figsize=(width, 1.5 + max(0.4, 0.2 * lines) * len(labels)), layout="constrained")
+        panels = figure.subplots(1, len(section.metrics), sharey=True, squeeze=False)[0]
+        for axes, metric in zip(panels, section.metrics, strict=True):
+            _draw_bars(axes, section, metric)
+            axes.set(xlabel=drawable(f"{metric.upper()} (%)"), yticks=range(len(labels)), yticklabels=labels)
+        panels[0].invert_yaxis()
+        figure.suptitle(textwrap.fill(drawable(title), int(width / INCHES_A_LETTER)), fontsize="small")
+        return save_figure(figure, file, DPI)
 
 
 def _draw_bars(axes: Axes, section: ComparedSection, metric: str) -> None:
@@ -44,13 +49,12 @@ def _draw_bars(axes: Axes, section: ComparedSection, metric: str) -> None:
     colours = ["tab:gray" if row.is_baseline else "tab:blue" for row in section.rows]
     axes.barh(range(len(found)), [100 * m.mean for m in found], xerr=ends, capsize=3, color=colours, alpha=0.7)
     axes.axvline(100 * found[0].mean, color="tab:gray", linewidth=0.8, linestyle=":")
-    labels = [wrap_label(name_row(row, section)) for row in section.rows]
-    axes.set(xlabel=f"{metric.upper()} (%)", yticks=range(len(found)), yticklabels=labels)
 
 
 def wrap_label(label: str) -> str:
-    """Return a row's label with its settings on lines of their own."""
-    return label.replace(", ", ",\n")
+    """Return a name with its settings on lines of their own, none of them too long."""
+    settings = label.replace(", ", ",\n").splitlines()
+    return "\n".join(line for setting in settings for line in textwrap.wrap(setting, LINE_LETTERS))
 
 
 def plot_categories(section: ComparedSection, file: Path) -> bool:
@@ -61,25 +65,36 @@ def plot_categories(section: ComparedSection, file: Path) -> bool:
         the baseline.
     """
     metric = section.metrics[0]
-    rows = [row for row in section.rows if row.metrics[metric].paired]
+    rows = [(name, row) for name, row in fully_named_rows(section) if row.metrics[metric].paired]
     sizes = _category_sizes(section)
     if not rows or len(sizes) < 2:
         return False
     shown = sorted(sizes, key=lambda name: (-sizes[name], name))[:MAX_CATEGORIES]
-    differences = np.array([[_difference(row, metric, name) for row in rows] for name in shown])
-    labels = [wrap_label(name_row(row, section)) for row in rows]
-    below, beside = (INCHES_A_LETTER * _longest_line(names) for names in (labels, shown))
-    figure, axes = new_figure(3 + beside + 0.55 * len(rows), 1.5 + 0.7 * below + 0.24 * len(shown))
-    _draw_heat_map(figure, axes, differences)
-    axes.set(yticks=range(len(shown)), yticklabels=[f"{name} ({sizes[name]})" for name in shown])
-    axes.set_xticks(range(len(rows)), labels, rotation=40, ha="right", rotation_mode="anchor")
+    differences = np.array([[_difference(row, metric, name) for _, row in rows] for name in shown])
     left_out = f", the {len(shown)} largest of {len(sizes)}" if len(shown) < len(sizes) else ""
-    axes.set_title(f"{metric.upper()}: points gained on the baseline\nby category (questions){left_out}", fontsize=10)
-    return save_figure(figure, file, DPI)
+    title = f"{metric.upper()}: points gained on the baseline\nby category (questions){left_out}"
+    categories = [f"{text} ({sizes[name]})" for text, name in zip(shown_names(shown), shown, strict=True)]
+    return _draw_categories(differences, categories, [name for name, _ in rows], title, file)
 
 
-def _longest_line(labels: list[str]) -> int:
-    return max(len(line) for label in labels for line in label.splitlines())
+def _draw_categories(
+    differences: np.ndarray, categories: Sequence[str], names: Sequence[str], title: str, file: Path
+) -> bool:
+    with lettering([title, *categories, *names]) as drawable:
+        columns, rows = (shown_names([*map(drawable, texts)]) for texts in (names, categories))
+        columns = [*map(wrap_label, columns)]
+        below, beside = (INCHES_A_LETTER * _longest_line(labels) for labels in (columns, rows))
+        figure, axes = new_figure(3 + beside + 0.55 * len(columns), 1.5 + 0.7 * below + 0.24 * len(rows))
+        _draw_heat_map(figure, axes, differences)
+        axes.set(yticks=range(len(rows)), yticklabels=rows)
+        axes.set_xticks(range(len(columns)), columns, rotation=40, ha="right", rotation_mode="anchor")
+        axes.set_title("\n".join(map(drawable, title.split("\n"))), fontsize=10)
+        return save_figure(figure, file, DPI)
+
+
+def _longest_line(labels: Sequence[str]) -> int:
+    """Return the widest line in letters; Chinese, Japanese and Korean ones count twice."""
+    return max(cell_len(line) for label in labels for line in label.splitlines())
 
 
 def _draw_heat_map(figure: Figure, axes: Axes, differences: np.ndarray) -> None:

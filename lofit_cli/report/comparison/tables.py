@@ -1,9 +1,7 @@
-"""A comparison as Markdown, to read, and as CSV, to compute with."""
+"""A comparison's tables: a wide one for Markdown and CSV, one for a paper and one for 80 columns of a terminal."""
 
-import csv
 import json
 from collections.abc import Sequence
-from pathlib import Path
 from typing import Any
 
 from lofit_cli.analysis.comparison import ComparedMetric, ComparedRow, ComparedSection
@@ -11,48 +9,84 @@ from lofit_cli.analysis.pooling import describe_coverage
 from lofit_cli.report.comparison.words import (
     describe_cost,
     describe_pairing,
+    describe_row,
     describe_section,
     describe_tests,
+    difference_cell,
+    fully_named_rows,
     has_spread,
+    mean_cell,
     mean_seconds,
-    metric_cells,
+    named_rows,
+    p_text,
+    parameter_count,
     peak_memory,
-    spread_cell,
+    spread_text,
 )
+from lofit_cli.report.tables import Cell, Column, Entry, Table
+
+STAR_NOTE = "*: p < 0.05 after Holm's correction."
 
 
-def markdown_section(section: ComparedSection) -> str:
-    """Return a section's title, table and note on its tests."""
+def wide_table(section: ComparedSection) -> Table:
+    """Return everything about a section's rows, with its records."""
     spread = has_spread(section)
-    headers = ["run", "directory", "folds and seeds", "trained", "time and memory"]
+    heads = ["run", "directory", "folds and seeds", "trainable parameters", "time and memory"]
     for name in section.metrics:
-        headers += [f"{name.upper()} % [95 %]", *(["SD over seeds"] if spread else []), "difference", "p"]
-    lines = [markdown_row(headers), markdown_row(["---"] * len(headers))]
-    lines += [markdown_row(_markdown_cells(row, spread)) for row in section.rows]
-    return "\n\n".join(filter(None, [f"**{describe_section(section)}**", "\n".join(lines), describe_tests(section)]))
+        heads += [f"{name.upper()} % [95 %]", *(["SD over seeds"] if spread else []), "difference", "p"]
+    columns = [Column(head, "left") for head in heads]
+    rows = [_wide_row(name, row, spread) for name, row in named_rows(section)]
+    return Table(describe_section(section), columns, rows, describe_tests(section), section_records(section))
 
 
-def markdown_row(cells: Sequence[str]) -> str:
-    """Return a line of a table; a bar in a cell would end it."""
-    return "| " + " | ".join(cell.replace("|", "\\|") for cell in cells) + " |"
-
-
-def _markdown_cells(row: ComparedRow, spread: bool) -> list[str]:
+def _wide_row(name: str, row: ComparedRow, spread: bool) -> list[Entry]:
     directory = str(row.runs[0].path) if len(row.runs) == 1 else f"{len(row.runs)} runs"
     coverage = "; ".join([describe_coverage(row.runs), *describe_pairing(row)])
-    cells = [row.label, directory, coverage, *describe_cost(row)]
+    cells: list[Entry] = [name, directory, coverage, parameter_count(row), describe_cost(row)]
     for metric in row.metrics.values():
-        mean, difference, p_value = metric_cells(metric, row.is_baseline)
-        cells += [mean, *([spread_cell(metric)] if spread else []), difference, p_value]
+        cells += [mean_cell(metric), *([spread_text(metric)] if spread else [])]
+        cells += [difference_cell(metric, row.is_baseline), p_text(metric)]
     return cells
 
 
-def write_csv(file: Path, records: Sequence[dict[str, Any]]) -> None:
-    """Write records whose keys may differ: a column for each key, empty where a record lacks it."""
-    with file.open("w", newline="") as lines:
-        writer = csv.DictWriter(lines, fieldnames=list(dict.fromkeys(key for record in records for key in record)))
-        writer.writeheader()
-        writer.writerows(records)
+def paper_table(section: ComparedSection) -> Table:
+    """Return what fits on a page: the best mean of each metric in bold and a star at each significant difference.
+
+    Only rows of all the table's folds can be best.
+    """
+    full = [row for row in section.rows if row.folds == section.folds]
+    best = {name: max((row.metrics[name].mean for row in full), default=None) for name in section.metrics}
+    columns = [Column("", "left")]
+    for name in section.metrics:
+        columns += [Column(f"{name.upper()} (%)"), Column("difference", "left")]
+    rows = [_paper_row(name, row, row in full, best) for name, row in fully_named_rows(section)]
+    note = f"95 % intervals. {STAR_NOTE} {describe_tests(section)}"
+    return Table(describe_section(section), columns, rows, note)
+
+
+def _paper_row(name: str, row: ComparedRow, covers_all: bool, best: dict[str, float | None]) -> list[Entry]:
+    cells: list[Entry] = [name]
+    for key, metric in row.metrics.items():
+        star = "*" if metric.is_significant else ""
+        cells += [mean_cell(metric, covers_all and metric.mean == best[key])]
+        cells += [difference_cell(metric, row.is_baseline, star)]
+    return cells
+
+
+def narrow_table(section: ComparedSection) -> Table:
+    """Return a row a group whose cells hold a line a metric, so that the table fits 80 columns."""
+    wholes = [Column(head, "left", is_whole=True) for head in ("metric", "% [95 %]", "difference", "p")]
+    rows = [_narrow_row(name, row, section) for name, row in named_rows(section)]
+    return Table(describe_section(section), [Column("run", "left"), *wholes], rows, describe_tests(section))
+
+
+def _narrow_row(name: str, row: ComparedRow, section: ComparedSection) -> list[Sequence[Cell]]:
+    about = [Cell(name, is_bold=True), *map(Cell, describe_row(row, section))]
+    lines = [
+        (Cell(metric.upper()), mean_cell(m), difference_cell(m, row.is_baseline), Cell(p_text(m)))
+        for metric, m in row.metrics.items()
+    ]
+    return [about, *zip(*lines, strict=True)]
 
 
 def section_records(section: ComparedSection) -> list[dict[str, Any]]:

@@ -4,27 +4,59 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from lofit_cli.analysis.comparison import ComparedMetric, ComparedRow, ComparedSection
+from lofit_cli.analysis.grouping import SECTION_FACTS, tell_apart
 from lofit_cli.analysis.intervals import Interval
 from lofit_cli.analysis.pooling import describe_coverage
+from lofit_cli.report.tables import Cell
+
+MAX_LETTERS = 120
+"""The longest name that a table or figure shows."""
+
+
+def shorten(name: str) -> str:
+    """Return a name without its middle where it is too long to show: what tells names apart is often at their end."""
+    half = (MAX_LETTERS - 1) // 2
+    return name if len(name) <= MAX_LETTERS else f"{name[:half]}…{name[-half:]}"
+
+
+def shown_names(names: Sequence[str]) -> list[str]:
+    """Return names short enough to show, all different."""
+    return tell_apart([shorten(name) for name in names])
+
+
+def named_rows(section: ComparedSection) -> list[tuple[str, ComparedRow]]:
+    """Return the rows with a name to show for each."""
+    return list(zip(shown_names([row.label for row in section.rows]), section.rows, strict=True))
+
+
+def fully_named_rows(section: ComparedSection) -> list[tuple[str, ComparedRow]]:
+    """Return the rows with names that say which folds they cover, where these are not all of the table's."""
+    return [(_with_folds(name, row, section), row) for name, row in named_rows(section)]
+
+
+def _with_folds(name: str, row: ComparedRow, section: ComparedSection) -> str:
+    folds = [] if row.folds == section.folds else [f"fold {','.join(map(str, row.folds))}"]
+    return ", ".join([name, *folds, *describe_pairing(row)])
 
 
 def describe_section(section: ComparedSection) -> str:
     """Return what the rows of a table have in common, as its title."""
     facts, folds = section.facts, section.folds
     numbers = f"fold{'s' if len(folds) > 1 else ''} {','.join(map(str, folds))}"
-    model = f"{facts['model']} ({facts['dtype']})"
-    return f"{model} on {facts['task']}, {numbers}, {facts['split']} split, {facts['protocol']}"
+    model, dtype, task, split, protocol = (shorten(str(facts[key])) for key in SECTION_FACTS)
+    return f"{model} ({dtype}) on {task}, {numbers}, {split} split, {protocol}"
 
 
-def describe_cost(row: ComparedRow) -> list[str]:
-    """Return how many trainable parameters a row has, and the time and memory of one of its runs."""
+def parameter_count(row: ComparedRow) -> str:
+    """Return how many trainable parameters a row's runs have."""
     counts = sorted({run.manifest["num_trained_parameters"] for run in row.runs})
+    return " to ".join(f"{count:,}" for count in dict.fromkeys((counts[0], counts[-1])))
+
+
+def describe_cost(row: ComparedRow) -> str:
+    """Return the time and memory of one of a row's runs."""
     seconds, memory = mean_seconds(row, "training_seconds") + mean_seconds(row, "wall_seconds"), peak_memory(row)
-    each = " a run" if len(row.runs) > 1 else ""
-    return [
-        f"{' to '.join(f'{count:,}' for count in dict.fromkeys((counts[0], counts[-1])))} parameters",
-        f"{seconds:.0f} s{each}, {memory / 2**30:.1f} GiB",
-    ]
+    return f"{seconds:.0f} s{' per run' if len(row.runs) > 1 else ''}, {memory / 2**30:.1f} GiB"
 
 
 def mean_seconds(row: ComparedRow, key: str) -> float:
@@ -40,16 +72,10 @@ def peak_memory(row: ComparedRow) -> int:
 
 def describe_row(row: ComparedRow, section: ComparedSection) -> list[str]:
     """Return what the terminal says of a row under its label: few lines, because each makes the table longer."""
-    parameters, cost = describe_cost(row)
+    parameters = f"{parameter_count(row)} trainable parameters"
     if len({(run.fold, run.seed) for run in section.runs}) == 1:
-        return [parameters, cost, Path(row.runs[0].path).name]
+        return [parameters, describe_cost(row), Path(row.runs[0].path).name]
     return [parameters, describe_coverage(row.runs), *describe_pairing(row)]
-
-
-def name_row(row: ComparedRow, section: ComparedSection) -> str:
-    """Return a row's label, with the folds where these are not all of the table's."""
-    folds = [] if row.folds == section.folds else [f"fold {','.join(map(str, row.folds))}"]
-    return ", ".join([row.label, *folds, *describe_pairing(row)])
 
 
 def describe_pairing(row: ComparedRow) -> list[str]:
@@ -61,13 +87,21 @@ def describe_pairing(row: ComparedRow) -> list[str]:
     return [f"difference on fold {','.join(map(str, row.paired_folds))} only"]
 
 
-def metric_cells(metric: ComparedMetric, is_baseline: bool) -> tuple[str, str, str]:
-    """Return a metric in percent, its difference to the baseline in points, and the adjusted p-value."""
-    mean = f"{percent(metric.mean)} {interval_cell(metric.interval)}"
+def mean_cell(metric: ComparedMetric, is_best: bool = False) -> Cell:
+    """Return a metric in percent, beside it its interval."""
+    return Cell(percent(metric.mean), interval_text(metric.interval), is_bold=is_best)
+
+
+def difference_cell(metric: ComparedMetric, is_baseline: bool, marks: str = "") -> Cell:
+    """Return a metric's difference to the baseline in points, nothing where the two have no fold in common."""
     if metric.paired is None:
-        return mean, "baseline" if is_baseline else "", ""
-    difference = f"{100 * metric.paired.difference:+.1f} {interval_cell(metric.paired.interval)}"
-    return mean, difference, f"{metric.adjusted_p:.2g}"
+        return Cell("baseline" if is_baseline else "")
+    return Cell(f"{100 * metric.paired.difference:+.1f}", interval_text(metric.paired.interval), marks)
+
+
+def p_text(metric: ComparedMetric) -> str:
+    """Return the adjusted p-value, nothing without a test."""
+    return "" if metric.adjusted_p is None else f"{metric.adjusted_p:.2g}"
 
 
 def percent(fraction: float) -> str:
@@ -75,12 +109,12 @@ def percent(fraction: float) -> str:
     return f"{100 * fraction:.1f}"
 
 
-def interval_cell(interval: Interval) -> str:
+def interval_text(interval: Interval) -> str:
     """Return an interval in percent or points."""
     return f"[{percent(interval.low)}, {percent(interval.high)}]"
 
 
-def spread_cell(metric: ComparedMetric) -> str:
+def spread_text(metric: ComparedMetric) -> str:
     """Return the standard deviation over seeds in points, or nothing with one seed."""
     return "" if metric.seed_spread is None else percent(metric.seed_spread)
 
@@ -102,6 +136,7 @@ def describe_tests(section: ComparedSection) -> str:
     detectable = max(found.detectable for _, found in paired)
     return (
         f"p: {named}; adjusted (Holm) for the {len(paired)} shown. "
+        "Intervals of differences: what the unadjusted test does not reject, widened for few questions. "
         f"Differences under {percent(detectable)} points may go unnoticed (80 % power)."
     )
 
@@ -115,7 +150,7 @@ def name_sections(sections: Sequence[ComparedSection]) -> list[str]:
             if len({sections[i].facts[key] for i in same}) > 1:
                 for i in same:
                     names[i] = f"{name}-{_last_part(str(sections[i].facts[key]))}"
-    return [f"{name}-{names[:i].count(name) + 1}" if name in names[:i] else name for i, name in enumerate(names)]
+    return tell_apart([shorten(name) for name in names], "{}-{}")
 
 
 def _last_part(text: str) -> str:

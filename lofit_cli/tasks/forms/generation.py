@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from lofit_cli.artifacts.predictions import GeneratedAnswer
+from lofit_cli.tasks.same_text import same_answer
 from lofit_cli.tasks.task import Example, Item, Task
 
 
@@ -23,6 +24,12 @@ class OpenItem(Item):
     accepted: tuple[str, ...]
     wrong: str
     other_options: tuple[str, ...] = ()
+
+    @property
+    def is_ambiguous(self) -> bool:
+        """Return whether a wrong continuation or option counts as right."""
+        wrong = map(same_answer, (self.wrong, *self.other_options))
+        return not {*map(same_answer, self.accepted)}.isdisjoint(wrong)
 
     def measured_by(self) -> dict[str, Any]:
         """Return what its metric depends on; the wrong answer of some benchmarks is drawn from all splits' answers."""

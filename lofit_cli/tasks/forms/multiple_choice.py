@@ -5,15 +5,28 @@ from dataclasses import dataclass
 
 from lofit_cli.artifacts.predictions import ScoredAnswers
 from lofit_cli.errors import UserError
+from lofit_cli.tasks.same_text import same_answer
 from lofit_cli.tasks.task import Example, Item, Task
 
 
 @dataclass(frozen=True)
 class MultipleChoiceItem(Item):
-    """A prompt, which is `text`, and the continuations to choose from, each with what separates it from the prompt."""
+    """A prompt, which is `text`, and the continuations to choose from, each with what separates it from the prompt.
+
+    Attributes:
+        right: which of them is right.
+        other_right: texts that would be right as well, and are not scored.
+    """
 
     answers: tuple[str, ...]
     right: int
+    other_right: tuple[str, ...] = ()
+
+    @property
+    def is_ambiguous(self) -> bool:
+        """Return whether another answer is right as well."""
+        right = {*map(same_answer, (self.answers[self.right], *self.other_right))}
+        return not right.isdisjoint(map(same_answer, others(self)))
 
 
 @dataclass(frozen=True)
@@ -44,7 +57,7 @@ class MultipleChoiceTask(Task[MultipleChoiceItem]):
     def examples(self, split: str) -> list[Example]:
         """Return each prompt with its right answer and then the others."""
         return [
-            Example(item.text, (item.answers[item.right], *_others(item)), num_chosen=1) for item in self.items(split)
+            Example(item.text, (item.answers[item.right], *others(item)), num_chosen=1) for item in self.items(split)
         ]
 
     def answers(self, item: MultipleChoiceItem) -> tuple[str, ...]:
@@ -74,5 +87,6 @@ def check_choice(item: MultipleChoiceItem, source: str) -> MultipleChoiceItem:
     return item
 
 
-def _others(item: MultipleChoiceItem) -> list[str]:
+def others(item: MultipleChoiceItem) -> list[str]:
+    """Return the answers that are not the right one."""
     return [answer for i, answer in enumerate(item.answers) if i != item.right]

@@ -5,7 +5,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 from lofit_cli.artifacts.predictions import ScoredAnswers
-from lofit_cli.errors import UserError
+from lofit_cli.errors import UserError, beginning
+from lofit_cli.tasks.same_text import same_answer
 from lofit_cli.tasks.task import Example, Item, Task
 
 INSTRUCTION = (
@@ -45,6 +46,11 @@ class Question(Item):
     best: str
     correct: tuple[str, ...]
     incorrect: tuple[str, ...]
+
+    @property
+    def is_ambiguous(self) -> bool:
+        """Return whether an answer is listed as correct and as incorrect."""
+        return not {*map(same_answer, self.correct)}.isdisjoint(map(same_answer, self.incorrect))
 
 
 @dataclass(frozen=True)
@@ -170,10 +176,14 @@ def measure_question(question: Question, log_probs: Sequence[float]) -> dict[str
 
 def check_question(question: Question, source: str) -> Question:
     """Return the question, refusing one that cannot be scored."""
-    if not (question.text.strip() and question.best.strip()):
-        raise UserError(f"{source}: a question or its best answer is empty; each needs some text")
+    asked = f"{source}: question '{beginning(question.text)}'"
     if not question.incorrect:
-        raise UserError(f"{source}: question '{question.text}' has no incorrect answer; each needs one or more")
+        raise UserError(f"{asked} has no incorrect answer; each needs one or more")
     if not question.correct:
-        raise UserError(f"{source}: question '{question.text}' has no correct answer; each needs one or more")
+        raise UserError(f"{asked} has no correct answer; each needs one or more")
+    if same_answer(question.best) in map(same_answer, question.incorrect):
+        raise UserError(
+            f"{asked} lists its best answer '{beginning(question.best)}' as incorrect too; remove it on one side, "
+            "or no model can be right"
+        )
     return question

@@ -83,7 +83,7 @@ def test_a_dataset_of_the_hub_is_read_like_a_file_and_its_columns_are_checked(tm
     other = tmp_path / "other"
     other.mkdir()
     Dataset.from_list([{"question": "?", "subject": "s"}]).to_parquet(other / f"{split}.parquet")
-    with pytest.raises(UserError, match=f"question {name}-0 has no '"):
+    with pytest.raises(UserError, match=f"{split} row 1 has no '"):
         load_task(TaskConfig(name, hub_id=str(other)))
 
 
@@ -97,16 +97,39 @@ def test_boolq_of_the_hub(tmp_path):
 @pytest.mark.parametrize(
     ("name", "file", "row", "words"),
     [
-        ("boolq", "dev.jsonl", {**PASSAGE, "passage": None}, "question test-0 has no 'passage'"),
-        ("boolq", "dev.jsonl", {**PASSAGE, "answer": "yes"}, "its answer 'yes' is not true or false"),
-        ("triviaqa", "validation.jsonl", {"question": "?", "answer": "A"}, "triviaqa-0 has no 'false_answer'"),
+        ("boolq", "dev.jsonl", {**PASSAGE, "passage": None}, "dev.jsonl, line 1 has no 'passage'"),
+        (
+            "boolq",
+            "dev.jsonl",
+            {**PASSAGE, "answer": "yes"},
+            'holds "yes"; it must be true or false',
+        ),
+        ("triviaqa", "validation.jsonl", {"question": "?", "answer": "A"}, "line 1 has no 'false_answer'"),
         ("triviaqa", "validation.jsonl", {**QUESTION, "answer": {"aliases": []}}, "answer has no 'value'"),
-        ("nq", "validation.jsonl", {**QUESTION, "answer": []}, "its answer is empty"),
-        ("nq", "validation.jsonl", {**QUESTION, "false_answer": " "}, "two answers or more, none of them empty"),
-        ("mmlu", "test.jsonl", {**MMLU, "subject": None}, "question mmlu-0 has no 'subject'"),
-        ("mmlu", "test.jsonl", {**MMLU, "choices": ["x"]}, "there must be 4"),
+        (
+            "nq",
+            "validation.jsonl",
+            {**QUESTION, "answer": []},
+            "it must be one answer or more",
+        ),
+        (
+            "nq",
+            "validation.jsonl",
+            {**QUESTION, "false_answer": " "},
+            "its field 'false_answer' is empty",
+        ),
+        ("mmlu", "test.jsonl", {**MMLU, "subject": None}, "test.jsonl, line 1 has no 'subject'"),
+        ("mmlu", "test.jsonl", {**MMLU, "choices": ["x"]}, "must be a list of 4 texts"),
         ("mmlu", "test.jsonl", {**MMLU, "answer": 4}, "its right answer 4 is not one of 0 to 3"),
-        ("mmlu", "test.jsonl", {**MMLU, "answer": "C"}, "'C' is not a whole number from 0 to 3"),
+        ("mmlu", "test.jsonl", {**MMLU, "choices": "wxyz"}, 'holds "wxyz"; it must be a list of texts'),
+        ("mmlu", "test.jsonl", {**MMLU, "choices": ["w", "x", "y", 4]}, "it must be a list of texts"),
+        ("mmlu", "test.jsonl", {**MMLU, "answer": True}, "it must be a whole number from 0 to 3"),
+        ("nq", "validation.jsonl", {**QUESTION, "false_answer": ["Bob"]}, "it must be some text"),
+        ("nq", "validation.jsonl", {**QUESTION, "question": {"text": "Who?"}}, "it must be some text"),
+        ("triviaqa", "validation.jsonl", {**QUESTION, "answer": {"value": "Ann", "aliases": "A."}}, "a list of texts"),
+        ("boolq", "dev.jsonl", {**PASSAGE, "passage": " "}, "its field 'passage' is empty"),
+        ("boolq", "dev.jsonl", {**PASSAGE, "question": 3}, "its field 'question' holds 3; it must be some text"),
+        ("mmlu", "test.jsonl", {**MMLU, "answer": "C"}, "it must be a whole number from 0 to 3"),
     ],
 )
 def test_a_row_that_cannot_be_used_is_named(tmp_path, name, file, row, words):

@@ -1,0 +1,91 @@
+"""A decoder with its tokenizer, and what is known of it."""
+
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from typing import Literal
+
+from torch import Tensor, nn
+from transformers import PreTrainedModel, PreTrainedTokenizerBase
+
+from lofit_cli.artifacts.geometry import Geometry
+from lofit_cli.errors import UserError
+from lofit_cli.models.hooks import Hook, hooked_input, hooked_output
+from lofit_cli.models.positions import CurrentPositions
+
+Batching = Literal["packed", "padded", "single"]
+"""How sequences share a forward pass: in one row under a mask of ours, in padded rows, or not at all."""
+
+
+@dataclass(frozen=True)
+class Decoder:
+    """A frozen decoder, its tokenizer, and where its heads are.
+
+    Attributes:
+        id: the name it was asked for by.
+        layers: the decoder layers.
+        output_projections: layer -> the module whose input holds its head activations; some layers have none.
+        batching: the fastest way of sharing forward passes that changes no result.
+        max_row_tokens: how many tokens one forward pass may hold.
+        token_positions: where the tokens of the forward pass under way stand, for edits of some positions.
+    """
+
+    id: str
+    model: PreTrainedModel
+    tokenizer: PreTrainedTokenizerBase
+    geometry: Geometry
+    layers: list[nn.Module]
+    output_projections: dict[int, nn.Module]
+    batching: Batching = "packed"
+    max_row_tokens: int = 512
+    token_positions: CurrentPositions = field(default_factory=CurrentPositions)
+
+    @contextmanager
+    def hooked_heads(self, layer: int, hook: Hook) -> Iterator[None]:
+        """Pass the head activations of a layer, (batch, seq, heads * head_dim), through `hook`."""
+        module, under_way = self.output_projections[layer], list[Tensor]()
+        if list(self.output_projections.values()).count(module) == 1:
+            with hooked_input(module, hook):
+                yield
+            return
+
+        def leave(output: Tensor) -> None:
+            under_way.clear()
+
+        # Where layers share one attention (Zamba), only what runs in this layer is this layer's.
+        with (
+            hooked_input(self.layers[layer], under_way.append),
+            hooked_output(self.layers[layer], leave),
+            hooked_input(module, lambda heads: hook(heads) if under_way else None),
+        ):
+            yield
+
+    @property
+    def hidden_size(self) -> int:
+        """Return how many numbers a token's hidden state has."""
+        return int(self.model.config.get_text_config(decoder=True).hidden_size)
+
+    @property
+    def max_positions(self) -> int:
+        """Return how many tokens a sequence may have."""
+        config = self.model.config.get_text_config(decoder=True)
+        return int(getattr(config, "max_position_embeddings", None) or sys.maxsize)
+
+    @property
+    def end_tokens(self) -> list[int]:
+        """Return the tokens that end what the model says: its tokenizer's, and those of its own generation settings.
+
+        An instructed model often ends its turn with another token than the one that ends a document.
+        """
+        own = getattr(self.model.generation_config, "eos_token_id", None)
+        ends = [self.tokenizer.eos_token_id, *(own if isinstance(own, list) else [own])]
+        return list(dict.fromkeys(end for end in ends if end is not None))
+
+    def require_positions(self, num_tokens: int) -> None:
+        """Refuse a prompt that, with its answer, is longer than the model has positions for."""
+        if num_tokens > self.max_positions:
+            raise UserError(
+                f"model '{self.id}' has positions for {self.max_positions} tokens and a prompt with its answer has "
+                f"{num_tokens}; choose another model or shorten the task's texts"
+            )

@@ -1,0 +1,83 @@
+"""Memory: how much a forward pass may take, and what a person is told when a device has too little."""
+
+import torch
+from transformers import PreTrainedConfig, PreTrainedModel
+
+from lofit_cli.errors import RunError
+from lofit_cli.schema.sources import ModelConfig
+
+ROW_TOKENS = {"cpu": 512, "cuda": 4096}
+"""Tokens in one forward pass: enough to keep the device busy, few enough that the row's mask stays small."""
+
+BYTES_KEPT = 12
+"""What eager attention keeps of a pair of tokens for the way back: scores, their softmax in float32, and a copy."""
+
+SMALLEST_ROW = 256
+
+SAID_ON_THE_CPU = ("DefaultCPUAllocator", "not enough memory")
+
+
+def row_tokens(config: ModelConfig, device: torch.device) -> int:
+    """Return how many tokens one forward pass may hold."""
+    return config.max_row_tokens or ROW_TOKENS.get(device.type, ROW_TOKENS["cpu"])
+
+
+def default_row_tokens(model: PreTrainedModel) -> int:
+    """Return the tokens of a row that the model's device takes in training.
+
+    Attention kernels keep nothing of a pair of tokens. Eager attention, the only one of some families, keeps all pairs
+    of all heads of all layers, so there the row is as long as half of the memory that the weights leave free allows.
+    """
+    tokens = ROW_TOKENS.get(model.device.type, ROW_TOKENS["cpu"])
+    config = model.config.get_text_config(decoder=True)
+    if model.device.type != "cuda" or config._attn_implementation != "eager":
+        return tokens
+    free, _ = torch.cuda.mem_get_info(model.device)
+    return min(tokens, eager_row_tokens(config, free // 2))
+
+
+def eager_row_tokens(config: PreTrainedConfig, num_bytes: int) -> int:
+    """Return how long a row may be whose attention, of all layers, is kept in so many bytes."""
+    bytes_a_pair = config.num_hidden_layers * config.num_attention_heads * BYTES_KEPT
+    return max(SMALLEST_ROW, int((num_bytes / bytes_a_pair) ** 0.5))
+
+
+def is_out_of_memory(error: BaseException) -> bool:
+    """Return whether an error says that a device, or the machine, has too little memory."""
+    return isinstance(error, torch.OutOfMemoryError | MemoryError) or (
+        isinstance(error, RuntimeError) and any(words in str(error) for words in SAID_ON_THE_CPU)
+    )
+
+
+def out_of_memory_in_a_run(config: ModelConfig) -> RunError:
+    """Return what to do when a forward or a backward pass needs more memory than there is."""
+    device = find_device(config.device)
+    rows = row_tokens(config, device)
+    smaller = "" if config.dtype in ("bfloat16", "float16") else " or model.dtype=bfloat16"
+    return RunError(
+        f"{_memory_of(device)} is too small for rows of {rows} tokens of model '{config.id}' in {config.dtype}; set "
+        f"model.max_row_tokens={max(1, rows // 2)}{smaller}, which needs about half as much, or less still"
+    )
+
+
+def out_of_memory_at_load(config: ModelConfig, num_weights: int) -> RunError:
+    """Return what to do when the weights need more memory than there is."""
+    sizes = {name: num_weights * getattr(torch, name).itemsize / 1e9 for name in ("float32", "bfloat16")}
+    needed = " and ".join(f"{size:.1f} GB in {name}" for name, size in sizes.items())
+    memory = _memory_of(find_device(config.device))
+    return RunError(
+        f"{memory} is too small for model '{config.id}' in {config.dtype}, whose weights "
+        f"alone take {needed}; choose a model.dtype that fits, another device or a smaller model"
+    )
+
+
+def find_device(name: str) -> torch.device:
+    """Return a device by name, or the best there is for `auto`."""
+    return torch.device(("cuda" if torch.cuda.is_available() else "cpu") if name == "auto" else name)
+
+
+def _memory_of(device: torch.device) -> str:
+    if device.type != "cuda":
+        return "the memory of this machine"
+    free, total = torch.cuda.mem_get_info(device)
+    return f"the memory of {device} ({total / 1e9:.1f} GB, {free / 1e9:.1f} free)"
