@@ -151,7 +151,7 @@ def _packs(lm: Decoder, probe: Probe, alone: _Alone) -> bool:
 
 
 def _continues(lm: Decoder, sequence: TokenSequence, alone: _Alone, prefix: Sequence[int] = ()) -> bool:
-    """Return whether beginnings of a sequence, continued together behind a cached prefix, go on as the whole of it."""
+    """Return whether beginnings of a sequence, continued together behind a cached prefix, go on as each on its own."""
     lengths = [sequence.start + COMMON, sequence.start + 2 * COMMON]
     beginnings = [sequence.tokens[:length] for length in lengths]
     following = [sequence.tokens[length : length + COMMON // 2] for length in lengths]
@@ -160,7 +160,11 @@ def _continues(lm: Decoder, sequence: TokenSequence, alone: _Alone, prefix: Sequ
     def continued() -> list[Tensor]:
         return list(forced_logprobs(lm, beginnings, following, cache_prefix(lm, prefix) if prefix else None))
 
-    return _holds(alone, continued, [alone(sequence)[0][span] for span in spans])
+    if _holds(alone, continued, [alone(sequence)[0][span] for span in spans]):
+        return True
+    # Some families compute a token after a cache in another way than as a part of the whole.
+    pairs = zip(beginnings, following, strict=True)
+    return _holds(alone, continued, [forced_logprobs(lm, [one], [rest], None)[0] for one, rest in pairs])
 
 
 def _rounds_alike(lm: Decoder, probe: Probe, alone: _Alone) -> bool:

@@ -73,8 +73,13 @@ def build(family, dtype=torch.float32, max_row_tokens=128, **changes):
         if hasattr(config, name):
             setattr(config, name, 0.25)
     torch.manual_seed(0)
-    model = t.AutoModelForCausalLM.from_config(config).to(dtype)
-    return headless(model, max_row_tokens=max_row_tokens)
+    lm = headless(t.AutoModelForCausalLM.from_config(config), max_row_tokens=max_row_tokens)
+    for parameter in lm.model.parameters():
+        # What starts as a constant, such as how soon a state is forgotten, is trained like the rest.
+        if parameter.numel() > 1 and parameter.std() == 0:
+            parameter.add_(0.1 * torch.randn(parameter.shape))
+    lm.model.to(dtype)
+    return lm
 
 
 def tokens_by_hand(lm, sequence):
