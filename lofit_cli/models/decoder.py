@@ -1,17 +1,14 @@
 """A decoder with its tokenizer, and what is known of it."""
 
 import sys
-from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Literal
 
-from torch import Tensor, nn
+from torch import nn
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from lofit_cli.artifacts.geometry import Geometry
 from lofit_cli.errors import UserError
-from lofit_cli.models.hooks import Hook, hooked_input, hooked_output
 from lofit_cli.models.positions import CurrentPositions
 
 Batching = Literal["packed", "padded", "single"]
@@ -40,26 +37,6 @@ class Decoder:
     batching: Batching = "packed"
     max_row_tokens: int = 512
     token_positions: CurrentPositions = field(default_factory=CurrentPositions)
-
-    @contextmanager
-    def hooked_heads(self, layer: int, hook: Hook) -> Iterator[None]:
-        """Pass the head activations of a layer, (batch, seq, heads * head_dim), through `hook`."""
-        module, under_way = self.output_projections[layer], list[Tensor]()
-        if list(self.output_projections.values()).count(module) == 1:
-            with hooked_input(module, hook):
-                yield
-            return
-
-        def leave(output: Tensor) -> None:
-            under_way.clear()
-
-        # Where layers share one attention (Zamba), only what runs in this layer is this layer's.
-        with (
-            hooked_input(self.layers[layer], under_way.append),
-            hooked_output(self.layers[layer], leave),
-            hooked_input(module, lambda heads: hook(heads) if under_way else None),
-        ):
-            yield
 
     @property
     def hidden_size(self) -> int:

@@ -5,7 +5,7 @@ from dataclasses import replace
 import pytest
 import torch
 import transformers as t
-from tiny_models import FAMILIES, GROUPED, SHAPE, VOCABULARY, WIDE, build_language_model, build_tokenizer
+from tiny_models import EACH_FAMILY, FAMILIES, GROUPED, SHAPE, VOCABULARY, WIDE, build_language_model, build_tokenizer
 
 from lofit_cli.errors import UserError
 from lofit_cli.models import packing_check
@@ -89,7 +89,7 @@ def tokens_by_hand(lm, sequence):
     return log_probs.gather(-1, ids[0, 1:, None])[sequence.start - 1 :, 0]
 
 
-@pytest.mark.parametrize("family", [*FAMILIES, *MASKED])
+@pytest.mark.parametrize("family", [*EACH_FAMILY, *MASKED])
 def test_packed_tokens_equal_those_of_each_sequence_alone(family):
     lm = build(family)
     assert choose_batching(lm) == "packed"
@@ -103,7 +103,7 @@ def test_packed_tokens_equal_those_of_each_sequence_alone(family):
 
 
 @pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16])
-@pytest.mark.parametrize("family", [*FAMILIES, *MASKED])
+@pytest.mark.parametrize("family", [*EACH_FAMILY, *MASKED])
 def test_half_precision_models_can_still_pack_and_keep_their_weights(family, dtype):
     lm = build(family, dtype)
     before = {name: value.clone() for name, value in lm.model.state_dict().items()}
