@@ -31,9 +31,6 @@ MIN_SHARING = 2
 MAX_KEPT_ROWS = 4
 """Keys and values that a batch may keep, in units of `max_row_tokens`: rows share a prefix's work, not its memory."""
 
-NUM_COMPARED = 16
-"""Tokens whose log-probabilities tell two ways of generating apart."""
-
 
 def generate_lines(
     lm: Decoder,
@@ -114,11 +111,28 @@ def can_share_prefix(lm: Decoder, num_tokens: int) -> bool:
     return not reached_windows(lm.model.config.get_text_config(decoder=True), num_tokens)
 
 
-def first_logprobs(lm: Decoder, sequences: Sequence[list[int]], prefix: DynamicCache | None) -> list[Tensor]:
-    """Return the log-probabilities of some tokens in the first two places after each prompt, as generation has them."""
+def forced_logprobs(
+    lm: Decoder,
+    sequences: Sequence[Sequence[int]],
+    continuations: Sequence[Sequence[int]],
+    prefix: DynamicCache | None,
+) -> Tensor:
+    """Return the log-probabilities that generation has of given tokens after each prompt.
+
+    Args:
+        continuations: equally many tokens for each prompt, which generation is made to take.
+
+    Returns:
+        (num_sequences, num_tokens), float32.
+    """
     tokens, attended = (t.to(lm.model.device) for t in _pad_after_prefix(sequences, _length(prefix)))
+    forced = torch.tensor(continuations, device=tokens.device)
     settings = GenerationConfig(
-        do_sample=False, max_new_tokens=2, output_logits=True, return_dict_in_generate=True, pad_token_id=0
+        do_sample=False,
+        max_new_tokens=forced.shape[1],
+        output_logits=True,
+        return_dict_in_generate=True,
+        pad_token_id=0,
     )
     generate: Any = lm.model.generate
     with _plainly_greedy(lm.model):
@@ -127,9 +141,10 @@ def first_logprobs(lm: Decoder, sequences: Sequence[list[int]], prefix: DynamicC
             attention_mask=attended,
             past_key_values=_repeat(prefix, len(sequences)),
             generation_config=settings,
+            logits_processor=LogitsProcessorList([_Forced(forced, tokens.shape[1])]),
         )
     log_probs = torch.stack(found.logits, dim=1).float().log_softmax(dim=-1)
-    return [row.flatten() for row in log_probs[..., :: max(1, log_probs.shape[-1] // NUM_COMPARED)]]
+    return log_probs.gather(-1, forced[..., None]).squeeze(-1)
 
 
 def _length(prefix: DynamicCache | None) -> int:
@@ -195,7 +210,7 @@ def _repeat(prefix: DynamicCache | None, num_rows: int) -> DynamicCache | None:
     return cache
 
 
-def _pad_after_prefix(sequences: Sequence[list[int]], prefix_length: int) -> tuple[Tensor, Tensor]:
+def _pad_after_prefix(sequences: Sequence[Sequence[int]], prefix_length: int) -> tuple[Tensor, Tensor]:
     """Return tokens and attention mask, both (batch, longest), padded so that all prompts end together.
 
     The padding stands after the prefix, or on the left where there is none.
@@ -217,6 +232,18 @@ class _Finite(LogitsProcessor):
     def __call__(self, input_ids: Tensor, scores: Tensor) -> Tensor:
         require_finite(scores.amax(dim=-1))
         return scores
+
+
+class _Forced(LogitsProcessor):
+    """Leaves one token to choose in each place."""
+
+    def __init__(self, tokens: Tensor, prompt_length: int) -> None:
+        self.tokens = tokens
+        self.prompt_length = prompt_length
+
+    def __call__(self, input_ids: Tensor, scores: Tensor) -> Tensor:
+        place = input_ids.shape[1] - self.prompt_length
+        return torch.full_like(scores, -torch.inf).scatter(1, self.tokens[:, place : place + 1], 0)
 
 
 class _LineEnd(StoppingCriteria):

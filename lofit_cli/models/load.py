@@ -13,7 +13,7 @@ from lofit_cli.models.embedded import EMBEDDED_MODELS, embedded_model_dir
 from lofit_cli.models.encoding import check_round_trip, first_tokens
 from lofit_cli.models.heads import find_heads
 from lofit_cli.models.language_model import LanguageModel
-from lofit_cli.models.memory import find_device, row_tokens
+from lofit_cli.models.memory import default_row_tokens, find_device
 from lofit_cli.models.packing_check import choose_batching
 from lofit_cli.schema.sources import ModelConfig
 
@@ -40,7 +40,7 @@ def load_model(config: ModelConfig | str) -> LanguageModel:
     check_round_trip(tokenizer, f"model.id={config.id}")
     first_tokens(tokenizer, config.add_bos)
     model.eval().requires_grad_(False)
-    rows = row_tokens(config, device)
+    rows = config.max_row_tokens or default_row_tokens(model)
     lm = LanguageModel(config.id, model, tokenizer, *find_heads(model), max_row_tokens=rows, add_bos=config.add_bos)
     return replace(lm, batching=choose_batching(lm))
 

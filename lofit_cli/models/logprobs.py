@@ -57,7 +57,8 @@ def score_answers(
         prefix_length = 0 if prefix is None else prefix.get_seq_length()
         for group in group_rows(tokenized, lm.max_row_tokens, prefix_length):
             flat = [sequence for item in group for sequence in item]
-            values = iter(require_finite(answer_logprobs(lm, flat, prefix)).tolist())
+            # One wait a row: the check reads what has been fetched.
+            values = iter(require_finite(answer_logprobs(lm, flat, prefix).cpu()).tolist())
             scores.extend([next(values) for _ in item] for item in group)
             report(len(group))
     return scores

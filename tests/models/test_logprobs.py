@@ -9,7 +9,6 @@ from tiny_models import EACH_FAMILY, build_language_model, edit_all_heads, rando
 from lofit_cli.errors import UserError
 from lofit_cli.models.logprobs import MIN_CACHED_PREFIX, _shared_prefix, answer_logprobs, score_answers
 from lofit_cli.models.packing import TokenSequence, group_rows, pack_row, shared_prefix_length, tokenize
-from lofit_cli.models.packing_check import choose_batching
 from lofit_cli.schema.checks import FAR
 
 PREFIX = "A long beginning that all prompts share. "
@@ -51,7 +50,6 @@ def close(found, expected):
 @pytest.mark.parametrize("family", EACH_FAMILY)
 def test_packed_scores_equal_one_by_one(family, edited):
     lm = build_language_model(family)
-    assert choose_batching(lm) == "packed"
     assert shared_prefix_length([s for item in tokenize(lm, ITEMS) for s in item]) >= MIN_CACHED_PREFIX
     values = random_values(lm.geometry, 1), random_values(lm.geometry, 2)
     with edit_all_heads(*values).attach(lm) if edited else nullcontext(), torch.no_grad():
@@ -117,27 +115,6 @@ def test_padded_batches_hold_no_more_than_a_row(max_row_tokens):
         assert all(rows == 1 or rows * length <= max_row_tokens for rows, length in shapes)
         assert 1 < len(shapes) <= len(answers)
         close(found, score_by_hand(lm, [("Q: how many?\nA:", answers)]))
-
-
-@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
-@pytest.mark.parametrize("family", ["bloom", "mpt", "falcon", "gpt_neo"])
-def test_a_family_with_positions_or_a_mask_of_its_own_is_found_out(family, dtype):
-    lm = build_language_model(family)
-    lm.model.to(dtype)
-    assert choose_batching(lm) != "packed"
-
-
-def test_a_mask_of_its_own_is_found_out_whatever_it_is_called(monkeypatch):
-    lm = build_language_model("gpt_neo", max_row_tokens=128)
-    monkeypatch.setattr("lofit_cli.models.packing_check.window_sizes", lambda lm, foreign_only: [])
-    assert choose_batching(lm) != "packed"
-
-
-@pytest.mark.parametrize("family", EACH_FAMILY)
-def test_half_precision_models_can_still_pack(family):
-    lm = build_language_model(family)
-    lm.model.to(torch.bfloat16)
-    assert choose_batching(lm) == "packed"
 
 
 def test_the_cache_of_the_shared_prefix_is_left_as_it_was():
