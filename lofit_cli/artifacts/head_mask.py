@@ -70,8 +70,11 @@ class HeadMask:
         model_id, selector = about.get("model_id"), about.get("selector")
         if not isinstance(model_id, str) or not isinstance(selector, str):
             raise UserError(f"head mask {file} does not say which model and selector it is of; make it again")
-        _require_fit(file, geometry, **tensors)
-        return cls(model_id, geometry, selector, tensors["head_scores"].float(), tensors["head_mask"])
+        scores, mask = tensors["head_scores"], tensors["head_mask"]
+        if mask.dtype != torch.bool or not scores.is_floating_point():
+            raise UserError(f"head mask {file} holds no floating-point scores, or no truth values; select heads again")
+        _require_fit(file, geometry, scores.float(), mask)
+        return cls(model_id, geometry, selector, scores.float(), mask)
 
     @classmethod
     def _from_list(cls, file: Path, model_id: str, geometry: Geometry) -> "HeadMask":
@@ -112,18 +115,14 @@ def _is_head(*entry: Any) -> bool:
     return all(type(score) in (int, float) and -MOST_SCORE <= score <= MOST_SCORE for score in entry[2:])
 
 
-def _require_fit(file: Path, geometry: Geometry, head_scores: Tensor, head_mask: Tensor) -> None:
+def _require_fit(file: Path, geometry: Geometry, scores: Tensor, mask: Tensor) -> None:
     """Refuse scores and a mask that are not of a geometry's heads."""
     shape = geometry.num_layers, geometry.max_heads
-    if head_scores.shape != shape or head_mask.shape != shape:
-        reason = f"its tensors are of shape {tuple(head_scores.shape)} and {tuple(head_mask.shape)}, not {shape}"
-    elif head_mask.dtype != torch.bool or not head_scores.is_floating_point():
-        reason = (
-            f"its tensors hold {head_scores.dtype} and {head_mask.dtype}, not numbers with a point and truth values"
-        )
-    elif not head_mask.any() or (head_mask & ~geometry.every_head()).any():
+    if scores.shape != shape or mask.shape != shape:
+        reason = f"its tensors are of shape {tuple(scores.shape)} and {tuple(mask.shape)}, not {shape}"
+    elif not mask.any() or (mask & ~geometry.every_head()).any():
         reason = "it selects no head, or one that the model does not have"
-    elif not head_scores[head_mask].isfinite().all() or (head_scores.isnan() | (head_scores == torch.inf)).any():
+    elif not scores[mask].isfinite().all() or (scores.isnan() | (scores == torch.inf)).any():
         reason = "some of its scores are not finite"
     else:
         return

@@ -55,7 +55,7 @@ def _require(name: str, tensor: Tensor, shape: tuple[int, ...], dtype: torch.dty
         raise UserError(f"its {name} has shape {tuple(tensor.shape)}, and this model needs {tuple(shape)}")
     if not tensor.is_floating_point():
         raise UserError(
-            f"its {name} holds {str(tensor.dtype).removeprefix('torch.')}, and must hold numbers with a point"
+            f"its {name} holds {str(tensor.dtype).removeprefix('torch.')}, and must hold floating-point numbers"
         )
     found = tensor.to(dtype)
     require_finite(name, found)

@@ -8,7 +8,16 @@ from safetensors import safe_open
 from safetensors.torch import save_file
 
 ODD = (None, True, -1, 10**30, 1.5, float("nan"), "", "x", [], [1], {}, {"a": 1})
-DTYPES = (torch.bool, torch.uint8, torch.int64, torch.float16, torch.bfloat16, torch.float64, torch.complex64)
+DTYPES = (
+    torch.bool,
+    torch.uint8,
+    torch.int64,
+    torch.float16,
+    torch.bfloat16,
+    torch.float64,
+    torch.complex64,
+    torch.float8_e4m3fn,
+)
 RESHAPED = {
     "one row less": lambda t: t[:-1],
     "one row more": lambda t: torch.cat([t, t[:1]]),

@@ -61,3 +61,13 @@ def test_transfers_average_seeds_and_keep_folds(tmp_path):
 def test_no_transfer_is_refused(tmp_path):
     with pytest.raises(UserError, match="no finished run of t, c"):
         read_transfers(tmp_path, ["t", "c"])
+
+
+@pytest.mark.parametrize(
+    "entries", [[[0, 1], [0, 1]], [[True, 0]], [[0, 1.0]], [[-1, 0]], [[10**30, 0]], {"0": 1}, [[0]], []]
+)
+def test_author_lists_with_something_wrong_are_refused_by_name(entries, tmp_path):
+    file = tmp_path / "lists.json"
+    file.write_text(json.dumps({"tiny/t": entries, "tiny/u": [[0, 0]]}))
+    with pytest.raises(UserError, match="tiny/t, "):
+        read_author_lists(file, "tiny", 1, ["u"])
