@@ -85,8 +85,8 @@ def _note_ambiguous(task: Task[Any]) -> None:
     items = [item for split in task.splits.values() for item in split]
     if ambiguous := [item for item in items if item.is_ambiguous]:
         say(
-            f"note: {len(ambiguous)} of the {len(items)} questions of '{task.name}' list an answer as right and wrong; "
-            f"they are measured as they are, {ambiguous[0].name} for one"
+            f"note: {len(ambiguous)} of the {len(items)} questions of '{task.name}' list an answer as right and wrong, "
+            f"letter case aside; they are measured as they are, {ambiguous[0].name} for one"
         )
 
 

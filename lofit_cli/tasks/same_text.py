@@ -17,18 +17,28 @@ MEANT = ("<super>", "<sub>", "<fraction>")
 
 
 def same_text(text: str) -> str:
-    """Return a text without what typing it again may change: letter case, kinds of white space, Unicode forms.
+    """Return a text without what typing it again may change: letter case and what `retyped` leaves out."""
+    return retyped(text).casefold()
+
+
+def same_answer(answer: str) -> str:
+    """Return an answer so, without a last period."""
+    return retyped_answer(answer).casefold()
+
+
+def retyped_answer(answer: str) -> str:
+    """Return an answer as a keyboard writes it, without a last period."""
+    return retyped(answer).removesuffix(".").rstrip()
+
+
+def retyped(text: str) -> str:
+    """Return a text as a keyboard writes it: one kind of white space, of quotation marks and of each Unicode character.
 
     Unicode's compatibility forms (Unicode Standard Annex 15, NFKC) count as the character itself, but for `MEANT`.
     """
     if not text.isascii():
         text = unicodedata.normalize("NFC", "".join(map(_plain, text.translate(TYPED))))
-    return " ".join(text.casefold().split())
-
-
-def same_answer(answer: str) -> str:
-    """Return an answer so, without a last period."""
-    return same_text(answer).removesuffix(".").rstrip()
+    return " ".join(text.split())
 
 
 def _plain(character: str) -> str:

@@ -99,11 +99,16 @@ def _unambiguous(item):
     return {"other_right": ("The Big Apple",)}
 
 
-@pytest.mark.parametrize("incorrect", ["Yes", "yes.", " YES ", "Yes\u200b."])
+@pytest.mark.parametrize("incorrect", ["Yes", "Yes.", " Yes\u00a0", "Yes\u200b."])
 def test_a_best_answer_that_is_incorrect_too_is_refused(incorrect):
     question = Question("q", "c", "Is it?", "Yes", ("Yes", "It is"), ("No", incorrect))
     with pytest.raises(UserError, match=r"line 2: question 'Is it\?' lists its best answer 'Yes' as incorrect too"):
         check_question(question, "file, line 2")
+
+
+def test_a_best_answer_that_differs_in_letter_case_is_noted_and_not_refused():
+    question = Question("q", "c", "Which genotype?", "Ss", ("Ss",), ("ss", "SS"))
+    assert check_question(question, "file").is_ambiguous
 
 
 def test_questions_with_an_answer_on_both_sides_are_counted(tmp_path, capsys):

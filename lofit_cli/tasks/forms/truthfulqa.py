@@ -6,7 +6,7 @@ from dataclasses import dataclass, replace
 
 from lofit_cli.artifacts.predictions import ScoredAnswers
 from lofit_cli.errors import UserError, beginning
-from lofit_cli.tasks.same_text import same_answer
+from lofit_cli.tasks.same_text import retyped_answer, same_answer
 from lofit_cli.tasks.task import Example, Item, Task
 
 INSTRUCTION = (
@@ -181,7 +181,8 @@ def check_question(question: Question, source: str) -> Question:
         raise UserError(f"{asked} has no incorrect answer; each needs one or more")
     if not question.correct:
         raise UserError(f"{asked} has no correct answer; each needs one or more")
-    if same_answer(question.best) in map(same_answer, question.incorrect):
+    # Letter case may be what tells two answers apart, as in genotypes.
+    if retyped_answer(question.best) in map(retyped_answer, question.incorrect):
         raise UserError(
             f"{asked} lists its best answer '{beginning(question.best)}' as incorrect too; remove it on one side, "
             "or no model can be right"
