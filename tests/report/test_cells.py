@@ -42,7 +42,7 @@ def test_the_words_below_a_table_name_each_test_once_with_its_floor():
     row = ComparedRow("lofit", (), False, (0,), metrics)
     said = describe_tests(ComparedSection(FACTS, ("mc1", "mc2", "mc3"), (row,)))
     assert said.startswith("p: McNemar, exact for MC1; sign flips, p >= 0.0001 for MC2, MC3; adjusted (Holm) for the 3")
-    assert "what the test does not reject" in said
+    assert "what the unadjusted test does not reject" in said
     assert "under 5.2 points" in said
 
 

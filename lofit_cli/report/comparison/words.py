@@ -143,7 +143,7 @@ def describe_tests(section: ComparedSection) -> str:
     detectable = max(found.detectable for _, found in paired)
     return (
         f"p: {named}; adjusted (Holm) for the {len(paired)} shown. "
-        "Intervals of differences: what the test does not reject, widened for few questions. "
+        "Intervals of differences: what the unadjusted test does not reject, widened for few questions. "
         f"Differences under {percent(detectable)} points may go unnoticed (80 % power)."
     )
 
