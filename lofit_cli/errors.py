@@ -1,7 +1,8 @@
 """What a person is told when something cannot be done: one sentence, no traceback."""
 
 import difflib
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
 
 
 class UserError(Exception):
@@ -18,6 +19,24 @@ class RunError(UserError):
 
 class UnusableRunError(UserError):
     """A run directory that is damaged or of another version; where many are looked at, it is named and left out."""
+
+
+class ItemError(UserError):
+    """One of several prompts with answers that can't be used; who knows what it asks names it, with `naming_items`."""
+
+    def __init__(self, index: int, reason: str) -> None:
+        super().__init__(f"item {index + 1} {reason}")
+        self.index = index
+        self.reason = reason
+
+
+@contextmanager
+def naming_items(names: Sequence[str]) -> Iterator[None]:
+    """Give the prompts of an `ItemError` inside a `with` block these names, in their order."""
+    try:
+        yield
+    except ItemError as error:
+        raise UserError(f"question {names[error.index]} {error.reason}")
 
 
 def did_you_mean(word: str, allowed: Iterable[str]) -> str:

@@ -8,6 +8,7 @@ from torch import Tensor
 from lofit_cli.artifacts.run_dir import RunDir
 from lofit_cli.artifacts.seen_items import add_seen
 from lofit_cli.console import progress_bar
+from lofit_cli.errors import naming_items
 from lofit_cli.models.activations import last_token_activations, last_token_hidden_states
 from lofit_cli.models.language_model import LanguageModel
 from lofit_cli.models.logprobs import tokenize_items
@@ -53,5 +54,6 @@ def _sequences(
 ) -> tuple[list[Example], list[TokenSequence]]:
     add_seen(run.path, (item.fingerprint for item in task.items(split)))
     contrasts = task.contrasts(split)
-    tokenized = tokenize_items(lm, [(contrast.prompt, contrast.answers) for contrast in contrasts])
+    with naming_items([item.name for item in task.items(split)]):
+        tokenized = tokenize_items(lm, [(contrast.prompt, contrast.answers) for contrast in contrasts])
     return contrasts, [sequence for item in tokenized for sequence in item]

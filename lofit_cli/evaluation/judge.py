@@ -5,6 +5,7 @@ from dataclasses import replace
 
 from lofit_cli.artifacts.predictions import GeneratedAnswer
 from lofit_cli.console import progress_bar
+from lofit_cli.errors import beginning, naming_items
 from lofit_cli.models.language_model import LanguageModel
 from lofit_cli.models.load import load_model
 from lofit_cli.models.logprobs import score_answers
@@ -61,7 +62,8 @@ def add_verdicts(
 ) -> list[GeneratedAnswer]:
     """Return the items with 1 where the judge finds yes likelier than no, and 0 elsewhere, as their `metric`."""
     prompts = [PROMPTS[metric].format(question=item.question, answer=item.generated) for item in answered]
-    scores = score_answers(judge, [(prompt, VERDICTS) for prompt in prompts], report)
+    with naming_items([f"{item.question_id} ('{beginning(item.question)}')" for item in answered]):
+        scores = score_answers(judge, [(prompt, VERDICTS) for prompt in prompts], report)
     return [_with_metric(item, metric, float(yes > no)) for item, (yes, no) in zip(answered, scores, strict=True)]
 
 

@@ -6,9 +6,10 @@ from typing import Any
 import numpy as np
 
 from lofit_cli.artifacts.predictions import Prediction
+from lofit_cli.errors import naming_items
 from lofit_cli.models.generation import generate_lines
 from lofit_cli.models.language_model import LanguageModel
-from lofit_cli.models.logprobs import score_answers
+from lofit_cli.models.logprobs import score_answers, tokenize_items
 from lofit_cli.tasks.task import Task
 
 
@@ -26,15 +27,26 @@ def measure_split(
         protocol: the prompt that TruthfulQA's questions are asked under.
         report: called with the number of items done.
         demonstrations: answered examples that stand before every item.
+
+    Raises:
+        UserError: an item is longer than the model has positions for; to leave it out would change the mean.
     """
     items = task.items(split)
     prompts = [task.prompt(item, protocol, demonstrations) for item in items]
     outcomes: Sequence[Any]
-    if task.generates:
-        outcomes = generate_lines(lm, prompts, task.config.max_new_tokens, report)
-    else:
-        outcomes = score_answers(lm, list(zip(prompts, map(task.answers, items), strict=True)), report)
+    with naming_items([item.name for item in items]):
+        if task.generates:
+            outcomes = generate_lines(lm, prompts, task.config.max_new_tokens, report)
+        else:
+            outcomes = score_answers(lm, list(zip(prompts, map(task.answers, items), strict=True)), report)
     return [task.predict(item, outcome) for item, outcome in zip(items, outcomes, strict=True)]
+
+
+def require_fit(lm: LanguageModel, task: Task[Any], split: str, protocol: str) -> None:
+    """Refuse a split of which an item, scored as `measure_split` would, is longer than the model has positions for."""
+    items = task.items(split)
+    with naming_items([item.name for item in items]):
+        tokenize_items(lm, [(task.prompt(item, protocol), task.answers(item)) for item in items])
 
 
 def mean_metrics(predictions: Sequence[Prediction]) -> dict[str, float]:

@@ -11,7 +11,7 @@ from lofit_cli.artifacts.geometry import Geometry
 from lofit_cli.errors import UserError
 from lofit_cli.interventions.intervention import Intervention
 from lofit_cli.interventions.saved import require_settings, require_tensors
-from lofit_cli.models.hooks import Hook
+from lofit_cli.models.hooks import Hook, hooked_input
 from lofit_cli.models.language_model import LanguageModel
 from lofit_cli.models.positions import POSITIONS
 from lofit_cli.schema.checks import one_of
@@ -70,7 +70,7 @@ class HeadEdit(Intervention):
             for layer, count in enumerate(counts):
                 if count:
                     hook = self._hook(lm, layer, slice(first, first + count))
-                    stack.enter_context(lm.hooked_heads(layer, hook))
+                    stack.enter_context(hooked_input(lm.output_projections[layer], hook))
                 first += count
             yield
 

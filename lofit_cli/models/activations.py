@@ -8,7 +8,7 @@ from torch import Tensor, nn
 
 from lofit_cli.models.decoder import Decoder
 from lofit_cli.models.forward import no_logits, pad_right, padded_batches
-from lofit_cli.models.hooks import hooked_layer
+from lofit_cli.models.hooks import hooked_input, hooked_layer
 from lofit_cli.models.packing import TokenSequence
 
 
@@ -71,7 +71,7 @@ def _batch_last_tokens(lm: Decoder, sequences: Sequence[TokenSequence], recorder
 
 
 def _heads_of(lm: Decoder) -> Recorder:
-    return lambda found: _each(lm.hooked_heads(layer, found.append) for layer in lm.output_projections)
+    return lambda found: _each(hooked_input(module, found.append) for module in lm.output_projections.values())
 
 
 def _outputs_of(layers: Sequence[nn.Module]) -> Recorder:

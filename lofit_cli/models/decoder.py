@@ -1,17 +1,15 @@
 """A decoder with its tokenizer, and what is known of it."""
 
 import sys
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Literal
 
-from torch import Tensor, nn
+from torch import nn
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from lofit_cli.artifacts.geometry import Geometry
-from lofit_cli.errors import UserError
-from lofit_cli.models.hooks import Hook, hooked_input, hooked_output
+from lofit_cli.errors import ItemError
 from lofit_cli.models.positions import CurrentPositions
 
 Batching = Literal["packed", "padded", "single"]
@@ -41,26 +39,6 @@ class Decoder:
     max_row_tokens: int = 512
     token_positions: CurrentPositions = field(default_factory=CurrentPositions)
 
-    @contextmanager
-    def hooked_heads(self, layer: int, hook: Hook) -> Iterator[None]:
-        """Pass the head activations of a layer, (batch, seq, heads * head_dim), through `hook`."""
-        module, under_way = self.output_projections[layer], list[Tensor]()
-        if list(self.output_projections.values()).count(module) == 1:
-            with hooked_input(module, hook):
-                yield
-            return
-
-        def leave(output: Tensor) -> None:
-            under_way.clear()
-
-        # Where layers share one attention (Zamba), only what runs in this layer is this layer's.
-        with (
-            hooked_input(self.layers[layer], under_way.append),
-            hooked_output(self.layers[layer], leave),
-            hooked_input(module, lambda heads: hook(heads) if under_way else None),
-        ):
-            yield
-
     @property
     def hidden_size(self) -> int:
         """Return how many numbers a token's hidden state has."""
@@ -82,10 +60,19 @@ class Decoder:
         ends = [self.tokenizer.eos_token_id, *(own if isinstance(own, list) else [own])]
         return list(dict.fromkeys(end for end in ends if end is not None))
 
-    def require_positions(self, num_tokens: int) -> None:
-        """Refuse a prompt that, with its answer, is longer than the model has positions for."""
-        if num_tokens > self.max_positions:
-            raise UserError(
-                f"model '{self.id}' has positions for {self.max_positions} tokens and a prompt with its answer has "
-                f"{num_tokens}; choose another model or shorten the task's texts"
-            )
+    def require_positions(self, num_tokens: Sequence[int]) -> None:
+        """Refuse prompts that, with their answers, have more tokens than the model has positions.
+
+        Raises:
+            ItemError: there are some; it is about the longest.
+        """
+        too_long = [i for i, number in enumerate(num_tokens) if number > self.max_positions]
+        if not too_long:
+            return
+        longest = max(too_long, key=num_tokens.__getitem__)
+        others = f" ({len(too_long) - 1} more are too long as well)" if len(too_long) > 1 else ""
+        raise ItemError(
+            longest,
+            f"has {num_tokens[longest]} tokens with its prompt and answer{others}, and model '{self.id}' has positions "
+            f"for {self.max_positions} tokens; shorten it, take it out of the task's files, or choose another model",
+        )

@@ -69,11 +69,11 @@ def generate_texts(
         one_line: stop once there is a line that has any text.
 
     Raises:
-        UserError: a prompt has no token, or more than the model has positions.
+        ItemError: a prompt has no token, or more than the model has positions.
         RunError: the likeliest token's logit is not finite.
     """
     sequences: list[list[int]] = [lm.tokenizer(prompt)["input_ids"] for prompt in prompts]
-    lm.require_positions(max(map(len, sequences), default=0) + max_new_tokens)
+    lm.require_positions([len(sequence) + max_new_tokens for sequence in sequences])
     prefix = _shared_prefix(lm, sequences, max_new_tokens)
     order = sorted(range(len(prompts)), key=lambda i: -len(sequences[i]))
     texts = [""] * len(prompts)

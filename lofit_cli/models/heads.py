@@ -38,7 +38,7 @@ def find_heads(model: PreTrainedModel) -> FoundHeads:
     without attention, or with linear attention, have no heads.
 
     Raises:
-        UserError: the layers can't be told, none has heads, or an attention keeps them in another way.
+        UserError: the layers can't be told, none has heads, some share them, or an attention keeps them in another way.
     """
     watch = AttentionWatch(model)
     layers = _decoder_layers(model, watch)
@@ -46,6 +46,8 @@ def find_heads(model: PreTrainedModel) -> FoundHeads:
     if not any(found):
         raise UserError(f"model '{_name(model)}' has no attention heads to edit; choose a transformer decoder")
     projections = {index: heads[0] for index, heads in enumerate(found) if heads}
+    if len(set(projections.values())) < len(projections):
+        raise UserError(f"model '{_name(model)}' has layers that share one attention; choose another decoder")
     counts, dims = zip(*(heads[1:] if heads else (0, 0) for heads in found), strict=True)
     return FoundHeads(Geometry(counts, dims), layers, projections)
 

@@ -36,11 +36,10 @@ def tokenize_items(lm: Decoder, items: Sequence[Prompted], append_eos: bool = Fa
     """Return, for each item, the token sequences of its answers.
 
     Raises:
-        UserError: a prompt or an answer has no token, or both together have more than the model has positions.
+        ItemError: a prompt or an answer has no token, or both together have more than the model has positions.
     """
     tokenized = tokenize(lm.tokenizer, items, append_eos)
-    longest = max((len(sequence.tokens) for item in tokenized for sequence in item), default=0)
-    lm.require_positions(longest)
+    lm.require_positions([max((len(s.tokens) for s in sequences), default=0) for sequences in tokenized])
     return tokenized
 
 

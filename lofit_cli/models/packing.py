@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 from transformers import PreTrainedTokenizerBase
 
-from lofit_cli.errors import UserError
+from lofit_cli.errors import ItemError, UserError
 from lofit_cli.models.positions import prompt_distances
 from lofit_cli.schema.checks import FAR
 
@@ -39,28 +39,30 @@ def tokenize(
     the last characters of the prompt and the first of the answer counts as the answer's.
 
     Raises:
-        UserError: a prompt or an answer has no token.
+        ItemError: a prompt or an answer has no token.
+        UserError: the tokenizer has no end token to append.
     """
-    texts = [(prompt, prompt + answer) for prompt, answers in items for answer in answers]
-    encoded = tokenizer([full for _, full in texts], return_offsets_mapping=True)
+    texts = [(i, prompt, prompt + answer) for i, (prompt, answers) in enumerate(items) for answer in answers]
+    encoded = tokenizer([full for _, _, full in texts], return_offsets_mapping=True)
     if append_eos and tokenizer.eos_token_id is None:
         raise UserError(
             "task.append_eos=true needs a tokenizer with an end-of-sequence token; set task.append_eos=false"
         )
     end = (tokenizer.eos_token_id,) if append_eos else ()
     sequences = (
-        TokenSequence((*ids, *end), _answer_start(prompt, full, spans))
-        for (prompt, full), ids, spans in zip(texts, encoded["input_ids"], encoded["offset_mapping"], strict=True)
+        TokenSequence((*ids, *end), _answer_start(text, spans))
+        for text, ids, spans in zip(texts, encoded["input_ids"], encoded["offset_mapping"], strict=True)
     )
     return [[next(sequences) for _ in answers] for _, answers in items]
 
 
-def _answer_start(prompt: str, full: str, spans: Sequence[tuple[int, int]]) -> int:
-    """Return the index of the first token that ends past the prompt."""
+def _answer_start(text: tuple[int, str, str], spans: Sequence[tuple[int, int]]) -> int:
+    """Return the index of the first token that ends past the prompt; `text` is an item's number, prompt and whole."""
+    index, prompt, full = text
     start = next((i for i, (_, end) in enumerate(spans) if end > len(prompt)), 0)
     if start == 0:
         part = "prompt" if len(full) > len(prompt) else "answer"
-        raise UserError(f"the {part} of '{full}' has no token of its own; give it some text")
+        raise ItemError(index, f"has no token in its {part}; give it some text")
     return start
 
 

@@ -1,6 +1,7 @@
 """What a value may be, and the sentence that refuses any other."""
 
 import math
+import re
 import sys
 from collections.abc import Sequence
 
@@ -43,3 +44,8 @@ def not_empty(**values: str | None) -> None:
     for key, value in values.items():
         if value is not None and not value.strip():
             raise UserError(f"{key}= is empty; give it a value, or leave it out for the default")
+
+
+def line_ends(text: str) -> str:
+    r"""Return a text with its `\n` and `\t`, two characters each in quotation marks on a command line, as one each."""
+    return re.sub(r"\\+n", "\n", re.sub(r"\\+t", "\t", text))

@@ -5,7 +5,7 @@ from dataclasses import dataclass, field
 from omegaconf import MISSING
 
 from lofit_cli.errors import UserError
-from lofit_cli.schema.checks import MAX_HOPS, not_empty, one_of, within
+from lofit_cli.schema.checks import MAX_HOPS, line_ends, not_empty, one_of, within
 
 DTYPES = ("float32", "bfloat16", "float16")
 SPLITS = ("train", "validation", "test")
@@ -54,6 +54,7 @@ class TaskConfig:
     swap_questions: list[str] = field(default_factory=list)
 
     def __post_init__(self) -> None:
+        self.train_prompt, self.answer_prefix = line_ends(self.train_prompt), line_ends(self.answer_prefix)
         one_of("task.train_answers", self.train_answers, ("first", "all"))
         within("task.num_train", 1 if self.num_train is None else self.num_train, 1)
         for split in self.swap_questions:

@@ -8,9 +8,10 @@ import torch
 from torch import Tensor
 
 from lofit_cli.console import progress_bar
+from lofit_cli.errors import naming_items
 from lofit_cli.models.language_model import LanguageModel
 from lofit_cli.models.logprobs import answer_logprobs, tokenize_items
-from lofit_cli.models.packing import TokenSequence, group_rows
+from lofit_cli.models.packing import Prompted, TokenSequence, group_rows
 from lofit_cli.tasks.task import Example, Task
 from lofit_cli.training.losses import dpo_loss, sft_loss
 
@@ -43,21 +44,23 @@ class Objective:
         examples = self.task.examples(split)
         if self.task.objective == "dpo":
             return self._prepare_pairs(split, examples)
-        chosen = [(example.prompt, example.answers[: example.num_chosen]) for example in examples]
-        tokenized = tokenize_items(self.lm, chosen, self.task.config.append_eos)
+        tokenized = self._tokenize(split, [(e.prompt, e.answers[: e.num_chosen]) for e in examples])
         return [TrainingItem(s, len(s), torch.empty(0), sum(len(t.tokens) - t.start for t in s)) for s in tokenized]
 
     def _prepare_pairs(self, split: str, examples: list[Example]) -> list[TrainingItem]:
-        items = [(example.prompt, example.answers) for example in examples]
-        tokenized = tokenize_items(self.lm, items, self.task.config.append_eos)
+        tokenized = self._tokenize(split, [(example.prompt, example.answers) for example in examples])
         prepared: list[TrainingItem] = []
-        with torch.no_grad(), progress_bar(f"reference log-probabilities, {split}", len(items)) as advance:
+        with torch.no_grad(), progress_bar(f"reference log-probabilities, {split}", len(examples)) as advance:
             for group in group_rows(tokenized, self.lm.max_row_tokens):
                 flat = answer_logprobs(self.lm, _flat(group))
                 for item, reference in zip(group, flat.split([len(item) for item in group]), strict=True):
                     prepared.append(TrainingItem(item, examples[len(prepared)].num_chosen, reference, 1))
                 advance(len(group))
         return prepared
+
+    def _tokenize(self, split: str, prompted: Sequence[Prompted]) -> list[list[TokenSequence]]:
+        with naming_items([item.name for item in self.task.items(split)]):
+            return tokenize_items(self.lm, prompted, self.task.config.append_eos)
 
     def loss(self, items: Sequence[TrainingItem], backward: bool = False) -> float:
         """Return the mean loss over items, row by row so that memory does not grow with the batch.

@@ -17,13 +17,12 @@ from lofit_cli.artifacts.run_dir import RunDir
 from lofit_cli.artifacts.seen_items import add_seen
 from lofit_cli.console import progress_bar
 from lofit_cli.errors import RunError
-from lofit_cli.evaluation.measure import mean_metrics, measure_split
+from lofit_cli.evaluation.measure import mean_metrics, measure_split, require_fit
 from lofit_cli.interventions.files import FILE_NAME, save_intervention
 from lofit_cli.interventions.intervention import Intervention
 from lofit_cli.models.language_model import LanguageModel
 from lofit_cli.schema.components import TrainerConfig
 from lofit_cli.schema.stages import SelectHeadsConfig, TrainOffsetsConfig
-from lofit_cli.tasks.forms.truthfulqa import TruthfulQATask
 from lofit_cli.tasks.task import Task
 from lofit_cli.training.objective import Objective, TrainingItem
 
@@ -46,6 +45,9 @@ def train(
     trainer = config.trainer
     add_seen(run.path, (item.fingerprint for split in SEEN_SPLITS for item in task.items(split)))
     run.record_settings(trainer=asdict(trainer))
+    if not task.generates:
+        # Validation asks under a longer prompt than training; an epoch is a long time to wait for its refusal.
+        require_fit(lm, task, "validation", config.eval.protocol)
     objective = Objective(lm, task, trainer.beta)
     items, validation = objective.prepare("train"), objective.prepare("validation")
     total = -(-len(items) // trainer.batch_size) * trainer.num_epochs
@@ -133,7 +135,7 @@ def _validate(
     edit.eval()
     with torch.no_grad():
         loss = objective.loss(items)
-        if isinstance(objective.task, TruthfulQATask):
+        if not objective.task.generates:
             metrics = mean_metrics(measure_split(objective.lm, objective.task, "validation", protocol))
     edit.train()
     return {"loss": loss, **metrics}

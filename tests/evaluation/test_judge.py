@@ -34,7 +34,7 @@ def test_both_judges_give_their_product(model_dir, monkeypatch):
             for item, value in zip(answered, verdicts[metric], strict=True)
         ]
 
-    monkeypatch.setattr("lofit_cli.training.judge.add_verdicts", verdict_of)
+    monkeypatch.setattr("lofit_cli.evaluation.judge.add_verdicts", verdict_of)
     judges = judge_models(EvalConfig(judge_true=str(model_dir), judge_info=str(model_dir)))
     judged = judge_answers(judges, ModelConfig("smollm2"), ANSWERED)
     assert [item.metrics["true_info"] for item in judged] == [1, 0, 0, 0, 1, 0, 0]

@@ -48,7 +48,8 @@ def make(name, lm, folder, **settings):
     config = make_config(name, folder, **settings)
     method = get_method(config.method)
     scores = torch.rand(lm.geometry.num_layers, lm.geometry.max_heads, generator=torch.Generator().manual_seed(0))
-    mask = select_top(scores, 2 if method.takes_heads else lm.geometry.total_heads)
+    every_head = lm.geometry.every_head()
+    mask = select_top(scores.masked_fill(~every_head, -torch.inf), 2) if method.takes_heads else every_head
     torch.manual_seed(0)
     with start_run(folder / name, "train_offsets", config) as run:
         edit = method.make(lm, make_task(), config, mask, run)

@@ -6,10 +6,20 @@ from typing import Any
 
 import torch
 from tiny_models import VOCABULARY, build_tokenizer
-from transformers import CONFIG_MAPPING, AutoModelForCausalLM, PretrainedConfig, PreTrainedModel
-from transformers.models.auto.modeling_auto import MODEL_FOR_CAUSAL_LM_MAPPING_NAMES
+from transformers import (
+    CONFIG_MAPPING,
+    AutoModelForCausalLM,
+    AutoModelForImageTextToText,
+    PretrainedConfig,
+    PreTrainedModel,
+)
+from transformers.models.auto.modeling_auto import (
+    MODEL_FOR_CAUSAL_LM_MAPPING_NAMES,
+    MODEL_FOR_IMAGE_TEXT_TO_TEXT_MAPPING_NAMES,
+)
 
 ARCHITECTURES = tuple(MODEL_FOR_CAUSAL_LM_MAPPING_NAMES)
+VISION_LANGUAGE = tuple(name for name in MODEL_FOR_IMAGE_TEXT_TO_TEXT_MAPPING_NAMES if name not in ARCHITECTURES)
 
 HIDDEN, HEADS, HEAD_DIM, WINDOW, POSITIONS = 32, 4, 16, 16, 512
 NUM_LAYERS = 4
@@ -111,7 +121,8 @@ def build_architecture(architecture: str, **changes: object) -> PreTrainedModel:
     default = CONFIG_MAPPING[architecture](**NEEDED.get(architecture, {}))
     config = _shrink(default, EXCEPTIONS.get(architecture, {}) | changes)
     torch.manual_seed(0)
-    model = AutoModelForCausalLM.from_config(config, dtype=torch.float32).eval()
+    kind = AutoModelForCausalLM if architecture in ARCHITECTURES else AutoModelForImageTextToText
+    model = kind.from_config(config, dtype=torch.float32).eval()
     _randomise(model)
     return model
 

@@ -1,5 +1,6 @@
 """Tiny random models of many decoder families, and a tokenizer made on the spot."""
 
+import pytest
 import torch
 import transformers as t
 from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
@@ -26,6 +27,10 @@ FAMILIES = {
     "opt": (t.OPTConfig, {**SHAPE, "ffn_dim": 48, "word_embed_proj_dim": 32, "max_position_embeddings": 2048}),
     "olmo2": (t.Olmo2Config, GROUPED),
 }
+EVERYDAY = ("llama", "gemma3", "gpt2")
+EACH_FAMILY = [pytest.param(name, marks=() if name in EVERYDAY else pytest.mark.slow) for name in FAMILIES]
+"""Parameters of a test that runs in every family: in three of them by default, in all of them under `-m ""`."""
+
 OTHERS = {
     "bloom": (t.BloomConfig, {"vocab_size": VOCABULARY, "hidden_size": 32, "n_layer": 3, "n_head": 4}),
     "mpt": (t.MptConfig, {"vocab_size": VOCABULARY, "d_model": 32, "n_layers": 3, "n_heads": 4}),

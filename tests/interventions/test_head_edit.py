@@ -2,7 +2,7 @@
 
 import pytest
 import torch
-from tiny_models import FAMILIES, build_language_model, edit_all_heads, random_values
+from tiny_models import EACH_FAMILY, build_language_model, edit_all_heads, random_values
 from transformers.pytorch_utils import Conv1D
 
 from lofit_cli.errors import UserError
@@ -12,7 +12,7 @@ from lofit_cli.interventions.head_edit import HeadEdit
 TOKENS = torch.arange(3, 15)[None]
 
 
-@pytest.fixture(params=FAMILIES)
+@pytest.fixture(params=EACH_FAMILY)
 def lm(request):
     return build_language_model(request.param)
 

@@ -5,7 +5,7 @@ from dataclasses import replace
 import pytest
 import torch
 from making import make, make_task
-from tiny_models import FAMILIES, build_language_model
+from tiny_models import EACH_FAMILY, build_language_model
 
 from lofit_cli.artifacts.seen_items import read_seen
 from lofit_cli.errors import RunError
@@ -33,7 +33,7 @@ def alone(lm, edit):
         return torch.cat([answer_logprobs(plain, [sequence]) for sequence in sequences]).view(len(ITEMS), -1)
 
 
-@pytest.mark.parametrize("family", FAMILIES)
+@pytest.mark.parametrize("family", EACH_FAMILY)
 @pytest.mark.parametrize("name", METHODS)
 def test_trains_and_round_trips(name, family, tmp_path):
     lm = build_language_model(family)
@@ -52,7 +52,7 @@ def test_trains_and_round_trips(name, family, tmp_path):
     assert not any(m._forward_pre_hooks or m._forward_hooks for m in lm.model.modules())
 
 
-@pytest.mark.parametrize("family", FAMILIES)
+@pytest.mark.parametrize("family", EACH_FAMILY)
 @pytest.mark.parametrize(
     "settings", [{"vector": "contrast"}, {"vector": "contrast", "layers": [0, 1], "alphas": [1.0, 9.0]}]
 )

@@ -2,7 +2,7 @@
 
 import pytest
 import torch
-from tiny_models import FAMILIES, build_language_model
+from tiny_models import EACH_FAMILY, build_language_model
 
 from lofit_cli.models.activations import last_token_activations
 from lofit_cli.models.packing import tokenize
@@ -10,7 +10,7 @@ from lofit_cli.models.packing import tokenize
 ITEMS = [("Q: one?\nA:", [" Yes.", " Yes, it is."]), ("Q: another, longer question?\nA:", [" the number"])]
 
 
-@pytest.mark.parametrize("family", FAMILIES)
+@pytest.mark.parametrize("family", EACH_FAMILY)
 def test_activations_are_those_of_each_sequence_alone(family):
     lm = build_language_model(family)
     sequences = [sequence for item in tokenize(lm.tokenizer, ITEMS) for sequence in item]

@@ -4,7 +4,7 @@ import itertools
 
 import pytest
 import torch
-from tiny_models import FAMILIES, build_language_model, edit_all_heads, random_values
+from tiny_models import EACH_FAMILY, build_language_model, edit_all_heads, random_values
 from tokenizers import AddedToken
 
 from lofit_cli.errors import RunError
@@ -28,7 +28,7 @@ def greedy_by_hand(lm, prompt, max_new_tokens):
 
 
 @pytest.mark.parametrize("max_row_tokens", [1, 1000])
-@pytest.mark.parametrize("family", FAMILIES)
+@pytest.mark.parametrize("family", EACH_FAMILY)
 def test_lines_are_those_taken_by_hand(family, max_row_tokens):
     lm = build_language_model(family, max_row_tokens=max_row_tokens)
     edit = edit_all_heads(random_values(lm.geometry, 1), random_values(lm.geometry, 2))
@@ -70,7 +70,7 @@ SHARED = [f"Some lines that every one of these prompts begins with, word for wor
 
 
 @pytest.mark.parametrize("max_row_tokens", [1, 160])
-@pytest.mark.parametrize("family", FAMILIES)
+@pytest.mark.parametrize("family", EACH_FAMILY)
 def test_a_shared_beginning_is_computed_once_and_changes_no_line(family, max_row_tokens, monkeypatch):
     lm = build_language_model(family, max_row_tokens=max_row_tokens)
     edit = edit_all_heads(random_values(lm.geometry, 1), random_values(lm.geometry, 2))

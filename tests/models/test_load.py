@@ -8,13 +8,15 @@ import torch
 from safetensors.torch import load_file, save_file
 from tiny_checkpoints import build_checkpoint
 from tiny_models import build_tokenizer
-from transformers import AutoConfig, AutoModelForCausalLM
+from transformers import AutoConfig, AutoModelForCausalLM, AutoModelForImageTextToText
 
 from lofit_cli.errors import UserError
 from lofit_cli.evaluation.judge import judge_answers
 from lofit_cli.models.checkpoint import read_checkpoint
 from lofit_cli.models.load import load_model
+from lofit_cli.models.logprobs import answer_logprobs
 from lofit_cli.models.memory import out_of_memory_at_load
+from lofit_cli.models.packing import TokenSequence
 from lofit_cli.schema.sources import ModelConfig
 
 CPU = torch.device("cpu")
@@ -228,6 +230,19 @@ def test_what_is_no_decoder_of_text_is_refused_by_its_type(tmp_path, kind):
     AutoConfig.for_model(kind).save_pretrained(tmp_path)
     build_tokenizer().save_pretrained(tmp_path)
     refused(str(tmp_path), f"is of type '{kind}', which transformers can't run as a decoder of text")
+
+
+@pytest.mark.parametrize("kind", ["llava", "qwen2_vl", "idefics3", "mistral3"])
+def test_a_vision_language_model_is_scored_as_the_decoder_of_text_that_it_holds(tmp_path, kind):
+    build_checkpoint(kind, tmp_path)
+    lm = load_model(ModelConfig(str(tmp_path)))
+    tokens = [int(token) for token in lm.tokenizer("the answer to the number of the question A: No one")["input_ids"]]
+    plain = AutoModelForImageTextToText.from_pretrained(tmp_path).eval()
+    with torch.no_grad():
+        last = plain(input_ids=torch.tensor([tokens[:-1]])).logits[0, -1].log_softmax(-1)
+        scored = answer_logprobs(lm, [TokenSequence(tuple(tokens), len(tokens) - 1)])
+    assert float(scored) == pytest.approx(float(last[tokens[-1]]), abs=1e-4)
+    assert lm.geometry.num_layers == plain.config.get_text_config().num_hidden_layers
 
 
 @pytest.mark.parametrize("dtype", ["float32", "bfloat16"])

@@ -4,7 +4,7 @@ from contextlib import nullcontext
 
 import pytest
 import torch
-from tiny_models import FAMILIES, build_language_model, edit_all_heads, random_values
+from tiny_models import EACH_FAMILY, build_language_model, edit_all_heads, random_values
 
 from lofit_cli.errors import UserError
 from lofit_cli.models.logprobs import MIN_CACHED_PREFIX, _shared_prefix, answer_logprobs, score_answers
@@ -48,7 +48,7 @@ def close(found, expected):
 
 
 @pytest.mark.parametrize("edited", [False, True])
-@pytest.mark.parametrize("family", FAMILIES)
+@pytest.mark.parametrize("family", EACH_FAMILY)
 def test_packed_scores_equal_one_by_one(family, edited):
     lm = build_language_model(family)
     assert choose_batching(lm) == "packed"
@@ -69,7 +69,7 @@ def test_packed_scores_keep_sliding_windows(family):
         assert (score_by_hand(build_language_model(family), ITEMS) - by_hand).abs().max() > 1e-2
 
 
-@pytest.mark.parametrize("family", FAMILIES)
+@pytest.mark.parametrize("family", EACH_FAMILY)
 def test_packed_gradients_equal_one_by_one(family):
     lm = build_language_model(family)
     edit = edit_all_heads(*(random_values(lm.geometry, seed) for seed in (1, 2)))
@@ -97,7 +97,7 @@ def test_scores_do_not_depend_on_order():
     close(flat([item[::-1] for item in reversed(backward)]), flat(score_answers(lm, ITEMS)))
 
 
-@pytest.mark.parametrize("family", [*FAMILIES, "bloom"])
+@pytest.mark.parametrize("family", [*EACH_FAMILY, "bloom"])
 def test_padded_scores_equal_one_by_one(family):
     lm = build_language_model(family, batching="padded")
     with torch.no_grad():
@@ -135,7 +135,7 @@ def test_a_mask_of_its_own_is_found_out_whatever_it_is_called(monkeypatch):
     assert choose_batching(lm) != "packed"
 
 
-@pytest.mark.parametrize("family", FAMILIES)
+@pytest.mark.parametrize("family", EACH_FAMILY)
 def test_half_precision_models_can_still_pack(family):
     lm = build_language_model(family)
     lm.model.to(torch.bfloat16)

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import torch
 from making import make, make_task
-from tiny_models import FAMILIES, build_language_model, edit_all_heads, random_values
+from tiny_models import EACH_FAMILY, build_language_model, edit_all_heads, random_values
 from torch.nn.functional import linear
 from transformers.pytorch_utils import Conv1D
 
@@ -19,7 +19,7 @@ PROMPT_LENGTH = 9
 SEQUENCES = [TokenSequence((*range(3, 12), 40, last), PROMPT_LENGTH) for last in (41, 50)]
 
 
-@pytest.fixture(params=FAMILIES)
+@pytest.fixture(params=EACH_FAMILY)
 def lm(request):
     return build_language_model(request.param)
 

@@ -6,7 +6,7 @@ import peft
 import pytest
 import torch
 from making import training_config
-from tiny_models import FAMILIES, build_language_model, edit_all_heads, random_values
+from tiny_models import EACH_FAMILY, build_language_model, edit_all_heads, random_values
 from torch.nn.functional import cross_entropy
 
 from lofit_cli.artifacts.run_dir import RunDir
@@ -24,7 +24,7 @@ def close(found, expected):
     torch.testing.assert_close(found, expected, atol=1e-5, rtol=1e-5)
 
 
-@pytest.mark.parametrize("family", FAMILIES)
+@pytest.mark.parametrize("family", EACH_FAMILY)
 def test_a_scale_on_all_heads_is_ia3_on_the_output_projection(family):
     lm = build_language_model(family)
     scale = random_values(lm.geometry, 1)

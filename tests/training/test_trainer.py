@@ -5,7 +5,7 @@ import json
 import pytest
 import torch
 from making import training_config
-from tiny_models import FAMILIES, build_language_model, edit_all_heads, random_values
+from tiny_models import EACH_FAMILY, build_language_model, edit_all_heads, random_values
 
 from lofit_cli.artifacts.run_dir import RunDir
 from lofit_cli.schema.components import TrainerConfig
@@ -36,7 +36,7 @@ def cross_entropy_by_hand(lm, edit):
 
 
 @pytest.mark.parametrize("max_row_tokens", [20, 1000])
-@pytest.mark.parametrize("family", FAMILIES)
+@pytest.mark.parametrize("family", EACH_FAMILY)
 def test_sft_is_the_cross_entropy_of_the_answers_tokens(family, max_row_tokens, tmp_path):
     lm = build_language_model(family, max_row_tokens=max_row_tokens)
     task = GenerationTask(TaskConfig("t", append_eos=True), {"train": ITEMS, "validation": ITEMS})

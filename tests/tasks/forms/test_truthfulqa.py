@@ -1,7 +1,9 @@
 """Prompts, training items and metrics of questions in TruthfulQA's form."""
 
+import json
 import math
 from dataclasses import replace
+from pathlib import Path
 
 import pytest
 
@@ -96,3 +98,20 @@ def test_training_on_swapped_questions():
 def test_one_question_cannot_be_swapped():
     with pytest.raises(UserError, match="needs two questions"):
         TruthfulQATask(TaskConfig("t", swap_questions=["train"]), {"train": [QUESTION]}).items("train")
+
+
+@pytest.mark.parametrize("typed", ["Q: {question}\\nA:", "Q: {question}\nA:", "Q: {question}\\\\nA:"])
+def test_a_line_end_that_is_typed_as_two_characters_is_one(typed):
+    config = TaskConfig("t", train_prompt=typed, answer_prefix="\\n\\t")
+    assert (config.train_prompt, config.answer_prefix) == ("Q: {question}\nA:", "\n\t")
+    (example,) = TruthfulQATask(replace(config), {"train": [QUESTION]}).examples("train")
+    assert (example.prompt, example.answers[0]) == ("Q: Can penguins fly?\nA:", "\n\tNo.")
+
+
+@pytest.mark.parametrize("quote", ["'", '"'])
+def test_a_line_end_in_quotation_marks_on_the_command_line_is_one(lofit, quote):
+    prompt = f"task.train_prompt={quote}Say: {{question}}\\nSo:{quote}"
+    train = ("train-offsets", "method=icl", "method.num_examples=1", prompt, "hydra.run.dir=runs/a")
+    assert lofit(*train).exit_code == 0
+    facts = json.loads(Path("runs/a/manifest.json").read_text())
+    assert facts["made_by"]["task.train_prompt"] == "Say: {question}\nSo:"
