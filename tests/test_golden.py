@@ -15,7 +15,7 @@ from lofit_cli.models.load import load_model
 from lofit_cli.schema.sources import ModelConfig, TaskConfig
 from lofit_cli.tasks import load_task
 
-SHARED = Path(os.environ.get("LOFIT_SHARED", "../shared"))
+SHARED = Path(os.environ.get("LOFIT_SHARED", "../shared")).resolve()
 GOLDEN = SHARED / "reference" / "golden" / "truthfulqa_fold0_smollm2_fp32.csv"
 
 

@@ -11,7 +11,7 @@ import pytest
 from lofit_cli.schema.sources import TaskConfig
 from lofit_cli.tasks import load_task
 
-SHARED = Path(os.environ.get("LOFIT_SHARED", "../shared")) / "data" / "truthfulqa"
+SHARED = Path(os.environ.get("LOFIT_SHARED", "../shared")).resolve() / "data" / "truthfulqa"
 QUESTIONS = [q for split in load_task(TaskConfig("misconceptions")).splits.values() for q in split]
 
 

@@ -18,7 +18,7 @@ from lofit_cli.tasks.forms.truthfulqa import Question, check_question
 from lofit_cli.tasks.same_text import same_answer, same_text
 from lofit_cli.tasks.task import Item
 
-SHARED = Path(os.environ.get("LOFIT_SHARED", "../shared"))
+SHARED = Path(os.environ.get("LOFIT_SHARED", "../shared")).resolve()
 needs_shared = pytest.mark.skipif(not SHARED.is_dir(), reason="needs the released benchmark files")
 HEADER = "Type,Category,Question,Best Answer,Correct Answers,Incorrect Answers,Source\n"
 

@@ -12,7 +12,7 @@ from lofit_cli.errors import UserError
 from lofit_cli.schema.sources import TaskConfig
 from lofit_cli.tasks import load_task
 
-SHARED = Path(os.environ.get("LOFIT_SHARED", "../shared")) / "data" / "truthfulqa"
+SHARED = Path(os.environ.get("LOFIT_SHARED", "../shared")).resolve() / "data" / "truthfulqa"
 
 
 def _load(**settings):

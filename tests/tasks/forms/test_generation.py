@@ -14,7 +14,7 @@ from lofit_cli.tasks.arc_challenge import chooses
 from lofit_cli.tasks.forms.generation import OpenItem, exact_match
 from lofit_cli.tasks.svamp import has_value, work_out
 
-SHARED = Path(os.environ.get("LOFIT_SHARED", "../shared")) / "data"
+SHARED = Path(os.environ.get("LOFIT_SHARED", "../shared")).resolve() / "data"
 needs_data = pytest.mark.skipif(not SHARED.is_dir(), reason="needs the released benchmark files")
 
 STORY = {"id": "s1", "story": "[Ann] met her son [Bob].", "query": "('Ann', 'Bob')", "target_text": "son"}
