@@ -6,7 +6,8 @@ import os
 import sys
 import tempfile
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -46,11 +47,8 @@ def run_stage(stage: str, overrides: list[str], multirun: bool, config_dir: str 
     """
     _register_schemas()
     overrides = _as_typed(stage, overrides, multirun, config_dir)
-    arguments = [
-        *overrides,
-        *(["--multirun"] if multirun else []),
-        *(["--config-dir", config_dir] if config_dir else []),
-    ]
+    search = ["--config-dir", config_dir] if config_dir else []
+    arguments = [*overrides, *(["--multirun"] if multirun else []), *search]
     try:
         points = _points(stage, overrides, multirun, config_dir)
         for number, point in enumerate(points):
@@ -126,17 +124,14 @@ def _register_schemas() -> None:
 def _as_typed(stage: str, overrides: list[str], is_sweep: bool, config_dir: str | None) -> list[str]:
     """Return the overrides with what was typed for keys of text kept as it was."""
     with _composing(config_dir) as search:
-        base = hydra.compose(stage)
-        with suppress(HydraException, OmegaConfBaseException, yaml.YAMLError, UnicodeDecodeError, ValueError):
-            base = hydra.compose(stage, [*search, *group_overrides(overrides)])
-        return keep_texts(overrides, base, is_sweep)
+        return keep_texts(overrides, _base(stage, search, overrides), is_sweep)
 
 
 def _points(stage: str, overrides: list[str], multirun: bool, config_dir: str | None) -> list[list[str]]:
     """Return the overrides of each point of a sweep, or the overrides themselves."""
     if not multirun:
         return [overrides]
-    with _composing(config_dir) as search, explained(hydra.compose(stage)):
+    with _composing(config_dir) as search, explained(_base(stage, search, [])):
         loader = GlobalHydra.instance().config_loader()
         parse_overrides(overrides)
         parsed = OverridesParser.create(config_loader=loader).parse_overrides([*search, *overrides])
@@ -175,19 +170,31 @@ def _composing(config_dir: str | None) -> Iterator[list[str]]:
 def _compose(stage: str, overrides: list[str], config_dir: str | None) -> DictConfig:
     """Compose a config with Hydra's own node, turning Hydra's errors into one sentence."""
     with _composing(config_dir) as search:
-        base = hydra.compose(stage)
         parsed = parse_overrides(overrides)
-        with explained(base), suppress(HydraException, OmegaConfBaseException):
-            base = hydra.compose(stage, [*search, *group_overrides(overrides)])
+        base = _base(stage, search, overrides)
         with explained(base):
             _refuse_new_and_missing_keys(parsed, base)
             config = hydra.compose(stage, [*search, *overrides], return_hydra_config=True)
             own = [str(override.input_line) for override in parsed if _is_hydras(override)]
-            _refuse_code(config, hydra.compose(stage, own, return_hydra_config=True))
+            if search or any("searchpath" in override for override in own):
+                _refuse_code(config, hydra.compose(stage, own, return_hydra_config=True))
             for key in ("run.dir", "sweep.dir"):
                 if not OmegaConf.select(config.hydra, key):
                     raise UserError(f"hydra.{key}= is empty; give it a folder, or leave it out for the default")
             return config
+
+
+def _base(stage: str, search: list[str], overrides: list[str]) -> DictConfig:
+    """Return what the chosen options of config groups give, as far as they can be composed: all keys that there are."""
+    try:
+        return _compose_once(stage, (*search, *group_overrides(overrides)))
+    except (HydraException, OmegaConfBaseException, yaml.YAMLError, UnicodeDecodeError, ValueError):
+        return _compose_once(stage, ())
+
+
+@cache
+def _compose_once(stage: str, overrides: tuple[str, ...]) -> DictConfig:
+    return hydra.compose(stage, list(overrides))
 
 
 def _refuse_code(config: DictConfig, base: DictConfig) -> None:
