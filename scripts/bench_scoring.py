@@ -11,8 +11,7 @@ import typer
 
 from lofit_cli.models.language_model import LanguageModel
 from lofit_cli.models.load import load_model
-from lofit_cli.models.logprobs import answer_logprobs, score_answers
-from lofit_cli.models.packing import Prompted, tokenize
+from lofit_cli.models.logprobs import Prompted, answer_logprobs, score_answers, tokenize
 from lofit_cli.schema.sources import ModelConfig, TaskConfig
 from lofit_cli.tasks import load_task
 

@@ -12,8 +12,8 @@ import typer
 from lofit_cli.interventions.head_edit import HeadEdit
 from lofit_cli.models.language_model import LanguageModel
 from lofit_cli.models.load import load_model
-from lofit_cli.models.logprobs import answer_logprobs
-from lofit_cli.models.packing import TokenSequence, tokenize
+from lofit_cli.models.logprobs import answer_logprobs, tokenize
+from lofit_cli.models.packing import TokenSequence
 from lofit_cli.schema.sources import ModelConfig, TaskConfig
 from lofit_cli.tasks import load_task
 from lofit_cli.training.losses import dpo_loss

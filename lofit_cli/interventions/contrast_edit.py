@@ -15,7 +15,7 @@ from lofit_cli.interventions.saved import require_layer, require_settings, requi
 from lofit_cli.models.decoder import Decoder
 from lofit_cli.models.hooks import hooked_call, hooked_layer
 from lofit_cli.models.positions import TokenPositions
-from lofit_cli.schema.checks import FAR
+from lofit_cli.schema.limits import FAR
 
 
 class ContrastEdit(Intervention):

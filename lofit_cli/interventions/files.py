@@ -1,4 +1,4 @@
-"""Interventions as files: tensors, with what they are and what model they are for."""
+"""Interventions read from files: tensors, with what they are and what model they are for."""
 
 import json
 from pathlib import Path
@@ -7,21 +7,12 @@ from typing import Any
 from lofit_cli.artifacts.finished_runs import read_manifest
 from lofit_cli.artifacts.geometry import Geometry
 from lofit_cli.artifacts.manifest import TrainOffsetsManifest
-from lofit_cli.artifacts.tensors import read_all_tensors, write_tensors
+from lofit_cli.artifacts.tensors import read_all_tensors
 from lofit_cli.errors import UserError, did_you_mean
 from lofit_cli.interventions import INTERVENTIONS
-from lofit_cli.interventions.intervention import Intervention
+from lofit_cli.interventions.intervention import FILE_NAME, KIND, Intervention
 from lofit_cli.models.decoder import Decoder
 from lofit_cli.models.weights import describe_model, one_name
-
-KIND = "intervention"
-FILE_NAME = "intervention.safetensors"
-
-
-def save_intervention(edit: Intervention, folder: Path, lm: Decoder) -> None:
-    """Write `intervention.safetensors` into a folder."""
-    about = {"class": edit.kind, "settings": json.dumps(edit.settings()), "model_id": lm.id, **lm.geometry.metadata()}
-    write_tensors(folder / FILE_NAME, KIND, edit.tensors(), about)
 
 
 def load_intervention_file(folder: Path, lm: Decoder) -> Intervention:

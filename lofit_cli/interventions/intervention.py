@@ -1,12 +1,18 @@
 """What every edit of a frozen model offers: it is attached in a `with` block, counted, saved and loaded."""
 
+import json
 from abc import ABC, abstractmethod
 from contextlib import AbstractContextManager
+from pathlib import Path
 from typing import Any, ClassVar, Self
 
 from torch import Tensor, nn
 
+from lofit_cli.artifacts.tensors import write_tensors
 from lofit_cli.models.decoder import Decoder
+
+KIND = "intervention"
+FILE_NAME = "intervention.safetensors"
 
 
 class Intervention(nn.Module, ABC):
@@ -36,6 +42,11 @@ class Intervention(nn.Module, ABC):
     def tensors(self) -> dict[str, Tensor]:
         """Return what is saved of it."""
         return dict(self.state_dict())
+
+    def save(self, folder: Path, lm: Decoder) -> None:
+        """Write `intervention.safetensors` into a folder."""
+        made = {"class": self.kind, "settings": json.dumps(self.settings())}
+        write_tensors(folder / FILE_NAME, KIND, self.tensors(), {**made, "model_id": lm.id, **lm.geometry.metadata()})
 
     @property
     def num_parameters(self) -> int:

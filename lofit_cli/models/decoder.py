@@ -6,11 +6,11 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Literal
 
-from torch import nn
+from torch import Tensor, nn
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from lofit_cli.artifacts.geometry import Geometry
-from lofit_cli.errors import ItemError
+from lofit_cli.errors import ItemError, RunError
 from lofit_cli.models.encoding import EncodedText, encode, first_tokens
 from lofit_cli.models.positions import CurrentPositions
 
@@ -99,3 +99,11 @@ class Decoder:
             f"has {num_tokens[longest]} tokens with its prompt and answer{others}, and model '{self.id}' has positions "
             f"for {self.max_positions} tokens; shorten it, take it out of the task's files, or choose another model",
         )
+
+    def require_finite(self, log_probs: Tensor) -> Tensor:
+        """Return log-probabilities or logits, refusing those of which one is not finite."""
+        if not bool(log_probs.isfinite().all()):
+            raise RunError(
+                "the model gives log-probabilities that are not finite; use model.dtype=float32, or train anew"
+            )
+        return log_probs

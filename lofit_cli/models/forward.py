@@ -9,11 +9,10 @@ from torch import Tensor
 from torch.nn.utils.rnn import pad_sequence
 from transformers import DynamicCache, PreTrainedModel
 
-from lofit_cli.errors import RunError
 from lofit_cli.models.attention_masks import row_masks
 from lofit_cli.models.decoder import Decoder
 from lofit_cli.models.packing import PackedRow, TokenSequence, group_padded, pack_row
-from lofit_cli.schema.checks import FAR
+from lofit_cli.schema.limits import FAR
 
 MIN_CACHED_PREFIX = 16
 """A shared beginning shorter than this many tokens is cheaper to compute again than to keep."""
@@ -67,13 +66,6 @@ def pad_right(sequences: Sequence[TokenSequence], device: torch.device) -> tuple
     lengths = torch.tensor([len(s.tokens) for s in sequences])
     attended = (torch.arange(tokens.shape[1]) < lengths[:, None]).long().to(device, non_blocking=True)
     return tokens.to(device, non_blocking=True), attended if len(sequences) > 1 else None
-
-
-def require_finite(log_probs: Tensor) -> Tensor:
-    """Refuse log-probabilities or logits of which one is not finite."""
-    if not bool(log_probs.isfinite().all()):
-        raise RunError("the model gives log-probabilities that are not finite; use model.dtype=float32, or train anew")
-    return log_probs
 
 
 def cache_prefix(lm: Decoder, tokens: Sequence[int]) -> DynamicCache:

@@ -1,29 +1,17 @@
 """Greedy answers to prompts, in padded batches behind the beginning that all prompts share."""
 
-import copy
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
-from typing import Any
+from collections.abc import Callable, Sequence
 
 import torch
-from torch import Tensor
-from transformers import (
-    DynamicCache,
-    GenerationConfig,
-    LogitsProcessor,
-    LogitsProcessorList,
-    PreTrainedModel,
-    PreTrainedTokenizerBase,
-    StoppingCriteria,
-    StoppingCriteriaList,
-)
+from transformers import DynamicCache
 
 from lofit_cli.errors import ItemError
 from lofit_cli.models.attention_masks import reached_windows
+from lofit_cli.models.continuation import continue_texts
 from lofit_cli.models.decoder import Decoder
-from lofit_cli.models.forward import MIN_CACHED_PREFIX, cache_prefix, require_finite
+from lofit_cli.models.forward import MIN_CACHED_PREFIX, cache_prefix
 from lofit_cli.models.packing import common_length
-from lofit_cli.schema.checks import FAR
+from lofit_cli.schema.limits import FAR
 
 MIN_SHARING = 2
 """A prompt alone shares its beginning with none."""
@@ -79,7 +67,7 @@ def generate_texts(
     while order:
         batch_size = _batch_size(lm, len(sequences[order[0]]) + max_new_tokens, prefix)
         batch, order = order[:batch_size], order[batch_size:]
-        found = _generate(lm, [sequences[i] for i in batch], max_new_tokens, prefix, one_line)
+        found = continue_texts(lm, [sequences[i] for i in batch], max_new_tokens, prefix, one_line)
         for i, text in zip(batch, found, strict=True):
             texts[i] = text
         report(len(batch))
@@ -111,46 +99,6 @@ def can_share_prefix(lm: Decoder, num_tokens: int) -> bool:
     return not reached_windows(lm.model.config.get_text_config(decoder=True), num_tokens)
 
 
-def forced_logprobs(
-    lm: Decoder,
-    sequences: Sequence[Sequence[int]],
-    continuations: Sequence[Sequence[int]],
-    prefix: DynamicCache | None,
-) -> Tensor:
-    """Return the log-probabilities that generation has of given tokens after each prompt.
-
-    Args:
-        continuations: equally many tokens for each prompt, which generation is made to take.
-
-    Returns:
-        (num_sequences, num_tokens), float32.
-    """
-    tokens, attended = (t.to(lm.model.device) for t in _pad_after_prefix(sequences, _length(prefix)))
-    forced = torch.tensor(continuations, device=tokens.device)
-    settings = GenerationConfig(
-        do_sample=False,
-        max_new_tokens=forced.shape[1],
-        output_logits=True,
-        return_dict_in_generate=True,
-        pad_token_id=0,
-    )
-    generate: Any = lm.model.generate
-    with _plainly_greedy(lm.model):
-        found = generate(
-            input_ids=tokens,
-            attention_mask=attended,
-            past_key_values=_repeat(prefix, len(sequences)),
-            generation_config=settings,
-            logits_processor=LogitsProcessorList([_Forced(forced, tokens.shape[1])]),
-        )
-    log_probs = torch.stack(found.logits, dim=1).float().log_softmax(dim=-1)
-    return log_probs.gather(-1, forced[..., None]).squeeze(-1)
-
-
-def _length(prefix: DynamicCache | None) -> int:
-    return 0 if prefix is None else prefix.get_seq_length()
-
-
 def _batch_size(lm: Decoder, num_tokens: int, prefix: DynamicCache | None) -> int:
     """Return how many prompts of `num_tokens`, with their answers, fit a batch: by their new tokens, and by memory."""
     if lm.batching == "single":
@@ -159,100 +107,3 @@ def _batch_size(lm: Decoder, num_tokens: int, prefix: DynamicCache | None) -> in
         return max(1, lm.max_row_tokens // num_tokens)
     computed = lm.max_row_tokens // (num_tokens - prefix.get_seq_length())
     return max(1, min(computed, MAX_KEPT_ROWS * lm.max_row_tokens // num_tokens))
-
-
-def _generate(
-    lm: Decoder, sequences: Sequence[list[int]], max_new_tokens: int, prefix: DynamicCache | None, one_line: bool
-) -> list[str]:
-    padded = _pad_after_prefix(sequences, _length(prefix))
-    tokens, attended = (values.to(lm.model.device) for values in padded)
-    ends = lm.end_tokens
-    settings = GenerationConfig(
-        do_sample=False, max_new_tokens=max_new_tokens, eos_token_id=ends or None, pad_token_id=ends[0] if ends else 0
-    )
-    generate: Any = lm.model.generate
-    with torch.inference_mode(), _plainly_greedy(lm.model), lm.token_positions.follow(lm.model, attended):
-        generated: Tensor = generate(
-            input_ids=tokens,
-            attention_mask=attended,
-            past_key_values=_repeat(prefix, len(sequences)),
-            generation_config=settings,
-            logits_processor=LogitsProcessorList([_Finite()]),
-            stopping_criteria=StoppingCriteriaList([_LineEnd(lm.tokenizer, tokens.shape[1])] if one_line else []),
-        )
-    answers = [_up_to_end(row, ends) for row in generated[:, tokens.shape[1] :].tolist()]
-    texts: list[str] = lm.tokenizer.batch_decode(answers, skip_special_tokens=True)
-    return texts
-
-
-def _up_to_end(tokens: list[int], ends: Sequence[int]) -> list[int]:
-    """Return the tokens before the first that ends a turn; not every such token is one that decoding leaves out."""
-    return tokens[: next((i for i, token in enumerate(tokens) if token in ends), len(tokens))]
-
-
-@contextmanager
-def _plainly_greedy(model: PreTrainedModel) -> Iterator[None]:
-    """Set aside the model's own generation settings, such as a repetition penalty, which would fill in for ours."""
-    own = model.generation_config
-    model.generation_config = GenerationConfig()
-    try:
-        yield
-    finally:
-        model.generation_config = own
-
-
-def _repeat(prefix: DynamicCache | None, num_rows: int) -> DynamicCache | None:
-    """Return a copy of the cache for a batch of this size, which generation may extend."""
-    if prefix is None:
-        return None
-    cache = copy.deepcopy(prefix)
-    cache.batch_repeat_interleave(num_rows)
-    return cache
-
-
-def _pad_after_prefix(sequences: Sequence[Sequence[int]], prefix_length: int) -> tuple[Tensor, Tensor]:
-    """Return tokens and attention mask, both (batch, longest), padded so that all prompts end together.
-
-    The padding stands after the prefix, or on the left where there is none.
-    """
-    longest = max(len(sequence) for sequence in sequences)
-    tokens = torch.zeros(len(sequences), longest, dtype=torch.long)
-    attended = torch.zeros_like(tokens)
-    for row, sequence in enumerate(sequences):
-        rest = longest - len(sequence) + prefix_length
-        tokens[row, :prefix_length] = torch.tensor(sequence[:prefix_length], dtype=torch.long)
-        tokens[row, rest:] = torch.tensor(sequence[prefix_length:])
-        attended[row, :prefix_length] = attended[row, rest:] = 1
-    return tokens, attended
-
-
-class _Finite(LogitsProcessor):
-    """Refuses logits among which there is no likeliest, and changes none."""
-
-    def __call__(self, input_ids: Tensor, scores: Tensor) -> Tensor:
-        require_finite(scores.amax(dim=-1))
-        return scores
-
-
-class _Forced(LogitsProcessor):
-    """Leaves one token to choose in each place."""
-
-    def __init__(self, tokens: Tensor, prompt_length: int) -> None:
-        self.tokens = tokens
-        self.prompt_length = prompt_length
-
-    def __call__(self, input_ids: Tensor, scores: Tensor) -> Tensor:
-        place = input_ids.shape[1] - self.prompt_length
-        return torch.full_like(scores, -torch.inf).scatter(1, self.tokens[:, place : place + 1], 0)
-
-
-class _LineEnd(StoppingCriteria):
-    """Ends a sequence once it has a line with text."""
-
-    def __init__(self, tokenizer: PreTrainedTokenizerBase, prompt_length: int) -> None:
-        self.tokenizer = tokenizer
-        self.prompt_length = prompt_length
-
-    def __call__(self, input_ids: Tensor, scores: Tensor, **kwargs: object) -> Tensor:
-        texts = self.tokenizer.batch_decode(input_ids[:, self.prompt_length :])
-        return torch.tensor(["\n" in text.lstrip() for text in texts], device=input_ids.device)

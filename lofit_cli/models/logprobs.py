@@ -6,9 +6,13 @@ import torch
 from torch import Tensor
 from transformers import DynamicCache
 
+from lofit_cli.errors import ItemError, UserError
 from lofit_cli.models.decoder import Decoder
-from lofit_cli.models.forward import MIN_CACHED_PREFIX, cache_prefix, packed_logprobs, padded_logprobs, require_finite
-from lofit_cli.models.packing import Prompted, TokenSequence, group_rows, shared_prefix_length, tokenize
+from lofit_cli.models.forward import MIN_CACHED_PREFIX, cache_prefix, packed_logprobs, padded_logprobs
+from lofit_cli.models.packing import TokenSequence, group_rows, shared_prefix_length
+
+Prompted = tuple[str, Sequence[str]]
+"""A prompt and the answers that may follow it."""
 
 
 def answer_logprobs(lm: Decoder, sequences: Sequence[TokenSequence], prefix: DynamicCache | None = None) -> Tensor:
@@ -26,6 +30,43 @@ def answer_logprobs(lm: Decoder, sequences: Sequence[TokenSequence], prefix: Dyn
     if lm.batching != "packed":
         return padded_logprobs(lm, sequences)
     return packed_logprobs(lm, sequences, prefix)
+
+
+def tokenize(lm: Decoder, items: Sequence[Prompted], append_eos: bool = False) -> list[list[TokenSequence]]:
+    """Return, for each item, the token sequences of its answers.
+
+    Prompt and answer are tokenised as one text, so the boundary between them changes no token. A token that holds
+    the last characters of the prompt and the first of the answer counts as the answer's.
+
+    Raises:
+        ItemError: a prompt or an answer has no token, or one that can't be read as text.
+        UserError: the tokenizer has no end token to append.
+    """
+    texts = [(i, prompt, prompt + answer) for i, (prompt, answers) in enumerate(items) for answer in answers]
+    try:
+        encoded = lm.encode([full for _, _, full in texts])
+    except ItemError as error:
+        raise ItemError(texts[error.index][0], error.reason)
+    if append_eos and lm.tokenizer.eos_token_id is None:
+        raise UserError(
+            "task.append_eos=true needs a tokenizer with an end-of-sequence token; set task.append_eos=false"
+        )
+    end = (lm.tokenizer.eos_token_id,) if append_eos else ()
+    sequences = (
+        TokenSequence((*tokens, *end), _answer_start(text, ends))
+        for text, (tokens, ends) in zip(texts, encoded, strict=True)
+    )
+    return [[next(sequences) for _ in answers] for _, answers in items]
+
+
+def _answer_start(text: tuple[int, str, str], ends: Sequence[int]) -> int:
+    """Return the index of the first token that ends past the prompt; `text` is an item's number, prompt and whole."""
+    index, prompt, full = text
+    start = next((i for i, end in enumerate(ends) if end > len(prompt)), 0)
+    if start == 0:
+        part = "prompt" if len(full) > len(prompt) else "answer"
+        raise ItemError(index, f"has no token in its {part}; give it some text")
+    return start
 
 
 def tokenize_items(lm: Decoder, items: Sequence[Prompted], append_eos: bool = False) -> list[list[TokenSequence]]:
@@ -58,7 +99,7 @@ def score_answers(
         for group in group_rows(tokenized, lm.max_row_tokens, prefix_length):
             flat = [sequence for item in group for sequence in item]
             # One wait a row: the check reads what has been fetched.
-            values = iter(require_finite(answer_logprobs(lm, flat, prefix).cpu()).tolist())
+            values = iter(lm.require_finite(answer_logprobs(lm, flat, prefix).cpu()).tolist())
             scores.extend([next(values) for _ in item] for item in group)
             report(len(group))
     return scores

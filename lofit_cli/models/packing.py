@@ -11,15 +11,9 @@ from typing import Any, TypeVar
 import torch
 from torch import Tensor
 
-from lofit_cli.errors import ItemError, UserError
-from lofit_cli.models.decoder import Decoder
-from lofit_cli.models.positions import prompt_distances
-from lofit_cli.schema.checks import FAR
+from lofit_cli.schema.limits import ANSWER, FAR
 
 Tokens = TypeVar("Tokens", tuple[int, ...], list[int])
-
-Prompted = tuple[str, Sequence[str]]
-"""A prompt and the answers that may follow it."""
 
 
 @dataclass(frozen=True)
@@ -28,43 +22,6 @@ class TokenSequence:
 
     tokens: tuple[int, ...]
     start: int
-
-
-def tokenize(lm: Decoder, items: Sequence[Prompted], append_eos: bool = False) -> list[list[TokenSequence]]:
-    """Return, for each item, the token sequences of its answers.
-
-    Prompt and answer are tokenised as one text, so the boundary between them changes no token. A token that holds
-    the last characters of the prompt and the first of the answer counts as the answer's.
-
-    Raises:
-        ItemError: a prompt or an answer has no token, or one that can't be read as text.
-        UserError: the tokenizer has no end token to append.
-    """
-    texts = [(i, prompt, prompt + answer) for i, (prompt, answers) in enumerate(items) for answer in answers]
-    try:
-        encoded = lm.encode([full for _, _, full in texts])
-    except ItemError as error:
-        raise ItemError(texts[error.index][0], error.reason)
-    if append_eos and lm.tokenizer.eos_token_id is None:
-        raise UserError(
-            "task.append_eos=true needs a tokenizer with an end-of-sequence token; set task.append_eos=false"
-        )
-    end = (lm.tokenizer.eos_token_id,) if append_eos else ()
-    sequences = (
-        TokenSequence((*tokens, *end), _answer_start(text, ends))
-        for text, (tokens, ends) in zip(texts, encoded, strict=True)
-    )
-    return [[next(sequences) for _ in answers] for _, answers in items]
-
-
-def _answer_start(text: tuple[int, str, str], ends: Sequence[int]) -> int:
-    """Return the index of the first token that ends past the prompt; `text` is an item's number, prompt and whole."""
-    index, prompt, full = text
-    start = next((i for i, end in enumerate(ends) if end > len(prompt)), 0)
-    if start == 0:
-        part = "prompt" if len(full) > len(prompt) else "answer"
-        raise ItemError(index, f"has no token in its {part}; give it some text")
-    return start
 
 
 def common_length(sequences: Sequence[Tokens]) -> int:
@@ -78,6 +35,18 @@ def shared_prefix_length(sequences: Sequence[TokenSequence]) -> int:
     """Return how many first tokens all sequences share, short of those near any prompt's end."""
     shared = common_length([s.tokens for s in sequences])
     return max(0, min(shared, min(s.start for s in sequences) - FAR))
+
+
+def prompt_distances(num_tokens: int, start: int) -> Sequence[int]:
+    """Return the distance of each token of a sequence to its prompt's end.
+
+    Args:
+        start: index of the answer's first token.
+
+    Returns:
+        A number a token: 0 at the prompt's last one, 1 before it, and so on up to `FAR`; `ANSWER` in the answer.
+    """
+    return [max(ANSWER, min(FAR, start - 1 - index)) for index in range(num_tokens)]
 
 
 @dataclass(frozen=True)

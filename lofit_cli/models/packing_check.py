@@ -10,9 +10,10 @@ from torch import Tensor, nn
 from lofit_cli.console import say
 from lofit_cli.errors import RunError, UserError
 from lofit_cli.models.attention_masks import WINDOWS, attention_kinds
+from lofit_cli.models.continuation import forced_logprobs
 from lofit_cli.models.decoder import Batching, Decoder
-from lofit_cli.models.forward import cache_prefix, packed_token_logprobs, padded_token_logprobs, require_finite
-from lofit_cli.models.generation import can_share_prefix, forced_logprobs
+from lofit_cli.models.forward import cache_prefix, packed_token_logprobs, padded_token_logprobs
+from lofit_cli.models.generation import can_share_prefix
 from lofit_cli.models.hooks import hooked_output
 from lofit_cli.models.memory import is_out_of_memory
 from lofit_cli.models.packing import TokenSequence
@@ -73,14 +74,14 @@ class _Alone:
         self._known: dict[TokenSequence, Tensor] = {}
         with hooked_output(lm.model.get_input_embeddings(), _last_bit_noise):
             noisy = self._compute(probe.follower)
-        rounding = _block_medians([require_finite(noisy)], self(probe.follower))
+        rounding = _block_medians([lm.require_finite(noisy)], self(probe.follower))
         self._limit = FLOOR + ROUNDING_RATIO * max(rounding)
 
     def __call__(self, *sequences: TokenSequence) -> list[Tensor]:
         """Return one number for each answer token of each sequence."""
         for sequence in sequences:
             if sequence not in self._known:
-                self._known[sequence] = require_finite(self._compute(sequence))
+                self._known[sequence] = self._lm.require_finite(self._compute(sequence))
         return [self._known[sequence] for sequence in sequences]
 
     def equals(self, found: Sequence[Tensor], expected: Sequence[Tensor]) -> bool:

@@ -1,33 +1,17 @@
 """Where the tokens of a forward pass stand, for edits that apply to some of them only."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
-from typing import Any
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from lofit_cli.errors import UserError
-from lofit_cli.models.hooks import hooked_call
-from lofit_cli.schema.checks import FAR
-
-ANSWER = -1
+from lofit_cli.schema.limits import ANSWER, FAR
 
 POSITIONS = ("all", "answer")
 """Where an edit can act: at all tokens, or at those from which an answer token is predicted."""
-
-
-def prompt_distances(num_tokens: int, start: int) -> Sequence[int]:
-    """Return the distance of each token of a sequence to its prompt's end.
-
-    Args:
-        start: index of the answer's first token.
-
-    Returns:
-        A number a token: 0 at the prompt's last one, 1 before it, and so on up to `FAR`; `ANSWER` in the answer.
-    """
-    return [max(ANSWER, min(FAR, start - 1 - index)) for index in range(num_tokens)]
 
 
 @dataclass(frozen=True)
@@ -36,7 +20,7 @@ class TokenPositions:
 
     Attributes:
         positions: (batch, seq) index in its own sequence.
-        distances: (batch, seq) to the prompt's end, as `prompt_distances` says.
+        distances: (batch, seq) to the prompt's end, as `packing.prompt_distances` says.
     """
 
     positions: Tensor
@@ -97,29 +81,19 @@ class CurrentPositions:
         return current
 
     @contextmanager
-    def follow(self, model: nn.Module, attended: Tensor) -> Iterator[None]:
-        """State where tokens stand, pass by pass, while `model.generate` runs on prompts that end together.
+    def each_pass(self) -> Iterator[Callable[[Tensor, Tensor], None]]:
+        """Yield a function that states positions and distances before each forward pass inside a `with` block.
 
-        Args:
-            attended: (batch, longest prompt), 1 at tokens and 0 at pads.
+        A pass inside such a pass states its own.
         """
-        num_pads = (attended == 0).sum(dim=1, keepdim=True)
         depth = len(self._stated)
 
-        def state(inputs: dict[str, Any]) -> None:
-            # A pass inside the pass has stated its own.
-            if len(self._stated) > depth + 1:
-                return
-            cache = inputs.get("past_key_values")
-            num_past = 0 if cache is None else cache.get_seq_length()
-            index = torch.arange(num_past, num_past + inputs["input_ids"].shape[1], device=attended.device)
-            positions = (index - num_pads).clamp(min=0)
-            distances = (attended.shape[1] - 1 - index).clamp(ANSWER, FAR)
-            self._stated[depth] = TokenPositions(positions, distances.expand_as(positions))
+        def state(positions: Tensor, distances: Tensor) -> None:
+            if len(self._stated) == depth + 1:
+                self._stated[depth] = TokenPositions(positions, distances)
 
         self._stated.append(None)
         try:
-            with hooked_call(model, state, first=True):
-                yield
+            yield state
         finally:
             self._stated.pop()

@@ -7,12 +7,6 @@ from collections.abc import Sequence
 
 from lofit_cli.errors import UserError, did_you_mean
 
-MAX_SEED = 2**32 - 1
-MAX_RESAMPLES = 1_000_000
-FAR = 8
-"""How many tokens from the end of its prompt a token is told apart; further ones are all alike."""
-MAX_HOPS = 10
-
 
 def one_of(key: str, value: str, allowed: tuple[str, ...]) -> None:
     """Refuse a name that is not one of those allowed."""

@@ -6,14 +6,8 @@ from typing import Any
 from omegaconf import MISSING
 
 from lofit_cli.errors import UserError
-from lofit_cli.schema.checks import (
-    FAR,
-    above_zero,
-    not_empty,
-    one_of,
-    some_numbers,
-    within,
-)
+from lofit_cli.schema.checks import above_zero, not_empty, one_of, some_numbers, within
+from lofit_cli.schema.limits import FAR
 
 
 @dataclass

@@ -5,7 +5,8 @@ from dataclasses import dataclass, field
 from omegaconf import MISSING
 
 from lofit_cli.errors import UserError
-from lofit_cli.schema.checks import MAX_HOPS, line_ends, not_empty, one_of, within
+from lofit_cli.schema.checks import line_ends, not_empty, one_of, within
+from lofit_cli.schema.limits import MAX_HOPS
 
 DTYPES = ("float32", "bfloat16", "float16")
 SPLITS = ("train", "validation", "test")

@@ -6,13 +6,9 @@ from typing import Any
 from omegaconf import MISSING
 
 from lofit_cli.errors import UserError
-from lofit_cli.schema.checks import (
-    MAX_RESAMPLES,
-    MAX_SEED,
-    not_empty,
-    within,
-)
+from lofit_cli.schema.checks import not_empty, within
 from lofit_cli.schema.components import MethodConfig, SelectorConfig, TrainerConfig
+from lofit_cli.schema.limits import MAX_RESAMPLES, MAX_SEED
 from lofit_cli.schema.sources import EvalConfig, ModelConfig, TaskConfig
 
 

@@ -1,35 +1,29 @@
-"""Training every head at once, which is how LoFiT ranks them: by a scale, or by an offset."""
+"""An edit of every head, which is how LoFiT ranks them: by the scale or the offset that each learns."""
 
-from typing import Any, Literal
+from typing import Literal
 
 import torch
 from torch import Tensor
 
-from lofit_cli.artifacts.run_dir import RunDir
 from lofit_cli.interventions.head_edit import HeadEdit
 from lofit_cli.models.language_model import LanguageModel
 from lofit_cli.schema.stages import SelectHeadsConfig
-from lofit_cli.tasks.task import Task
-from lofit_cli.training.trainer import train
 
 
-def train_all_heads(
-    part: Literal["scale", "offset"], lm: LanguageModel, task: Task[Any], config: SelectHeadsConfig, run: RunDir
-) -> Tensor:
-    """Train the `scale` or the `offset` of every head, from small random numbers by the seed.
-
-    Returns:
-        (num_layers, max_heads, head_dim), on the CPU.
-    """
+def edit_every_head(part: Literal["scale", "offset"], lm: LanguageModel, config: SelectHeadsConfig) -> HeadEdit:
+    """Return an edit of the `scale` or the `offset` of every head, from small random numbers by the seed."""
     generator = torch.Generator().manual_seed(config.seed)
-    geometry, every_head = lm.geometry, lm.geometry.every_head()
+    geometry = lm.geometry
     start = config.trainer.init_std * torch.randn(geometry.total_heads, geometry.head_dim, generator=generator)
     scale, offset = (start, None) if part == "scale" else (None, start)
-    edit = HeadEdit(geometry, every_head, scale, offset)
-    run.record(num_trained_parameters=edit.num_parameters)
-    train(edit.to(lm.model.device), lm, task, config, run)
+    return HeadEdit(geometry, geometry.every_head(), scale, offset).to(lm.model.device)
+
+
+def learnt_values(edit: HeadEdit) -> Tensor:
+    """Return what an edit of every head has learnt: (num_layers, max_heads, head_dim), on the CPU."""
     (learnt,) = edit.parameters()
-    values = torch.zeros(*every_head.shape, geometry.head_dim)
+    every_head = edit.geometry.every_head()
+    values = torch.zeros(*every_head.shape, edit.geometry.head_dim)
     values[every_head] = learnt.detach().cpu()
     return values
 

@@ -7,8 +7,9 @@ from torch import Tensor
 from lofit_cli.artifacts.run_dir import RunDir
 from lofit_cli.models.language_model import LanguageModel
 from lofit_cli.schema.stages import SelectHeadsConfig
-from lofit_cli.selectors.all_heads import score_heads, train_all_heads
+from lofit_cli.selectors.all_heads import edit_every_head, learnt_values, score_heads
 from lofit_cli.tasks.task import Task
+from lofit_cli.training.trainer import train
 
 
 def score_heads_by_offset_norm(lm: LanguageModel, task: Task[Any], config: SelectHeadsConfig, run: RunDir) -> Tensor:
@@ -16,4 +17,7 @@ def score_heads_by_offset_norm(lm: LanguageModel, task: Task[Any], config: Selec
 
     Source: LoFiT (arXiv 2406.01563), section 5.2, "bias-based selection".
     """
-    return score_heads(train_all_heads("offset", lm, task, config, run))
+    edit = edit_every_head("offset", lm, config)
+    run.record(num_trained_parameters=edit.num_parameters)
+    train(edit, lm, task, config, run)
+    return score_heads(learnt_values(edit))

@@ -8,8 +8,9 @@ from lofit_cli.artifacts.run_dir import RunDir
 from lofit_cli.artifacts.tensors import write_tensors
 from lofit_cli.models.language_model import LanguageModel
 from lofit_cli.schema.stages import SelectHeadsConfig
-from lofit_cli.selectors.all_heads import score_heads, train_all_heads
+from lofit_cli.selectors.all_heads import edit_every_head, learnt_values, score_heads
 from lofit_cli.tasks.task import Task
+from lofit_cli.training.trainer import train
 
 
 def score_heads_by_scale(lm: LanguageModel, task: Task[Any], config: SelectHeadsConfig, run: RunDir) -> Tensor:
@@ -17,6 +18,9 @@ def score_heads_by_scale(lm: LanguageModel, task: Task[Any], config: SelectHeads
 
     Source: LoFiT (arXiv 2406.01563), section 3.
     """
-    scale = train_all_heads("scale", lm, task, config, run)
+    edit = edit_every_head("scale", lm, config)
+    run.record(num_trained_parameters=edit.num_parameters)
+    train(edit, lm, task, config, run)
+    scale = learnt_values(edit)
     write_tensors(run.path / "scale.safetensors", "scale", {"scale": scale}, lm.geometry.metadata())
     return score_heads(scale)

@@ -13,7 +13,6 @@ from lofit_cli.artifacts.run_dir import RunDir, content_hash
 from lofit_cli.artifacts.seen_items import add_seen, inherit_seen
 from lofit_cli.console import say
 from lofit_cli.errors import UserError
-from lofit_cli.interventions.files import save_intervention
 from lofit_cli.interventions.intervention import Intervention
 from lofit_cli.methods import Method, get_method
 from lofit_cli.models.language_model import LanguageModel
@@ -37,7 +36,7 @@ def train_offsets(config: TrainOffsetsConfig, run: RunDir) -> Intervention:
     add_seen(run.path, ())
     torch.manual_seed(config.seed)
     edit = method.make(lm, task, config, head_mask, run)
-    save_intervention(edit, run.path, lm)
+    edit.save(run.path, lm)
     run.record(num_trained_parameters=edit.num_parameters)
     if run.has_lines("validation.jsonl"):
         plot_training(run.path)

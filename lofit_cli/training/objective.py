@@ -10,8 +10,8 @@ from torch import Tensor
 from lofit_cli.console import progress_bar
 from lofit_cli.errors import naming_items
 from lofit_cli.models.decoder import Decoder
-from lofit_cli.models.logprobs import answer_logprobs, tokenize_items
-from lofit_cli.models.packing import Prompted, TokenSequence, group_rows
+from lofit_cli.models.logprobs import Prompted, answer_logprobs, tokenize_items
+from lofit_cli.models.packing import TokenSequence, group_rows
 from lofit_cli.tasks.task import Example, Task
 from lofit_cli.training.losses import dpo_loss, sft_loss
 

@@ -18,8 +18,7 @@ from lofit_cli.artifacts.seen_items import add_seen
 from lofit_cli.console import progress_bar
 from lofit_cli.errors import RunError
 from lofit_cli.evaluation.measure import mean_metrics, measure_split, require_fit
-from lofit_cli.interventions.files import FILE_NAME, save_intervention
-from lofit_cli.interventions.intervention import Intervention
+from lofit_cli.interventions.intervention import FILE_NAME, Intervention
 from lofit_cli.models.decoder import Decoder
 from lofit_cli.schema.components import TrainerConfig
 from lofit_cli.schema.stages import SelectHeadsConfig, TrainOffsetsConfig
@@ -158,7 +157,7 @@ def _saved_on_error(edit: Intervention, lm: Decoder, run: RunDir) -> Iterator[No
     try:
         yield
     except (KeyboardInterrupt, RunError) as error:
-        save_intervention(edit, run.path, lm)
+        edit.save(run.path, lm)
         if isinstance(error, RunError):
             raise RunError(f"{error}; the last good state is in {run.path / FILE_NAME}")
         raise

@@ -5,7 +5,6 @@ from manifests import FACTS
 
 from lofit_cli.artifacts.head_mask import select_top
 from lofit_cli.artifacts.run_dir import start_run
-from lofit_cli.interventions.files import save_intervention
 from lofit_cli.methods import get_method
 from lofit_cli.schema.components import METHOD_CONFIGS, MethodConfig, TrainerConfig
 from lofit_cli.schema.sources import ModelConfig, TaskConfig
@@ -54,5 +53,5 @@ def make(name, lm, folder, **settings):
     with start_run(folder / name, "train_offsets", config) as run:
         edit = method.make(lm, make_task(), config, mask, run)
         run.record(**FACTS["train_offsets"] | run.facts | {"method": name, "selector": "t", "num_heads": 2})
-        save_intervention(edit, run.path, lm)
+        edit.save(run.path, lm)
     return edit

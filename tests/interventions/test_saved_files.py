@@ -14,7 +14,7 @@ from lofit_cli.interventions import INTERVENTIONS
 from lofit_cli.interventions.bias_edit import BiasEdit
 from lofit_cli.interventions.contrast_edit import ContrastEdit
 from lofit_cli.interventions.demonstrations import Demonstrations
-from lofit_cli.interventions.files import load_intervention_file, save_intervention
+from lofit_cli.interventions.files import load_intervention_file
 from lofit_cli.interventions.head_edit import HeadEdit
 from lofit_cli.interventions.peft_edit import PeftEdit
 from lofit_cli.interventions.residual_edit import DirectionEdit, LowRankEdit
@@ -64,7 +64,7 @@ def is_a_sentence(text):
 
 @pytest.mark.parametrize("kind", MADE)
 def test_an_intervention_with_something_wrong_is_refused_or_is_what_its_file_says(kind, lm, tmp_path):
-    save_intervention(MADE[kind](lm), tmp_path, lm)
+    MADE[kind](lm).save(tmp_path, lm)
     file = tmp_path / "intervention.safetensors"
     tensors, about = read(file)
     num_refused = 0
@@ -145,7 +145,7 @@ def test_a_head_where_a_layer_has_none_is_refused(tmp_path):
 
 def test_files_of_the_first_form_are_read(lm, tmp_path):
     edit = MADE["head_edit"](lm)
-    save_intervention(edit, tmp_path, lm)
+    edit.save(tmp_path, lm)
     file = tmp_path / "intervention.safetensors"
     tensors, about = read(file)
     assert json.loads(json.dumps(about["geometry"])) == {"format": 2, "heads_per_layer": [4] * 3, "head_dims": [8] * 3}
@@ -159,7 +159,7 @@ def test_files_of_the_first_form_are_read(lm, tmp_path):
 
 
 def test_a_later_form_says_so(lm, tmp_path):
-    save_intervention(MADE["demonstrations"](lm), tmp_path, lm)
+    MADE["demonstrations"](lm).save(tmp_path, lm)
     file = tmp_path / "intervention.safetensors"
     tensors, about = read(file)
     write(file, tensors, {**about, "geometry": {"format": 3, "heads": []}})

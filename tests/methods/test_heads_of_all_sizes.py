@@ -14,7 +14,7 @@ from lofit_cli.interventions.head_edit import HeadEdit
 from lofit_cli.models.activations import last_token_activations
 from lofit_cli.models.heads import find_heads
 from lofit_cli.models.language_model import LanguageModel
-from lofit_cli.models.packing import tokenize
+from lofit_cli.models.logprobs import tokenize
 from lofit_cli.paper.logit_lens import logit_lens
 from lofit_cli.report.plots import plot_head_scores, plot_heads_per_layer
 from lofit_cli.schema.components import SelectorConfig, TrainerConfig

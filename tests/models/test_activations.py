@@ -5,7 +5,7 @@ import torch
 from tiny_models import EACH_FAMILY, build_language_model
 
 from lofit_cli.models.activations import last_token_activations
-from lofit_cli.models.packing import tokenize
+from lofit_cli.models.logprobs import tokenize
 
 ITEMS = [("Q: one?\nA:", [" Yes.", " Yes, it is."]), ("Q: another, longer question?\nA:", [" the number"])]
 

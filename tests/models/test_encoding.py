@@ -14,8 +14,7 @@ from lofit_cli.errors import UserError
 from lofit_cli.interventions.contrast_edit import _Twin
 from lofit_cli.models.encoding import check_round_trip, encode, first_tokens
 from lofit_cli.models.load import load_model
-from lofit_cli.models.logprobs import score_answers, tokenize_items
-from lofit_cli.models.packing import tokenize
+from lofit_cli.models.logprobs import score_answers, tokenize, tokenize_items
 from lofit_cli.models.weights import describe_model
 from lofit_cli.schema.components import TrainerConfig
 from lofit_cli.schema.sources import ModelConfig, TaskConfig

@@ -7,9 +7,9 @@ import torch
 from tiny_models import EACH_FAMILY, build_language_model, edit_all_heads, random_values
 
 from lofit_cli.errors import UserError
-from lofit_cli.models.logprobs import MIN_CACHED_PREFIX, _shared_prefix, answer_logprobs, score_answers
-from lofit_cli.models.packing import TokenSequence, group_rows, pack_row, shared_prefix_length, tokenize
-from lofit_cli.schema.checks import FAR
+from lofit_cli.models.logprobs import MIN_CACHED_PREFIX, _shared_prefix, answer_logprobs, score_answers, tokenize
+from lofit_cli.models.packing import TokenSequence, group_rows, pack_row, shared_prefix_length
+from lofit_cli.schema.limits import FAR
 
 PREFIX = "A long beginning that all prompts share. "
 ITEMS = [

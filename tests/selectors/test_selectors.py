@@ -10,7 +10,7 @@ from lofit_cli.artifacts.head_mask import HeadMask, select_top
 from lofit_cli.artifacts.run_dir import RunDir, start_run
 from lofit_cli.artifacts.seen_items import add_seen, read_seen
 from lofit_cli.models.activations import last_token_activations
-from lofit_cli.models.packing import tokenize
+from lofit_cli.models.logprobs import tokenize
 from lofit_cli.schema.components import FileConfig, FromRunConfig, SelectorConfig, TrainerConfig
 from lofit_cli.schema.sources import EvalConfig, ModelConfig, TaskConfig
 from lofit_cli.schema.stages import CompareConfig, SelectHeadsConfig

@@ -14,7 +14,6 @@ from lofit_cli.analysis.pooling import describe_coverage
 from lofit_cli.artifacts.evaluations import Evaluation
 from lofit_cli.artifacts.files import write_file
 from lofit_cli.console import visible
-from lofit_cli.report.comparison.summary import NOTE, Summary, average_text
 from lofit_cli.report.comparison.words import (
     describe_caveats,
     describe_cost,
@@ -27,6 +26,7 @@ from lofit_cli.report.comparison.words import (
     percent,
     spread_text,
 )
+from lofit_cli.report.tables import Table
 
 TEMPLATE = "report.html.jinja"
 
@@ -43,7 +43,7 @@ def write_html(
     sections: Sequence[ComparedSection],
     names: Sequence[str],
     figures: Sequence[SectionFigures],
-    summaries: Sequence[Summary],
+    summaries: Sequence[Table],
     file: Path,
 ) -> None:
     """Write the report.
@@ -51,6 +51,7 @@ def write_html(
     Args:
         names: a short name for each section.
         figures: each section's.
+        summaries: several sections side by side.
     """
     page = (
         _environment()
@@ -58,7 +59,6 @@ def write_html(
         .render(
             sections=list(zip(names, sections, figures, strict=True)),
             summaries=summaries,
-            summary_note=NOTE,
             runs=[run for section in sections for run in section.runs],
             facts=_provenance([run for section in sections for run in section.runs]),
             version=__version__,
@@ -78,7 +78,7 @@ def _environment() -> Environment:
         lstrip_blocks=True,
     )
     helpers = (parameter_count, describe_cost, describe_coverage, describe_caveats, describe_section, describe_tests)
-    cells = (average_text, interval_text, p_text, named_rows, percent, spread_text, inline_png, describe_commit)
+    cells = (interval_text, p_text, named_rows, percent, spread_text, inline_png, describe_commit)
     environment.globals |= {function.__name__: function for function in (*helpers, *cells)}
     return environment
 

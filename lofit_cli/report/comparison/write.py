@@ -16,13 +16,13 @@ from lofit_cli.report.tables import show_table, write_csv, write_latex, write_ma
 
 def write_comparison(sections: Sequence[ComparedSection], folder: Path) -> None:
     """Print the tables; write them as CSV, Markdown, LaTeX and figures, and all of it as `report.html`."""
-    names, summaries = name_sections(sections), summarise_sections(sections)
+    names, summaries = name_sections(sections), [summary_table(summary) for summary in summarise_sections(sections)]
     _write_sections(sections, folder)
     if summaries:
-        write_tables([summary_table(summary) for summary in summaries], folder, "summary")
+        write_tables(summaries, folder, "summary")
     figures = [_plot(section, ending, folder) for section, ending in zip(sections, _file_endings(names), strict=True)]
     write_html(sections, names, figures, summaries, folder / "report.html")
-    for table in (*map(narrow_table, sections), *map(summary_table, summaries)):
+    for table in (*map(narrow_table, sections), *summaries):
         show_table(table)
 
 

@@ -1,0 +1,10 @@
+"""The largest values of some settings, and how tokens are counted."""
+
+MAX_SEED = 2**32 - 1
+MAX_RESAMPLES = 1_000_000
+MAX_HOPS = 10
+
+FAR = 8
+"""How many tokens from the end of its prompt a token is told apart; further ones are all alike."""
+ANSWER = -1
+"""What stands for that distance at an answer's tokens."""
