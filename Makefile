@@ -8,7 +8,7 @@ export PATH := $(CURDIR)/$(VENV)/bin:$(PATH)
 
 .PHONY: demo test
 demo: $(INSTALLED)
-	TRAINING=trainer.num_epochs=3 $(VENV)/bin/python scripts/demo.py
+	$(VENV)/bin/python scripts/demo.py
 
 test: $(INSTALLED)
 	ruff check .

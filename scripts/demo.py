@@ -1,8 +1,10 @@
 """The whole job on the embedded model in one process: the base model, LoFiT on selected heads and on random ones.
 
-python scripts/demo.py [KEY=VALUE ...]    overrides that all stages take, such as model=..., task=..., seed=...
-TRAINING="KEY=VALUE ..." overrides what the two stages that train take, such as trainer.num_epochs=3.
+python scripts/demo.py [KEY=VALUE ...]    overrides that all stages take, such as model=... or seed=...
 OUT=runs/demo says where the runs go; what finished there is not run again.
+
+The task is our own family stories. Their validation split chose the learning rate of the offsets: after three epochs
+its loss was 4.66, 2.31, 1.05, 0.78 and 0.92 at 0.01, 0.03, 0.1, 0.3 and 1.
 """
 
 import csv
@@ -23,6 +25,9 @@ STAGES = {
     "train-offsets": (cli.train_offsets, TrainOffsetsManifest),
     "evaluate": (cli.evaluate, EvaluateManifest),
 }
+
+TASK = ("task=kinship", "task.num_train=100")
+TRAINING = ("trainer.num_epochs=3", "trainer.validate_every=3")
 
 
 def once(stage: str, run_dir: Path, *overrides: str) -> None:
@@ -53,12 +58,12 @@ def percent(row: dict[str, str], metric: str) -> str:
 def main() -> None:
     """Run what has not finished and compare."""
     out = Path(os.environ.get("OUT", "runs/demo"))
-    common, training = sys.argv[1:], shlex.split(os.environ.get("TRAINING", ""))
+    common = [*TASK, *sys.argv[1:]]
     once("evaluate", out / "none", "intervention=none", *common)
     for selector in ("scale", "random"):
         heads, offsets = out / f"{selector}-heads", out / f"{selector}-offsets"
-        once("select-heads", heads, f"selector={selector}", *training, *common)
-        once("train-offsets", offsets, f"head_mask={heads}", *training, *common)
+        once("select-heads", heads, f"selector={selector}", *TRAINING, "num_heads=8", *common)
+        once("train-offsets", offsets, f"head_mask={heads}", *TRAINING, "trainer.learning_rate=0.3", *common)
         once("evaluate", out / selector, f"intervention={offsets}", *common)
     compared = out / "compare" / f"{datetime.now(UTC):%Y-%m-%d_%H-%M-%S-%f}"
     runs = ",".join(str(out / name) for name in ("none", "scale", "random"))

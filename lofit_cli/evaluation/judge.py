@@ -6,8 +6,8 @@ from dataclasses import replace
 from lofit_cli.artifacts.predictions import GeneratedAnswer
 from lofit_cli.console import progress_bar
 from lofit_cli.errors import beginning, naming_items
+from lofit_cli.models.kept import load_model_once
 from lofit_cli.models.language_model import LanguageModel
-from lofit_cli.models.load import load_model
 from lofit_cli.models.logprobs import score_answers
 from lofit_cli.schema.sources import EvalConfig, ModelConfig
 
@@ -45,7 +45,7 @@ def judge_answers(
         model: the settings of the model under test; the judges share its dtype and device.
     """
     for metric, name in judges.items():
-        judge = load_model(replace(model, id=name, revision=None, add_bos="auto"))
+        judge = load_model_once(replace(model, id=name, revision=None, add_bos="auto"))
         with progress_bar(f"judging ({metric})", len(answered)) as advance:
             answered = add_verdicts(judge, metric, answered, advance)
         del judge

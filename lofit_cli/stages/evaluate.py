@@ -18,7 +18,8 @@ from lofit_cli.evaluation.judge import judge_answers, judge_models, judged_metri
 from lofit_cli.evaluation.measure import measure_split
 from lofit_cli.interventions.demonstrations import Demonstrations
 from lofit_cli.interventions.files import load_intervention
-from lofit_cli.models.load import check_source, load_model
+from lofit_cli.models.kept import load_model_once
+from lofit_cli.models.load import check_source
 from lofit_cli.models.weights import describe_model, one_name
 from lofit_cli.report.results import print_metrics
 from lofit_cli.schema.stages import EvaluateConfig
@@ -37,7 +38,7 @@ def evaluate(config: EvaluateConfig, run: RunDir) -> Sequence[Prediction]:
     items = task.items(config.eval.split)
     if config.eval.split == "test":
         _refuse_training_items(task, folder)
-    lm = load_model(config.model)
+    lm = load_model_once(config.model)
     edit, facts = load_intervention(folder, lm) if folder else (Demonstrations(), BASE_MODEL)
     run.record(**describe_model(lm), **{**task.facts(), "seed": config.seed, **facts})
     run.record(metrics=[*task.metrics, *judged_metrics(judges)], intervention=str(folder) if folder else None)

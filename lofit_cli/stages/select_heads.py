@@ -6,7 +6,7 @@ from lofit_cli.artifacts.head_mask import HeadMask, parse_num_heads, select_top
 from lofit_cli.artifacts.run_dir import RunDir
 from lofit_cli.artifacts.seen_items import add_seen
 from lofit_cli.errors import UserError
-from lofit_cli.models.load import load_model
+from lofit_cli.models.kept import load_model_once
 from lofit_cli.models.weights import describe_model
 from lofit_cli.report.plots import plot_head_scores, plot_heads_per_layer, plot_training
 from lofit_cli.report.results import print_head_mask
@@ -19,7 +19,7 @@ def select_heads(config: SelectHeadsConfig, run: RunDir) -> HeadMask:
     """Score all heads with the configured selector; write the scores, the mask and their pictures."""
     selector = get_selector(config.selector)
     task = load_task(config.task)
-    lm = load_model(config.model)
+    lm = load_model_once(config.model)
     count = parse_num_heads(config.num_heads, lm.geometry)
     run.record(**describe_model(lm), **task.facts(), seed=config.seed, selector=config.selector.name, num_heads=count)
     run.record_settings(selector={"name": config.selector.name}, task={**task.settings(), "items": task.items_hash()})

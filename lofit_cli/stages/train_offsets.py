@@ -15,8 +15,8 @@ from lofit_cli.console import say
 from lofit_cli.errors import UserError
 from lofit_cli.interventions.intervention import Intervention
 from lofit_cli.methods import Method, get_method
+from lofit_cli.models.kept import load_model_once
 from lofit_cli.models.language_model import LanguageModel
-from lofit_cli.models.load import load_model
 from lofit_cli.models.weights import describe_model, one_name
 from lofit_cli.report.plots import plot_heads_per_layer, plot_training
 from lofit_cli.schema.stages import TrainOffsetsConfig
@@ -28,7 +28,7 @@ def train_offsets(config: TrainOffsetsConfig, run: RunDir) -> Intervention:
     method = get_method(config.method)
     task = load_task(config.task)
     file = _head_mask_file(config, method, task.facts())
-    lm = load_model(config.model)
+    lm = load_model_once(config.model)
     run.record(**describe_model(lm), **task.facts(), seed=config.seed, method=config.method.name)
     settings = {key: value for key, value in asdict(config.method).items() if key not in ("name", "source")}
     run.record_settings(method=settings, task={**task.settings(), "items": task.items_hash()})

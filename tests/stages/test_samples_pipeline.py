@@ -75,9 +75,10 @@ def test_the_model_under_test_is_let_go_before_a_judge_is_loaded(sample, model_d
         models.append(weakref.ref(lm.model))
         return lm
 
-    for place in ("lofit_cli.stages.evaluate", "lofit_cli.evaluation.judge"):
-        monkeypatch.setattr(f"{place}.load_model", load)
-    judges = (f"eval.judge_true={model_dir}", f"eval.judge_info={model_dir}")
+    monkeypatch.setattr("lofit_cli.models.kept.load_model", load)
+    for name in ("true", "info"):
+        Path(name).symlink_to(model_dir)
+    judges = ("eval.judge_true=./true", "eval.judge_info=./info")
     sample("evaluate", "truthfulqa_generation", "intervention=none", *judges)
     assert alive == [[], [False], [False, False]]
 
