@@ -3,8 +3,8 @@
 python scripts/demo.py [KEY=VALUE ...]    overrides that all stages take, such as model=... or seed=...
 OUT=runs/demo says where the runs go; what finished there is not run again.
 
-The task is our own family stories. Their validation split chose the learning rate of the offsets: after three epochs
-its loss was 4.66, 2.31, 1.05, 0.78 and 0.92 at 0.01, 0.03, 0.1, 0.3 and 1.
+The task is our own family stories. Their validation split chose the learning rate of the offsets: of its 100 questions
+37 were answered right after training at 0.1, and 34 at 0.3.
 """
 
 import csv
@@ -26,7 +26,7 @@ STAGES = {
     "evaluate": (cli.evaluate, EvaluateManifest),
 }
 
-TASK = ("task=kinship", "task.num_train=100")
+TASK = ("task=kinship", "task.num_train=130")
 TRAINING = ("trainer.num_epochs=3", "trainer.validate_every=3")
 
 
@@ -63,7 +63,7 @@ def main() -> None:
     for selector in ("scale", "random"):
         heads, offsets = out / f"{selector}-heads", out / f"{selector}-offsets"
         once("select-heads", heads, f"selector={selector}", *TRAINING, "num_heads=8", *common)
-        once("train-offsets", offsets, f"head_mask={heads}", *TRAINING, "trainer.learning_rate=0.3", *common)
+        once("train-offsets", offsets, f"head_mask={heads}", *TRAINING, "trainer.learning_rate=0.1", *common)
         once("evaluate", out / selector, f"intervention={offsets}", *common)
     compared = out / "compare" / f"{datetime.now(UTC):%Y-%m-%d_%H-%M-%S-%f}"
     runs = ",".join(str(out / name) for name in ("none", "scale", "random"))
