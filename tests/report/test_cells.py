@@ -5,10 +5,18 @@ import pytest
 from lofit_cli.analysis.comparison import ComparedMetric, ComparedRow, ComparedSection
 from lofit_cli.analysis.intervals import Interval
 from lofit_cli.analysis.statistics import PairedDifference
-from lofit_cli.report.comparison.words import describe_tests, name_sections
+from lofit_cli.report.comparison.summary import summarise_sections
+from lofit_cli.report.comparison.words import describe_section, describe_tests, name_sections
 
-FACTS = {"model": "hub/llama", "dtype": "float32", "task": "truthfulqa", "split": "test", "protocol": "iti"}
-
+FACTS = {
+    "model": "hub/llama",
+    "model_hash": "a",
+    "dtype": "float32",
+    "first_tokens": [],
+    "task": "truthfulqa",
+    "split": "test",
+    "protocol": "iti",
+}
 
 FLIPS = "sign flips, p >= 0.0001"
 
@@ -21,6 +29,7 @@ FLIPS = "sign flips, p >= 0.0001"
         ([{"protocol": "lm_eval"}], ["truthfulqa-iti", "truthfulqa-lm_eval"]),
         ([{"model": "/a/qwen"}], ["truthfulqa-llama", "truthfulqa-qwen"]),
         ([{"model": "other/llama"}], ["truthfulqa-llama", "truthfulqa-llama-2"]),
+        ([{"first_tokens": ["<s>"]}], ["truthfulqa-no-bos", "truthfulqa-<s>"]),
         (
             [{"dtype": "bfloat16"}, {"protocol": "lm_eval"}],
             ["truthfulqa-iti-float32", "truthfulqa-iti-bfloat16", "truthfulqa-lm_eval"],
@@ -30,6 +39,17 @@ FLIPS = "sign flips, p >= 0.0001"
 def test_sections_have_short_names_of_their_own(others, names):
     sections = [ComparedSection(FACTS | other, ("mc1",), ()) for other in [{}, *others]]
     assert name_sections(sections) == names
+
+
+def test_texts_that_begin_otherwise_are_told_apart_in_titles_and_never_averaged():
+    sections = [
+        ComparedSection(FACTS | other, (), ())
+        for other in ({}, {"task": "clutrr"}, {"first_tokens": ["<s>"]}, {"first_tokens": ["<s>"], "task": "clutrr"})
+    ]
+    begins = ["hub/llama (float32", "hub/llama (float32, texts begin with <s>"]
+    titles = [describe_section(section) for section in sections]
+    assert [title.split(")")[0] for title in titles] == [begins[0], begins[0], begins[1], begins[1]]
+    assert [summary.title.split(")")[0] for summary in summarise_sections(sections)] == begins
 
 
 def test_the_words_below_a_table_name_each_test_once_with_its_floor():

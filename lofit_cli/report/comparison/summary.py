@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from lofit_cli.analysis.comparison import ComparedMetric, ComparedSection
-from lofit_cli.report.comparison.words import name_sections, percent, shorten, shown_names
+from lofit_cli.report.comparison.words import describe_model, name_sections, percent, shown_names
 from lofit_cli.report.tables import Cell, Entry, Table, left_and_right
 
 HEADLINES = ("mc1", "mc2")
@@ -53,9 +53,9 @@ class Summary:
 
 def summarise_sections(sections: Sequence[ComparedSection]) -> list[Summary]:
     """Return a wide table for each model, dtype and split that has two sections or more."""
-    parts: dict[tuple[str, str, str], list[ComparedSection]] = {}
+    parts: dict[tuple[str, ...], list[ComparedSection]] = {}
     for section in sections:
-        key = (section.facts["model_hash"], section.facts["dtype"], section.facts["split"])
+        key = (*(section.facts[name] for name in ("model_hash", "dtype", "split")), *section.facts["first_tokens"])
         parts.setdefault(key, []).append(section)
     return [_summarise(part) for part in parts.values() if len(part) > 1]
 
@@ -111,7 +111,7 @@ def _summarise(sections: Sequence[ComparedSection]) -> Summary:
     labels = dict.fromkeys(label for column in columns for label in column)
     lines = {label: tuple(column.get(label) for column in columns) for label in labels}
     facts = {key: sections[0].facts[key] for key in ("model", "dtype", "split")}
-    title = f"{shorten(str(facts['model']))} ({facts['dtype']}), {facts['split']} split"
+    title = f"{describe_model(sections[0].facts)}, {facts['split']} split"
     repeats = len({section.facts["task"] for section in sections}) < len(sections)
     return Summary(title, facts, tuple(f"{name} {metric.upper()}" for name, metric, _ in cells), lines, repeats)
 

@@ -1,7 +1,8 @@
 """What stands in a comparison's cells, in words and rounded numbers, whatever the form of the table."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 from lofit_cli.analysis.comparison import ComparedMetric, ComparedRow, ComparedSection
 from lofit_cli.analysis.grouping import tell_apart
@@ -9,8 +10,6 @@ from lofit_cli.analysis.intervals import Interval
 from lofit_cli.analysis.pooling import describe_coverage
 from lofit_cli.report.tables import Cell
 
-SHOWN_FACTS = ("model", "dtype", "task", "split", "protocol")
-"""What a table's title says of its runs."""
 MAX_LETTERS = 120
 """The longest name that a table or figure shows."""
 
@@ -45,8 +44,14 @@ def describe_section(section: ComparedSection) -> str:
     """Return what the rows of a table have in common, as its title."""
     facts, folds = section.facts, section.folds
     numbers = f"fold{'s' if len(folds) > 1 else ''} {','.join(map(str, folds))}"
-    model, dtype, task, split, protocol = (shorten(str(facts[name])) for name in SHOWN_FACTS)
-    return f"{model} ({dtype}) on {task}, {numbers}, {split} split, {protocol}"
+    task, split, protocol = (shorten(str(facts[name])) for name in ("task", "split", "protocol"))
+    return f"{describe_model(facts)} on {task}, {numbers}, {split} split, {protocol}"
+
+
+def describe_model(facts: Mapping[str, Any]) -> str:
+    """Return a model's name with what its numbers depend on: its dtype, and the tokens that every text begins with."""
+    begins = f", texts begin with {shorten(''.join(facts['first_tokens']))}" * bool(facts["first_tokens"])
+    return f"{shorten(str(facts['model']))} ({facts['dtype']}{begins})"
 
 
 def parameter_count(row: ComparedRow) -> str:
@@ -151,14 +156,15 @@ def describe_tests(section: ComparedSection) -> str:
 def name_sections(sections: Sequence[ComparedSection]) -> list[str]:
     """Return a short name for each section, for headings and columns: its task, with what else tells it from others."""
     names = [str(section.facts["task"]) for section in sections]
-    for key in ("protocol", "split", "dtype", "model"):
+    for key in ("protocol", "split", "dtype", "first_tokens", "model"):
         for name in {name for name in names if names.count(name) > 1}:
-            same = [i for i, other in enumerate(names) if other == name]
-            if len({sections[i].facts[key] for i in same}) > 1:
-                for i in same:
-                    names[i] = f"{name}-{_last_part(str(sections[i].facts[key]))}"
+            same = {i: sections[i].facts[key] for i, other in enumerate(names) if other == name}
+            if len({str(fact) for fact in same.values()}) > 1:
+                for i, fact in same.items():
+                    names[i] = f"{name}-{_short(fact)}"
     return tell_apart([shorten(name) for name in names], "{}-{}")
 
 
-def _last_part(text: str) -> str:
-    return text.rstrip("/").rpartition("/")[2]
+def _short(fact: str | list[str]) -> str:
+    """Return the last part of a path or a name, or the tokens that texts begin with."""
+    return "".join(fact) or "no-bos" if isinstance(fact, list) else fact.rstrip("/").rpartition("/")[2]
