@@ -23,7 +23,6 @@ import tempfile
 import time
 import traceback
 from collections import Counter
-from contextlib import contextmanager
 from dataclasses import asdict, dataclass, replace
 from multiprocessing.connection import wait
 from multiprocessing.process import BaseProcess
@@ -32,11 +31,11 @@ from pathlib import Path
 import torch
 import transformers
 import typer
-from torch import Tensor
-from transformers import AutoModelForCausalLM, GenerationConfig, PreTrainedModel
+from transformers import AutoModelForCausalLM, PreTrainedModel
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "tests" / "helpers"))
 
+from plain_transformers import edited, greedy_line, next_token_logprobs, random_edit
 from tiny_checkpoints import ARCHITECTURES, build_checkpoint
 
 from lofit_cli.errors import RunError, UserError
@@ -125,17 +124,17 @@ def _describe(lm: LanguageModel) -> dict[str, str]:
 def _compare(lm: LanguageModel, plain: PreTrainedModel) -> list[str]:
     """Return what differs, a phrase each."""
     sequences = [sequence for item in tokenize_items(lm, ITEMS) for sequence in item]
-    edit = _some_edit(lm)
-    wrong, before = _check_scores(lm, plain, sequences), _next_token_logprobs(plain, sequences[0])
-    with torch.inference_mode(), edit.attach(lm), _edited(lm, plain, edit):
+    edit = random_edit(lm.geometry, NUM_EDITED)
+    wrong, before = _check_scores(lm, plain, sequences), next_token_logprobs(plain, sequences[0])
+    with torch.inference_mode(), edit.attach(lm), edited(lm, plain, edit):
         wrong += [f"{what} under an edit" for what in _check_scores(lm, plain, sequences)]
-        moved = float((_next_token_logprobs(plain, sequences[0]) - before).abs().max())
+        moved = float((next_token_logprobs(plain, sequences[0]) - before).abs().max())
     wrong += [] if moved > MOVED else [f"the edit moves nothing ({moved:.1g} nats)"]
     return wrong + _check_zero_edit(lm, sequences) + _check_generation(lm, plain)
 
 
 def _check_scores(lm: LanguageModel, plain: PreTrainedModel, sequences: list[TokenSequence]) -> list[str]:
-    wanted = [_next_token_logprobs(plain, sequence) for sequence in sequences]
+    wanted = [next_token_logprobs(plain, sequence) for sequence in sequences]
     nested = [TokenSequence(s.tokens[: end + 1], end) for s in sequences for end in range(s.start, len(s.tokens))]
     with torch.inference_mode():
         rows = [
@@ -150,61 +149,6 @@ def _check_scores(lm: LanguageModel, plain: PreTrainedModel, sequences: list[Tok
     return [f"{what} is off by {nats:.2g} nats" for what, nats in off.items() if not nats <= TOLERANCE]
 
 
-def _next_token_logprobs(plain: PreTrainedModel, sequence: TokenSequence) -> Tensor:
-    """Return each answer token's log-probability after the tokens before it, one forward pass each."""
-    ends = range(sequence.start, len(sequence.tokens))
-    return torch.stack([_last_logprobs(plain, sequence.tokens[:end])[sequence.tokens[end]] for end in ends])
-
-
-@torch.inference_mode()
-def _last_logprobs(plain: PreTrainedModel, tokens: tuple[int, ...]) -> Tensor:
-    return plain(input_ids=torch.tensor([tokens]), use_cache=False).logits[0, -1].float().log_softmax(dim=-1)
-
-
-def _some_edit(lm: LanguageModel) -> HeadEdit:
-    generator = torch.Generator().manual_seed(2)
-    heads = lm.geometry.every_head().nonzero()
-    mask = torch.zeros_like(lm.geometry.every_head())
-    for layer, head in heads[torch.randperm(len(heads), generator=generator)[:NUM_EDITED]]:
-        mask[layer, head] = True
-    shape = (int(mask.sum()), lm.geometry.head_dim)
-    values = [torch.randn(shape, generator=generator) for _ in range(2)]
-    return HeadEdit(lm.geometry, mask, *values)
-
-
-@contextmanager
-def _edited(lm: LanguageModel, plain: PreTrainedModel, edit: HeadEdit):
-    """Edit the copy by hooks of our own on the modules of the same names."""
-    paths = {id(module): path for path, module in lm.model.named_modules()}
-    running, handles = [], []
-    for row, (layer, head) in enumerate(edit.heads):
-        dim = lm.geometry.head_dims[layer]
-        where = slice(head * dim, (head + 1) * dim)
-
-        def enter(module, args, layer=layer):
-            running[:] = [layer]
-
-        def change(module, args, row=row, layer=layer, where=where, dim=dim):
-            if running != [layer]:  # of another layer that has the same module
-                return None
-            values = args[0].clone()
-            values[..., where] = values[..., where] * (1 + edit.scale[row, :dim]) + edit.offset[row, :dim]
-            return (values, *args[1:])
-
-        within = plain.get_submodule(paths[id(lm.layers[layer])])
-        projection = plain.get_submodule(paths[id(lm.output_projections[layer])])
-        handles += [within.register_forward_pre_hook(enter), projection.register_forward_pre_hook(change)]
-    handles += [
-        plain.get_submodule(paths[id(layer)]).register_forward_hook(lambda *args: running.clear())
-        for layer in lm.layers
-    ]
-    try:
-        yield
-    finally:
-        for handle in handles:
-            handle.remove()
-
-
 def _check_zero_edit(lm: LanguageModel, sequences: list[TokenSequence]) -> list[str]:
     zeros = torch.zeros(lm.geometry.total_heads, lm.geometry.head_dim)
     with torch.inference_mode():
@@ -217,17 +161,8 @@ def _check_zero_edit(lm: LanguageModel, sequences: list[TokenSequence]) -> list[
 def _check_generation(lm: LanguageModel, plain: PreTrainedModel) -> list[str]:
     prompts = [prompt for prompt, _ in ITEMS]
     found = generate_lines(lm, prompts, NEW_TOKENS)
-    wanted = [_greedy(lm, plain, prompt) for prompt in prompts]
+    wanted = [greedy_line(lm, plain, prompt, NEW_TOKENS) for prompt in prompts]
     return [] if found == wanted else [f"generates {found}, transformers {wanted}"]
-
-
-def _greedy(lm: LanguageModel, plain: PreTrainedModel, prompt: str) -> str:
-    tokens = torch.tensor([lm.tokenizer(prompt)["input_ids"]])
-    plain.generation_config = GenerationConfig()
-    settings = GenerationConfig(do_sample=False, max_new_tokens=NEW_TOKENS, eos_token_id=0, pad_token_id=0)
-    out = plain.generate(input_ids=tokens, attention_mask=torch.ones_like(tokens), generation_config=settings)
-    text = lm.tokenizer.decode(out[0, tokens.shape[1] :], skip_special_tokens=True)
-    return text.strip().split("\n")[0].strip()
 
 
 def _work(architecture: str, folder: Path) -> None:
@@ -283,7 +218,8 @@ def page(rows: list[Row]) -> str:
         "",
         *(f"- {counts[verdict]} {words}" for verdict, words in VERDICTS.items() if counts[verdict]),
         "",
-        "Of those that are right, " + ", ".join(f"{n} are scored {kind}" for kind, n in batching.most_common()) + ".",
+        "Of those that are right, " + ", ".join(f"{n} are scored {kind}" for kind, n in batching.most_common()) + ": "
+        "packed is many sequences in one row, padded is a row each, single is a forward pass each.",
         "",
         "| architecture | layers with heads | heads | output projection | scored | verdict |",
         "|---|---|---|---|---|---|",
