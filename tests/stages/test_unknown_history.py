@@ -6,13 +6,9 @@ import shutil
 from pathlib import Path
 
 import pytest
+from stage_runs import ok
 
 TRAIN = ("train-offsets", "trainer.num_epochs=1")
-
-
-def ok(result):
-    assert result.exit_code == 0, result.output + result.stderr
-    return result
 
 
 def history(run):
