@@ -96,6 +96,13 @@ def build_language_model(family, batching="packed", max_row_tokens=64, **changes
     return LanguageModel(family, model, build_tokenizer(), *find_heads(model), batching, max_row_tokens)
 
 
+def headless(model, **settings):
+    """Return a model of which nobody asks where its heads are."""
+    model.eval().requires_grad_(False)
+    layers = next((list(module) for module in model.modules() if isinstance(module, torch.nn.ModuleList)), [])
+    return LanguageModel("tiny", model, build_tokenizer(), None, layers, {}, **settings)
+
+
 def random_values(geometry, seed, size=0.3):
     """Return random numbers in the shape of all head activations."""
     shape = (geometry.num_layers, geometry.max_heads, geometry.head_dim)

@@ -5,14 +5,12 @@ from dataclasses import replace
 import pytest
 import torch
 import transformers as t
-from tiny_models import EACH_FAMILY, FAMILIES, GROUPED, SHAPE, VOCABULARY, WIDE, build_language_model, build_tokenizer
+from tiny_models import EACH_FAMILY, FAMILIES, GROUPED, SHAPE, VOCABULARY, WIDE, build_language_model, headless
 
 from lofit_cli.errors import UserError
 from lofit_cli.models import packing_check
-from lofit_cli.models.embedded import EMBEDDED_MODELS, cache_dir
 from lofit_cli.models.forward import cache_prefix, packed_token_logprobs, padded_token_logprobs
 from lofit_cli.models.generation import generate_lines
-from lofit_cli.models.language_model import LanguageModel
 from lofit_cli.models.logprobs import score_answers
 from lofit_cli.models.memory import eager_row_tokens
 from lofit_cli.models.packing import TokenSequence
@@ -56,13 +54,6 @@ STATEFUL = {
     ),
 }
 DTYPES = [torch.float32, torch.bfloat16]
-
-
-def headless(model, **settings):
-    """Return a model of which nobody asks where its heads are."""
-    model.eval().requires_grad_(False)
-    layers = next((list(module) for module in model.modules() if isinstance(module, torch.nn.ModuleList)), [])
-    return LanguageModel("tiny", model, build_tokenizer(), None, layers, {}, **settings)
 
 
 def build(family, dtype=torch.float32, max_row_tokens=128, **changes):
@@ -240,32 +231,3 @@ def test_eager_rows_fit_the_memory():
     tokens = eager_row_tokens(config, 30 * 2**30)
     assert 24 * 64 * 12 * tokens**2 <= 30 * 2**30 < 24 * 64 * 12 * (tokens + 1) ** 2
     assert eager_row_tokens(config, 0) == 256
-
-
-MODEL = EMBEDDED_MODELS["smollm2"]
-FOLDER = cache_dir() / f"smollm2-{MODEL.sha256[:12]}"
-needs_embedded = pytest.mark.skipif(not (FOLDER / "model.safetensors").exists(), reason="needs the embedded model")
-
-
-def embedded(dtype, max_row_tokens, num_layers):
-    """Return the embedded model with its first layers only, so that long rows are quick."""
-    model = t.AutoModelForCausalLM.from_pretrained(FOLDER, dtype=dtype)
-    model.model.layers = model.model.layers[:num_layers]
-    model.config.num_hidden_layers = num_layers
-    return replace(headless(model, max_row_tokens=max_row_tokens), tokenizer=t.AutoTokenizer.from_pretrained(FOLDER))
-
-
-@needs_embedded
-@pytest.mark.parametrize("max_row_tokens", [512, 1024, 2048, 4096])
-@pytest.mark.parametrize("dtype", DTYPES)
-def test_the_embedded_model_packs_at_every_row_length(dtype, max_row_tokens):
-    lm = embedded(dtype, max_row_tokens, num_layers=2)
-    probe = make_probe(lm)
-    row = [*probe.strangers, *probe.siblings, probe.follower]
-    assert sum(len(sequence.tokens) for sequence in row) >= max_row_tokens
-    assert choose_batching(lm) == "packed"
-
-
-@needs_embedded
-def test_the_whole_embedded_model_packs():
-    assert choose_batching(embedded(torch.float32, 512, num_layers=30)) == "packed"
