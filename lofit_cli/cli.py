@@ -14,12 +14,16 @@ import lofit_cli
 app = typer.Typer(
     help="Localized fine-tuning of attention heads (LoFiT): select heads, train offsets, evaluate, compare.",
     no_args_is_help=True,
+    context_settings={"help_option_names": ["-h", "--help"]},
     add_completion=False,
     pretty_exceptions_enable=False,
     rich_markup_mode="markdown",
 )
 
-Overrides = Annotated[list[str] | None, typer.Argument(metavar="KEY=VALUE", help="Hydra overrides.")]
+Overrides = Annotated[
+    list[str] | None,
+    typer.Argument(metavar="KEY=VALUE", help="Settings: --cfg prints them, docs/configuration.md explains them."),
+]
 Multirun = Annotated[bool, typer.Option("--multirun", "-m", help="Run every combination of comma-separated values.")]
 PrintConfig = Annotated[bool, typer.Option("--cfg", help="Print the composed config and stop.")]
 ConfigDir = Annotated[str | None, typer.Option("--config-dir", help="A folder with more config files.")]

@@ -1,9 +1,11 @@
 """What a person sees while a stage runs: progress on standard error, results on standard output, to be piped."""
 
 import os
+import time
 import unicodedata
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
+from datetime import timedelta
 from typing import Protocol
 
 from rich.console import Console
@@ -15,6 +17,8 @@ JOINERS = "\u200c\u200d"
 """Format characters that are part of how Persian, Hindi and family emoji are spelt."""
 WIDE = 60
 """From this many columns on, a terminal has room for more than how far a stage is and the time left."""
+LINE_SECONDS = 60.0
+"""Where there is no terminal to draw a bar on, a line says so often how far a stage is."""
 PLAIN = {"…": "...", "·": "-"}
 """What stands for our own marks in an encoding that lacks them."""
 
@@ -82,15 +86,22 @@ class Advance(Protocol):
 
 @contextmanager
 def progress_bar(title: str, total: int) -> Iterator[Advance]:
-    """Show a bar with the time left while the block runs."""
+    """Show a bar with the time left while the block runs; a line a minute where that goes to a file."""
     words, status = (TextColumn(f"{{task.{name}}}", markup=False) for name in ("description", "fields[status]"))
     count, left = MofNCompleteColumn(), (TextColumn("left"), TimeRemainingColumn())
     wide = (words, BarColumn(), count, TimeElapsedColumn(), *left, status)
     with Progress(*(wide if console.width >= WIDE else (count, *left)), console=console) as progress:
-        bar = progress.add_task(title, total=total, status="")
+        progress.add_task(title, total=total, status="")
+        (bar,) = progress.tasks
+        due = time.monotonic() + LINE_SECONDS
 
         def advance(num_steps: int, status: str = "") -> None:
-            progress.update(bar, advance=num_steps, status=status)
+            nonlocal due
+            progress.update(bar.id, advance=num_steps, status=status)
+            if not console.is_terminal and time.monotonic() >= due:
+                due = time.monotonic() + LINE_SECONDS
+                left = f", about {timedelta(seconds=round(bar.time_remaining))} left" if bar.time_remaining else ""
+                say(f"{title}: {bar.completed:.0f} of {total}{left} {status}".rstrip())
 
         yield advance
 

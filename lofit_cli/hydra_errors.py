@@ -119,7 +119,9 @@ def _explain(error: Exception, base: DictConfig) -> str:
 
 
 def _allowed(base: DictConfig, key: str) -> str:
-    """Return what keys there are beside the one asked for, and the nearest."""
+    """Return the key of a group that has this name, or what keys there are beside it, and the nearest."""
+    if inner := [f"{group!s}.{key}" for group, node in base.items() if isinstance(node, DictConfig) and key in node]:
+        return f"did you mean '{inner[0]}'?"
     node, name = _place(base, key)
     return did_you_mean(name, map(str, node))
 

@@ -8,6 +8,7 @@ from refusals import refused
 USAGE_ERRORS = {
     "unknown key": (("select-heads", "trainer.learning_rte=1"), "did you mean 'learning_rate'?"),
     "unknown top-level key": (("select-heads", "sed=1"), "did you mean 'seed'?"),
+    "key without its group": (("select-heads", "num_epochs=1"), "did you mean 'trainer.num_epochs'?"),
     "added key": (("select-heads", "+colour=blue"), "unknown key 'colour'"),
     "wrong type": (("select-heads", "seed=abc"), "seed: Value 'abc'"),
     "not an override": (("select-heads", "seed"), "write KEY=VALUE"),
@@ -86,7 +87,7 @@ USAGE_ERRORS = {
     "no run to take": (("train-offsets",), "no finished select_heads run with model"),
     "no intervention to take": (("evaluate",), "no finished train_offsets run with model"),
     "run directory not there": (("evaluate", "intervention=runs/x"), "run directory runs/x does not exist"),
-    "nothing to compare": (("compare",), "nothing matches"),
+    "nothing to compare": (("compare",), "runs/evaluate/* matches nothing"),
     "judge without answers": (
         ("evaluate", "intervention=none", "eval.judge_true=./x"),
         "eval.judge_true=./x is for a task that is answered openly",
@@ -117,7 +118,7 @@ USAGE_ERRORS = {
         ("select-heads", "task=truthfulqa_binary", "task.data_dir=null"),
         "task.data_dir must be set for task 'truthfulqa_binary'",
     ),
-    "no folder of BoolQ": (("select-heads", "task=boolq", "task.data_dir=nowhere"), "nowhere has no file dev.jsonl"),
+    "no folder of BoolQ": (("select-heads", "task=boolq", "task.data_dir=nowhere"), "nowhere is not a folder"),
     "heads for a method that takes none": (
         ("train-offsets", "method=bitfit", "head_mask=runs/x"),
         "head_mask=runs/x is not used: method bitfit takes no heads",

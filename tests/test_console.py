@@ -59,6 +59,20 @@ def test_a_terminal_that_knows_ascii_only(environment, tmp_path):
     assert b"note: \\x1b[2J \\ud800 \\u4e2d" in result.stderr
 
 
+def test_without_a_terminal_a_line_says_now_and_then_how_far_it_is(monkeypatch):
+    log = io.StringIO()
+    monkeypatch.setattr(console, "console", Terminal(file=log, width=80))
+    clock = iter([0, 30, 70, 70, 80])
+    monkeypatch.setattr(console.time, "monotonic", lambda: next(clock))
+    with progress_bar("scoring [/x]", 4) as advance:
+        for _ in range(3):
+            advance(1, "loss 2")
+        lines = log.getvalue().splitlines()
+    assert len(lines) == 1
+    assert lines[0].startswith("scoring [/x]: 2 of 4")
+    assert lines[0].endswith("loss 2")
+
+
 @pytest.mark.parametrize(
     ("width", "shown"), [(20, ("1/4", "left")), (80, ("1/4", "left", "scoring [/x]", "loss [b] 2"))]
 )
@@ -83,7 +97,7 @@ def test_an_error_shows_what_was_typed_and_no_more(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     result = CliRunner().invoke(app, ["compare", "runs=['a\x1b[31mb\u202ec']"])
     assert result.exit_code == 2
-    assert r"nothing matches a\x1b[31mb\u202ec;" in result.stderr
+    assert r"a\x1b[31mb\u202ec matches nothing;" in result.stderr
 
 
 def test_a_comparison_in_a_locale_of_ascii(tmp_path):

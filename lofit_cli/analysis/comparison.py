@@ -87,6 +87,12 @@ class ComparedSection:
         return tuple(sorted({fold for row in self.rows for fold in row.folds}))
 
     @property
+    def num_questions(self) -> int:
+        """Return how many questions the row with the most of them covers."""
+        means = [metric.categories for row in self.rows for metric in row.metrics.values()]
+        return max((sum(part.num_questions for part in categories) for categories in means), default=0)
+
+    @property
     def runs(self) -> list[Evaluation]:
         """Return the runs of all rows."""
         return [run for row in self.rows for run in row.runs]

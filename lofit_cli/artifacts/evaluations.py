@@ -73,7 +73,9 @@ def read_evaluations(patterns: Iterable[str]) -> list[MeasuredRun]:
     for pattern in patterns:
         runs = _read_named(pattern)
         if not runs:
-            raise UserError(f"runs: nothing matches {pattern}; name finished evaluate runs, or run `lofit evaluate`")
+            is_there = Path(pattern).exists() or glob.glob(pattern)
+            there = "holds no finished evaluate run" if is_there else "matches nothing"
+            raise UserError(f"runs: {pattern} {there}; name some, as in 'runs=[runs/demo]', or run `lofit evaluate`")
         found |= {run.path.resolve(): run for run in runs if run.path.resolve() not in found}
     return list(found.values())
 

@@ -40,7 +40,7 @@ def train_offsets(config: TrainOffsetsConfig, run: RunDir) -> Intervention:
     run.record(num_trained_parameters=edit.num_parameters)
     if run.has_lines("validation.jsonl"):
         plot_training(run.path)
-    say(f"{config.method.name}: {edit.num_parameters:,} trainable parameters")
+    say(f"method {config.method.name} has {edit.num_parameters:,} trainable parameters")
     return edit
 
 

@@ -150,6 +150,11 @@ def load_hub_records(name: str, subset: str | None, split: str) -> list[Record]:
 
 
 def _read_text(file: Path, form: str) -> str:
+    if not file.parent.is_dir():
+        raise UserError(
+            f"task.data_dir={file.parent} is not a folder; name the folder with the task's files, or 'sample' for "
+            "a few items of our own"
+        )
     if not file.is_file():
         raise UserError(f"task.data_dir={file.parent} has no file {file.name}; name the folder with the task's files")
     try:

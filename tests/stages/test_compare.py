@@ -90,7 +90,7 @@ def test_one_task_has_no_summary_and_plain_names():
     result = run_compare("runs=[runs/clutrr/*]")
     assert {"comparison.png", "categories.png"} <= {file.name for file in Path("out").iterdir()}
     assert not list(Path("out").glob("summary*"))
-    assert "smollm2 (float32) on clutrr, fold 0, test split, zero-shot, 32 tokens" in result.stdout
+    assert "smollm2 (float32) on clutrr, fold 0, 20 test questions, zero-shot, 32 tokens" in result.stdout
     assert "01-fold0-seed1" in result.stdout
 
 

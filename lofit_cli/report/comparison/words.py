@@ -45,7 +45,7 @@ def describe_section(section: ComparedSection) -> str:
     facts, folds = section.facts, section.folds
     numbers = f"fold{'s' if len(folds) > 1 else ''} {','.join(map(str, folds))}"
     task, split, protocol = (shorten(str(facts[name])) for name in ("task", "split", "protocol"))
-    return f"{describe_model(facts)} on {task}, {numbers}, {split} split, {protocol}"
+    return f"{describe_model(facts)} on {task}, {numbers}, {section.num_questions} {split} questions, {protocol}"
 
 
 def describe_model(facts: Mapping[str, Any]) -> str:

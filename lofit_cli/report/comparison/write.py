@@ -1,11 +1,13 @@
 """Everything that a comparison writes and prints."""
 
+import os
 import re
 from collections.abc import Sequence
 from pathlib import Path
 
 from lofit_cli.analysis.comparison import ComparedSection
 from lofit_cli.analysis.grouping import tell_apart
+from lofit_cli.console import say
 from lofit_cli.report.comparison.html import SectionFigures, write_html
 from lofit_cli.report.comparison.plots import plot_categories, plot_means
 from lofit_cli.report.comparison.summary import summarise_sections, summary_table
@@ -24,6 +26,7 @@ def write_comparison(sections: Sequence[ComparedSection], folder: Path) -> None:
     write_html(sections, names, figures, summaries, folder / "report.html")
     for table in (*map(narrow_table, sections), *summaries):
         show_table(table)
+    say(f"report: {os.path.relpath(folder / 'report.html')}")
 
 
 def _write_sections(sections: Sequence[ComparedSection], folder: Path) -> None:
