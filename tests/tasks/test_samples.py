@@ -49,5 +49,6 @@ def test_a_sample_gives_all_its_training_items_where_more_are_asked_for(capsys):
 
 def test_a_folder_named_sample_is_named_with_its_place(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
+    (tmp_path / "sample").mkdir()
     with pytest.raises(Exception, match=r"task.data_dir=sample has no file SVAMP.json"):
         load_task(TaskConfig("svamp", data_dir="./sample"))
