@@ -29,8 +29,7 @@ from lofit_cli.hydra_errors import explain_addition, explained, for_people
 from lofit_cli.hydra_outcomes import Outcomes
 from lofit_cli.hydra_overrides import group_overrides, keep_texts, parse_overrides, quote
 from lofit_cli.schema.by_task import register_by_task
-from lofit_cli.schema.components import METHOD_CONFIGS, SELECTOR_CONFIGS
-from lofit_cli.schema.stages import STAGE_CONFIGS
+from lofit_cli.schema.groups import SCHEMAS
 
 HYDRA_VERSION_BASE = "1.3"
 RUNS_CODE = ("callbacks", "job_logging", "hydra_logging", "launcher", "sweeper", "job.env_set", "job.env_copy")
@@ -115,8 +114,7 @@ def _without_memory(error: Exception, settings: Any) -> Exception:
 
 def _register_schemas() -> None:
     register_by_task()
-    groups = {"schema": STAGE_CONFIGS, "schema/method": METHOD_CONFIGS, "schema/selector": SELECTOR_CONFIGS}
-    for group, schemas in groups.items():
+    for group, schemas in SCHEMAS.items():
         for name, schema in schemas.items():
             ConfigStore.instance().store(group=group, name=name, node=schema)
 

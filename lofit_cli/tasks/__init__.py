@@ -11,6 +11,8 @@ from lofit_cli.schema.sources import TaskConfig
 from lofit_cli.tasks.arc_challenge import load_arc_challenge
 from lofit_cli.tasks.boolq import load_boolq
 from lofit_cli.tasks.clutrr import load_clutrr
+from lofit_cli.tasks.file import load_file
+from lofit_cli.tasks.hub import load_hub
 from lofit_cli.tasks.kinship import load_kinship
 from lofit_cli.tasks.misconceptions import load_misconceptions
 from lofit_cli.tasks.mmlu import load_mmlu
@@ -28,6 +30,8 @@ TASKS: dict[str, Callable[[TaskConfig], Task[Any]]] = {
     "arc_challenge": load_arc_challenge,
     "boolq": load_boolq,
     "clutrr": load_clutrr,
+    "file": load_file,
+    "hub": load_hub,
     "kinship": load_kinship,
     "misconceptions": load_misconceptions,
     "mmlu": load_mmlu,

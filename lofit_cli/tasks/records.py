@@ -9,7 +9,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypeVar
 
+import pyarrow as pa
+import pyarrow.parquet as pq
+
 from lofit_cli.errors import RunError, UserError, beginning
+from lofit_cli.schema.sources import SPLITS
 
 Row = TypeVar("Row")
 
@@ -100,14 +104,14 @@ def read_records(file: Path) -> list[Record]:
     return [_record(row, f"{file}, record {i}") for i, row in enumerate(rows, 1)]
 
 
-def read_csv(file: Path, columns: Sequence[str]) -> list[Record]:
+def read_csv(file: Path, columns: Sequence[str] = (), delimiter: str = ",") -> list[Record]:
     """Return the rows of a CSV file under the names in its first line.
 
     Raises:
         UserError: the file is missing, is no CSV file or lacks one of the columns, or a row has not as many fields as
             the first line, so that it would be read shifted.
     """
-    lines = csv.reader(io.StringIO(_read_text(file, "CSV"), newline=""), strict=True)
+    lines = csv.reader(io.StringIO(_read_text(file, "CSV"), newline=""), strict=True, delimiter=delimiter)
     try:
         rows = [(f"{file}, line {lines.line_num}", row) for row in lines if row]
     except csv.Error as error:
@@ -133,6 +137,43 @@ def _csv_record(names: Sequence[str], row: Sequence[str], source: str) -> Record
     return Record(dict(zip(names, row, strict=True)), source)
 
 
+def read_parquet(file: Path) -> list[Record]:
+    """Return the rows of a Parquet file.
+
+    Raises:
+        UserError: it can't be read.
+    """
+    try:
+        with file.open("rb") as content:
+            rows = pq.read_table(content).to_pylist()
+    except (OSError, pa.ArrowException) as error:
+        raise UserError(f"{file} could not be read ({str(error).splitlines()[0]}); it must be a Parquet file")
+    return [_record(row, f"{file}, row {i}") for i, row in enumerate(rows, 1)]
+
+
+def load_hub_splits(name: str, subset: str | None) -> dict[str, list[Record]]:
+    """Return the rows of a dataset's splits that lofit knows.
+
+    Raises:
+        UserError: it has none of them.
+        RunError: it could not be loaded.
+    """
+    from datasets import get_dataset_split_names
+
+    try:
+        names = get_dataset_split_names(name, subset)
+    except (OSError, ValueError, RuntimeError) as error:
+        raise _not_loaded(name, error)
+    if not (known := [split for split in names if split in SPLITS]):
+        raise UserError(f"dataset '{name}' has the splits {', '.join(names)}; lofit takes {', '.join(SPLITS)}")
+    return {split: load_hub_records(name, subset, split) for split in known}
+
+
+def _not_loaded(name: str, error: Exception) -> RunError:
+    reason = str(error).splitlines()[0]
+    return RunError(f"dataset '{name}' could not be loaded ({reason}); set task.data_dir to a folder with its files")
+
+
 def load_hub_records(name: str, subset: str | None, split: str) -> list[Record]:
     """Return the rows of a dataset on the Hub, or in a local folder of Parquet or JSON files.
 
@@ -144,8 +185,7 @@ def load_hub_records(name: str, subset: str | None, split: str) -> list[Record]:
     try:
         rows = list(load_dataset(name, None if Path(name).exists() else subset, split=split))
     except (OSError, ValueError, RuntimeError) as error:
-        reason = str(error).splitlines()[0]
-        raise RunError(f"dataset '{name}' could not be loaded ({reason}); set task.data_dir to a folder with its files")
+        raise _not_loaded(name, error)
     return [_record(row, f"dataset '{name}', {split} row {i}") for i, row in enumerate(rows, 1)]
 
 

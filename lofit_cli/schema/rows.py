@@ -1,0 +1,48 @@
+"""Tasks made of the user's own rows."""
+
+from dataclasses import dataclass, field
+
+from lofit_cli.errors import UserError
+from lofit_cli.schema.checks import line_ends, not_empty, one_of, within
+from lofit_cli.schema.sources import SPLITS, TaskConfig
+
+FORMS = ("answers", "choices", "generation")
+
+
+@dataclass
+class RowsConfig(TaskConfig):
+    """`task=file` and `task=hub`: questions of your own.
+
+    `files` names a file for each split, in `data_dir` where that is set; `subset` is a dataset's. `form` says what a
+    row is; without it the columns tell. `columns` gives a form's fields the names that your columns have. `prompt` is
+    what the model is shown, with a row's fields in braces. `list_separator` splits a text where a list is due.
+    `shares` of the items go to the splits that have no file.
+    """
+
+    files: dict[str, str] = field(default_factory=dict)
+    subset: str | None = None
+    form: str | None = None
+    columns: dict[str, str] = field(default_factory=dict)
+    prompt: str | None = None
+    list_separator: str | None = None
+    shares: dict[str, float] = field(default_factory=lambda: {"train": 0.6, "validation": 0.1, "test": 0.3})
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        not_empty(**{"task.prompt": self.prompt, "task.subset": self.subset})
+        self.prompt = line_ends(self.prompt) if self.prompt else None
+        if self.form is not None:
+            one_of("task.form", self.form, FORMS)
+        for split in self.files:
+            one_of("task.files", split, SPLITS)
+        for split, share in self.shares.items():
+            one_of("task.shares", split, SPLITS)
+            within(f"task.shares.{split}", share, 0, 1)
+        if abs(sum(self.shares.values()) - 1) > 1e-6:
+            raise UserError(f"task.shares={dict(self.shares)} add up to {sum(self.shares.values()):g}; make them 1")
+        if self.list_separator == "":
+            raise UserError("task.list_separator= is empty; give the text that stands between two answers, such as ';'")
+
+
+TASK_CONFIGS: dict[str, type[TaskConfig]] = {"file": RowsConfig, "hub": RowsConfig}
+"""The settings of tasks that have some of their own."""

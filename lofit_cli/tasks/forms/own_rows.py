@@ -1,0 +1,90 @@
+"""Rows of the user's own: an item's `text` is the whole prompt, the same in training and in measuring."""
+
+import re
+import string
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from lofit_cli.tasks.forms.generation import GenerationTask, OpenItem
+from lofit_cli.tasks.forms.multiple_choice import MultipleChoiceItem, MultipleChoiceTask
+from lofit_cli.tasks.forms.truthfulqa import Question, TruthfulQATask, close_answer
+from lofit_cli.tasks.task import Example
+
+ARTICLES = re.compile(r"\b(a|an|the)\b")
+PUNCTUATION = str.maketrans("", "", string.punctuation)
+
+
+@dataclass(frozen=True)
+class OwnAnswersTask(TruthfulQATask):
+    """Questions with correct and incorrect answers, each scored after the prompt alone."""
+
+    def protocol(self, asked_for: str, split: str) -> str:
+        """Return `zero-shot`: there are no examples of ours to show before questions of the user's."""
+        return super().protocol("zero-shot", split)
+
+    def prompt(self, item: Question, protocol: str, demonstrations: str = "") -> str:
+        """Return the item's own prompt."""
+        return demonstrations + item.text
+
+    def answers(self, item: Question) -> tuple[str, ...]:
+        """Return the answers to score, correct ones first."""
+        return tuple(map(self._continuation, (*item.correct, *item.incorrect)))
+
+    def _example(self, question: Question, chosen: Sequence[str], rejected: Sequence[str]) -> Example:
+        return Example(question.text, tuple(map(self._continuation, (*chosen, *rejected))), len(chosen))
+
+    def _continuation(self, answer: str) -> str:
+        return self.config.answer_prefix + (close_answer(answer) if self.config.close_answers else answer)
+
+
+@dataclass(frozen=True)
+class OwnChoicesTask(MultipleChoiceTask):
+    """Questions with one right answer among several, told by log-probability, as it is and per character."""
+
+    @property
+    def metrics(self) -> tuple[str, ...]:
+        """Return the two."""
+        return ("accuracy", "acc_norm")
+
+    def measure(self, item: MultipleChoiceItem, log_probs: Sequence[float]) -> dict[str, float]:
+        """Return 1 where the right answer is likeliest, and where it is so per character of the answer.
+
+        Source: lm-evaluation-harness, whose `acc_norm` divides by the length of the answer without its separator.
+        """
+        per_letter = [value / len(text.strip()) for value, text in zip(log_probs, item.answers, strict=True)]
+        return {**super().measure(item, log_probs), "acc_norm": super().measure(item, per_letter)["accuracy"]}
+
+
+@dataclass(frozen=True)
+class OwnTextsTask(GenerationTask):
+    """Prompts with the answers that count as right, compared with the line that the model generates."""
+
+    @property
+    def metrics(self) -> tuple[str, ...]:
+        """Return the three."""
+        return ("em", "f1", "contains")
+
+    def measure(self, item: OpenItem, generated: str) -> dict[str, float]:
+        """Return exact match, the F1 of words, and whether an accepted answer stands in the text; the best of them.
+
+        Source: SQuAD's evaluation (Rajpurkar et al. 2016, arXiv 1606.05250), for how texts are made alike, and for F1.
+        """
+        found, accepted = normalised(generated), [normalised(text) for text in item.accepted]
+        return {
+            "em": float(found in accepted),
+            "f1": max(word_f1(found, text) for text in accepted),
+            "contains": float(any(f" {text} " in f" {found} " for text in accepted)),
+        }
+
+
+def normalised(text: str) -> str:
+    """Return a text without letter case, punctuation, English articles and more than one space between words."""
+    return " ".join(ARTICLES.sub(" ", text.casefold().translate(PUNCTUATION)).split())
+
+
+def word_f1(found: str, right: str) -> float:
+    """Return the harmonic mean of precision and recall of words, each counted as often as it stands there."""
+    words, due = found.split(), right.split()
+    shared = sum((Counter(words) & Counter(due)).values())
+    return 2 * shared / (len(words) + len(due)) if words and due else float(words == due)

@@ -1,0 +1,56 @@
+"""Splits of the user's own items: by file, and by a hash of each item's text where a file is missing."""
+
+from collections.abc import Mapping, Sequence
+
+from lofit_cli.console import say
+from lofit_cli.errors import UserError
+from lofit_cli.schema.sources import SPLITS
+from lofit_cli.tasks.task import AnyItem, Item
+
+HASH_SIZE = 16**16
+
+
+def fill_splits(given: Mapping[str, list[AnyItem]], shares: Mapping[str, float]) -> dict[str, list[AnyItem]]:
+    """Return the splits, those that are missing taken from the training items, as far as there are any.
+
+    Where an item goes depends on its own text, so that adding items moves no other.
+
+    Args:
+        shares: of the training items and of what is missing; what has files keeps all of its items.
+    """
+    if "train" not in given or not (missing := [split for split in SPLITS if split not in given]):
+        return dict(given)
+    drawn = {split: shares.get(split, 0.0) for split in ("train", *missing)}
+    parts: dict[str, list[AnyItem]] = {split: [] for split in drawn}
+    for item in given["train"]:
+        parts[_place(item, drawn)].append(item)
+    sizes = ", ".join(f"{len(part)} for {split}" for split, part in parts.items())
+    say(f"{len(given['train'])} rows are split by their text: {sizes}; task.shares says otherwise")
+    return {**given, **parts}
+
+
+def _place(item: Item, shares: Mapping[str, float]) -> str:
+    """Return the split in whose share of all hashes the item's lies."""
+    point = int(item.fingerprint, 16) / HASH_SIZE * sum(shares.values())
+    for split, share in shares.items():
+        point -= share
+        if point < 0:
+            return split
+    return "train"
+
+
+def refuse_shared_items(splits: Mapping[str, Sequence[Item]]) -> None:
+    """Refuse items that stand in two splits, however they were typed: what was trained on would be measured."""
+    known: dict[str, str] = {}
+    shared: list[tuple[Item, str, str]] = []
+    for split, items in splits.items():
+        for item in items:
+            first = known.setdefault(item.fingerprint, split)
+            if first != split:
+                shared.append((item, first, split))
+    if shared:
+        item, first, second = shared[0]
+        raise UserError(
+            f"{len(shared)} items stand in two splits, {item.name} for one, in {first} and in {second}; "
+            "remove them from one of these"
+        )

@@ -1,0 +1,176 @@
+"""`task=file` and `task=hub`: questions of the user's own, in one of three forms."""
+
+import json
+import re
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+from lofit_cli.console import say
+from lofit_cli.errors import UserError, did_you_mean
+from lofit_cli.schema.rows import RowsConfig
+from lofit_cli.tasks.forms.generation import OpenItem
+from lofit_cli.tasks.forms.multiple_choice import MultipleChoiceItem, check_choice
+from lofit_cli.tasks.forms.own_rows import OwnAnswersTask, OwnChoicesTask, OwnTextsTask
+from lofit_cli.tasks.forms.truthfulqa import Question, check_question
+from lofit_cli.tasks.own_splits import fill_splits, refuse_shared_items
+from lofit_cli.tasks.records import Record
+from lofit_cli.tasks.same_text import same_answer
+from lofit_cli.tasks.task import Item, Task
+
+FIELDS = {
+    "answers": ("correct", "incorrect"),
+    "choices": ("choices", "answer"),
+    "generation": ("answer",),
+}
+"""Form -> the fields that tell it from those after it; each form has a `question` or a `prompt` besides."""
+TEXTS = ("question", "prompt")
+NAMES = (*TEXTS, *dict.fromkeys(name for names in FIELDS.values() for name in names), "best", "category", "id")
+DEFAULT_PROMPTS = {"question": "Q: {question}\nA:", "prompt": "{prompt}"}
+FAR = 100
+"""How many other rows are looked at for a wrong answer."""
+PLACE = re.compile(r"\{(\w+)\}")
+
+
+def make_task(config: RowsConfig, records: Mapping[str, Sequence[Record]]) -> Task[Any]:
+    """Return the task of rows that stand in some splits; those that are missing are taken from the training rows.
+
+    Raises:
+        UserError: a row lacks something, or an item stands in two splits.
+    """
+    named = {split: [_renamed(record, config.columns) for record in rows] for split, rows in records.items()}
+    form = config.form or _told_form(named)
+    splits = fill_splits({split: _read(config, form, rows, split) for split, rows in named.items()}, config.shares)
+    refuse_shared_items(splits)
+    task: Callable[[Any, Any], Task[Any]] = {"answers": OwnAnswersTask, "choices": OwnChoicesTask}.get(
+        form, OwnTextsTask
+    )
+    return task(config, splits)
+
+
+def _renamed(record: Record, columns: Mapping[str, str]) -> Record:
+    """Return a row whose columns have the names of a form's fields."""
+    for name in columns:
+        if name not in NAMES:
+            raise UserError(f"task.columns: {name} is not a field; {did_you_mean(name, NAMES)}")
+    found = {name: record.get(column) for name, column in columns.items()}
+    return Record({**record.content, **found}, record.source)
+
+
+def _told_form(rows: Mapping[str, Sequence[Record]]) -> str:
+    """Return the form that the first row's columns tell, saying so."""
+    first = next((record for records in rows.values() for record in records), None)
+    if first is None:
+        raise UserError("task.data_dir has files without a row; each row is a question")
+    for form, fields in FIELDS.items():
+        if all(first.content.get(name) is not None for name in fields):
+            say(f"rows have {' and '.join(fields)}: read as task.form={form}")
+            return form
+    raise UserError(
+        f"{first.source} has {', '.join(first.content)}; a row needs a question with correct and incorrect answers, "
+        "with choices and an answer, or with an answer: say which columns these are, as in 'task.columns={question: q}'"
+    )
+
+
+def _read(config: RowsConfig, form: str, rows: Sequence[Record], split: str) -> list[Any]:
+    items = [FORMS[form].read(config, record, f"{split}-{i}") for i, record in enumerate(rows, 1)]
+    return _with_wrong_answers(items) if form == "generation" else items
+
+
+def _with_wrong_answers(items: Sequence[OpenItem]) -> list[OpenItem]:
+    """Return the items, each with the next one's answer that differs as its wrong one, for methods that contrast."""
+    return [
+        replace(item, wrong=_next_other(item, [*items[i + 1 :][:FAR], *items[:i][:FAR]]))
+        for i, item in enumerate(items)
+    ]
+
+
+def _next_other(item: OpenItem, others: Sequence[OpenItem]) -> str:
+    right = {*map(same_answer, item.accepted)}
+    return next((other.answer for other in others if same_answer(other.answer) not in right), "")
+
+
+def _prompt(config: RowsConfig, record: Record) -> str:
+    """Return what the model is shown of a row."""
+    name = next((name for name in TEXTS if record.content.get(name) is not None), TEXTS[0])
+    template = config.prompt or DEFAULT_PROMPTS[name]
+    if not PLACE.search(template):
+        raise UserError(f"task.prompt={template!r} has no place for a row's field; write for example {{question}}")
+    return PLACE.sub(lambda place: record.label(place[1]), template)
+
+
+def _about(record: Record, item_id: str) -> tuple[str, str]:
+    """Return a row's id and category, as far as it has them."""
+    has = {name for name in ("id", "category") if record.content.get(name) not in (None, "")}
+    return record.label("id") if "id" in has else item_id, record.label("category") if "category" in has else "all"
+
+
+def _list(config: RowsConfig, record: Record, name: str) -> tuple[str, ...]:
+    """Return a field that holds a list of texts; in a file without lists it is JSON, or split by a separator."""
+    value = record.get(name)
+    if not isinstance(value, str):
+        return tuple(text.strip() for text in record.texts(name))
+    if config.list_separator is not None:
+        return tuple(text.strip() for text in value.split(config.list_separator) if text.strip())
+    try:
+        listed = json.loads(value)
+    except ValueError:
+        raise record.refusal(name, value, """a list: JSON, as in ["Paris", "Lyon"], or set task.list_separator=';'""")
+    return Record({name: listed}, record.source).texts(name)
+
+
+def _answers(config: RowsConfig, record: Record, item_id: str) -> Question:
+    correct, incorrect = _list(config, record, "correct"), _list(config, record, "incorrect")
+    best = record.text("best").strip() if record.content.get("best") else next(iter(correct), "")
+    listed = correct if best in correct else (best, *correct)
+    return check_question(Question(*_id_first(config, record, item_id), best, listed, incorrect), record.source)
+
+
+def _choices(config: RowsConfig, record: Record, item_id: str) -> MultipleChoiceItem:
+    choices = _list(config, record, "choices")
+    answers = tuple(config.answer_prefix + choice for choice in choices)
+    right = _right(record, choices)
+    return check_choice(MultipleChoiceItem(*_id_first(config, record, item_id), answers, right), record.source)
+
+
+def _right(record: Record, choices: Sequence[str]) -> int:
+    """Return which choice is right: named by its text, by a letter from A, or by a number from 0."""
+    answer = record.label("answer").strip()
+    if answer in choices:
+        return choices.index(answer)
+    letters = [chr(ord("A") + i) for i in range(len(choices))]
+    if answer.upper() in letters:
+        return letters.index(answer.upper())
+    if answer.isdecimal() and int(answer) < len(choices):
+        return int(answer)
+    due = f"one of its {len(choices)} choices, a letter from A on, or a number from 0 on"
+    raise record.refusal("answer", record.get("answer"), due)
+
+
+def _texts(config: RowsConfig, record: Record, item_id: str) -> OpenItem:
+    value = record.get("answer")
+    is_list = isinstance(value, list) or config.list_separator is not None
+    accepted = _list(config, record, "answer") if is_list else (record.label("answer").strip(),)
+    if not accepted:
+        raise record.refusal("answer", value, "one answer or more")
+    return OpenItem(*_id_first(config, record, item_id), config.answer_prefix + accepted[0], accepted, "")
+
+
+def _id_first(config: RowsConfig, record: Record, item_id: str) -> tuple[str, str, str]:
+    """Return what every item begins with: its id, its category and its prompt."""
+    return (*_about(record, item_id), _prompt(config, record))
+
+
+@dataclass(frozen=True)
+class Form:
+    """What a row is: how an item is read from it, and the task that its items make."""
+
+    read: Callable[[RowsConfig, Record, str], Item]
+    task: Callable[[Any, Any], Task[Any]]
+
+
+FORMS = {
+    "answers": Form(_answers, OwnAnswersTask),
+    "choices": Form(_choices, OwnChoicesTask),
+    "generation": Form(_texts, OwnTextsTask),
+}
