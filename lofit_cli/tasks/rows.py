@@ -2,7 +2,7 @@
 
 import json
 import re
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -77,15 +77,14 @@ def _read(config: RowsConfig, form: str, rows: Sequence[Record], split: str) -> 
     return _with_wrong_answers(items) if form == "generation" else items
 
 
-def _with_wrong_answers(items: Sequence[OpenItem]) -> list[OpenItem]:
+def _with_wrong_answers(items: Sequence[Any]) -> list[OpenItem]:
     """Return the items, each with the next one's answer that differs as its wrong one, for methods that contrast."""
-    return [
-        replace(item, wrong=_next_other(item, [*items[i + 1 :][:FAR], *items[:i][:FAR]]))
-        for i, item in enumerate(items)
-    ]
+    far = min(FAR, len(items))
+    around = ((items[j % len(items)] for j in range(i + 1, i + far)) for i in range(len(items)))
+    return [replace(item, wrong=_next_other(item, others)) for item, others in zip(items, around, strict=True)]
 
 
-def _next_other(item: OpenItem, others: Sequence[OpenItem]) -> str:
+def _next_other(item: OpenItem, others: Iterable[OpenItem]) -> str:
     right = {*map(same_answer, item.accepted)}
     return next((other.answer for other in others if same_answer(other.answer) not in right), "")
 
