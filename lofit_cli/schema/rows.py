@@ -19,6 +19,8 @@ class RowsConfig(TaskConfig):
     `shares` of the items go to the splits that have no file.
     """
 
+    close_answers: bool = False
+    append_eos: bool = True
     files: dict[str, str] = field(default_factory=dict)
     subset: str | None = None
     form: str | None = None

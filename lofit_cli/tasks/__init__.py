@@ -11,13 +11,12 @@ from lofit_cli.schema.sources import TaskConfig
 from lofit_cli.tasks.arc_challenge import load_arc_challenge
 from lofit_cli.tasks.boolq import load_boolq
 from lofit_cli.tasks.clutrr import load_clutrr
-from lofit_cli.tasks.file import load_file
-from lofit_cli.tasks.hub import load_hub
 from lofit_cli.tasks.kinship import load_kinship
 from lofit_cli.tasks.misconceptions import load_misconceptions
 from lofit_cli.tasks.mmlu import load_mmlu
 from lofit_cli.tasks.mquake import load_mquake
 from lofit_cli.tasks.nq import load_nq
+from lofit_cli.tasks.rows import load_file, load_hub
 from lofit_cli.tasks.siqa import load_siqa
 from lofit_cli.tasks.svamp import load_svamp
 from lofit_cli.tasks.task import Task

@@ -75,7 +75,7 @@ def test_a_task_of_any_form_is_measured_by_what_is_generated():
     assert all("\n" not in row.question for row in measure_split(lm, task, "test", "iti"))
 
 
-@pytest.mark.parametrize("name", sorted(TASKS))
+@pytest.mark.parametrize("name", sorted(set(TASKS) - {"hub"}))
 def test_every_task_answers_for_itself(name):
     task = load_task(TaskConfig(name, data_dir="sample"))
     item = task.items("test")[0]

@@ -1,16 +1,12 @@
-"""`task=file`: rows in files of the user's own, in JSONL, JSON, CSV, TSV or Parquet."""
+"""The files that `task=file` reads: JSONL, JSON, CSV, TSV or Parquet."""
 
 from collections.abc import Callable, Mapping
 from functools import partial
 from pathlib import Path
-from typing import Any
 
 from lofit_cli.errors import UserError
 from lofit_cli.schema.rows import RowsConfig
-from lofit_cli.schema.sources import TaskConfig
 from lofit_cli.tasks.records import Record, read_csv, read_parquet, read_records
-from lofit_cli.tasks.rows import make_task
-from lofit_cli.tasks.task import Task
 
 READERS: dict[str, Callable[[Path], list[Record]]] = {
     ".jsonl": read_records,
@@ -23,12 +19,10 @@ SPLIT_NAMES = {"train": "train", "validation": "validation", "val": "validation"
 """A file's name without its suffix -> the split that it holds."""
 
 
-def load_file(config: TaskConfig) -> Task[Any]:
-    """Return the rows of `task.files`, or of the files in `task.data_dir`."""
-    if not isinstance(config, RowsConfig):
-        raise UserError("task.name=file has settings of its own; write task=file instead")
+def read_files(config: RowsConfig) -> dict[str, list[Record]]:
+    """Return the rows of `task.files`, or of the files in `task.data_dir`, split by split."""
     files = _named_files(config) if config.files else _found_files(config)
-    return make_task(config, {split: _reader(file)(file) for split, file in files.items()})
+    return {split: _reader(file)(file) for split, file in files.items()}
 
 
 def _named_files(config: RowsConfig) -> Mapping[str, Path]:
