@@ -95,7 +95,7 @@ def _kind(base: DictConfig, key: str) -> Any:
     schema = OmegaConf.get_type(node) if isinstance(node, DictConfig) else None
     hint = typing.get_type_hints(schema).get(name) if isinstance(schema, type) else None
     kinds = [kind for kind in (typing.get_args(hint) or (hint,)) if kind is not type(None)]
-    if typing.get_origin(hint) is list:
+    if typing.get_origin(hint) in (list, dict):
         kinds = [hint]
     return kinds[0] if kinds[:1] in ([str], [list[str]]) else None
 

@@ -1,0 +1,47 @@
+"""Questions of the user's own through the four stages, in each form."""
+
+import json
+from pathlib import Path
+
+import pyarrow.parquet as pq
+import pytest
+from stage_runs import FAST, ok
+
+ROWS = {
+    "answers": {"question": "What is {i}?", "correct": ["{i}, yes", "it is {i}"], "incorrect": ["no {i}"]},
+    "choices": {"question": "Which is {i}?", "choices": ["one {i}", "two {i}", "three"], "answer": "B"},
+    "generation": {"prompt": "Say {i}:", "answer": "word {i}"},
+}
+HEADLINES = {"answers": "MC1", "choices": "ACC_NORM", "generation": "CONTAINS"}
+
+
+def written(row, number):
+    return json.loads(json.dumps(row).replace("{i}", str(number)))
+
+
+@pytest.mark.parametrize("form", ROWS)
+def test_the_four_stages_take_rows_of_ones_own(lofit, form):
+    Path("own.jsonl").write_text("".join(json.dumps(written(ROWS[form], i)) + "\n" for i in range(40)))
+    task = ("task=file", "task.data_dir=own.jsonl", "task.max_new_tokens=3", "trainer.validate_every=2")
+    select = ok(lofit("select-heads", *task, *FAST, "num_heads=3"))
+    assert f"task.form={form}" in select.stderr
+    ok(lofit("train-offsets", *task, *FAST))
+    ok(lofit("evaluate", "-m", *task[:3], "intervention=none,latest"))
+    assert HEADLINES[form] in ok(lofit("compare")).stdout
+
+
+def test_names_of_files_and_columns_are_taken_from_the_command_line(lofit):
+    Path("a.csv").write_text("q_text,good,bad,place\nWhy?,so;thus,no,Rome\nHow?,well,badly,Oslo\n")
+    columns = "task.columns={question: q_text, correct: good, incorrect: bad}"
+    task = ("task=file", "task.data_dir=null", "task.files={test: a.csv}", columns, "task.list_separator=;")
+    ok(lofit("evaluate", *task, r"task.prompt=In {place}: {question}\n", "intervention=none", "hydra.run.dir=out"))
+    assert pq.read_table("out/predictions.parquet")["question"].to_pylist() == ["In Rome: Why?\n", "In Oslo: How?\n"]
+
+
+def test_a_folder_that_the_datasets_library_reads_is_a_task_too(lofit):
+    Path("owner").mkdir()
+    for split, first in (("train", 0), ("validation", 20), ("test", 30)):
+        rows = [written(ROWS["answers"], i) for i in range(first, first + 6)]
+        Path("owner", f"{split}.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    task = ("task=hub", "task.hub_id=owner", "task.data_dir=null")
+    assert "MC1" in ok(lofit("evaluate", *task, "intervention=none")).stdout
