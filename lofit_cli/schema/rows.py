@@ -1,6 +1,7 @@
 """Tasks made of the user's own rows."""
 
 from dataclasses import dataclass, field
+from typing import Any
 
 from lofit_cli.errors import UserError
 from lofit_cli.schema.checks import line_ends, not_empty, one_of, within
@@ -21,16 +22,17 @@ class RowsConfig(TaskConfig):
 
     close_answers: bool = False
     append_eos: bool = True
-    files: dict[str, str] = field(default_factory=dict)
+    files: Any = None
     subset: str | None = None
     form: str | None = None
-    columns: dict[str, str] = field(default_factory=dict)
+    columns: Any = None
     prompt: str | None = None
     list_separator: str | None = None
     shares: dict[str, float] = field(default_factory=lambda: {"train": 0.6, "validation": 0.1, "test": 0.3})
 
     def __post_init__(self) -> None:
         super().__post_init__()
+        self.files, self.columns = _named("task.files", self.files), _named("task.columns", self.columns)
         not_empty(**{"task.prompt": self.prompt, "task.subset": self.subset})
         self.prompt = line_ends(self.prompt) if self.prompt else None
         if self.form is not None:
@@ -44,6 +46,13 @@ class RowsConfig(TaskConfig):
             raise UserError(f"task.shares={dict(self.shares)} add up to {sum(self.shares.values()):g}; make them 1")
         if self.list_separator == "":
             raise UserError("task.list_separator= is empty; give the text that stands between two answers, such as ';'")
+
+
+def _named(key: str, value: Any) -> dict[str, str]:
+    """Return a key's names and what they stand for; Hydra itself takes no new names for a dictionary of texts."""
+    if not isinstance(value, dict | None) or not all(isinstance(text, str | int) for text in (value or {}).values()):
+        raise UserError(f"{key}={value} is not allowed; write names and texts, as in '{key}={{NAME: TEXT}}'")
+    return {str(name): str(text) for name, text in (value or {}).items()}
 
 
 TASK_CONFIGS: dict[str, type[TaskConfig]] = {"file": RowsConfig, "hub": RowsConfig}

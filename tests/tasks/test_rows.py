@@ -214,6 +214,8 @@ def test_an_item_in_two_files_is_refused_however_it_was_typed():
         ({"files": {"tst": "a"}}, "did you mean 'test'?"),
         ({"shares": {"train": 0.5}}, "add up to 0.5"),
         ({"shares": {"train": 2.0, "test": -1.0}}, "task.shares.train=2.0 is not allowed"),
+        ({"files": "a.csv"}, "task.files=a.csv is not allowed; write names and texts"),
+        ({"columns": {"question": ["a"]}}, "task.columns={'question': ['a']} is not allowed"),
         ({"list_separator": ""}, "task.list_separator= is empty"),
     ],
 )
