@@ -1,6 +1,7 @@
 """Tasks made of the user's own rows."""
 
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
 
 from lofit_cli.errors import UserError
@@ -29,6 +30,12 @@ class RowsConfig(TaskConfig):
     prompt: str | None = None
     list_separator: str | None = None
     shares: dict[str, float] = field(default_factory=lambda: {"train": 0.6, "validation": 0.1, "test": 0.3})
+
+    @property
+    def title(self) -> str:
+        """Return the name of the dataset, or of the file or folder, so that two of them have tables of their own."""
+        named = self.hub_id if self.name == "hub" else Path(self.data_dir or next(iter(self.files.values()), "")).name
+        return ", ".join(filter(None, (named or self.name, self.subset)))
 
     def __post_init__(self) -> None:
         super().__post_init__()

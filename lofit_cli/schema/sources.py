@@ -58,6 +58,11 @@ class TaskConfig:
     story_seed: int = 42
     swap_questions: list[str] = field(default_factory=list)
 
+    @property
+    def title(self) -> str:
+        """Return what tables call the task."""
+        return self.name
+
     def __post_init__(self) -> None:
         self.train_prompt, self.answer_prefix = line_ends(self.train_prompt), line_ends(self.answer_prefix)
         one_of("task.train_answers", self.train_answers, ("first", "all"))

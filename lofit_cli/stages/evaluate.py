@@ -56,7 +56,7 @@ def evaluate(config: EvaluateConfig, run: RunDir) -> Sequence[Prediction]:
     summaries = _summarise(predictions)
     write_predictions(run.path, predictions)
     write_json(run.path / "metrics.json", {name: asdict(summary) for name, summary in summaries.items()})
-    print_metrics(facts["method"], config.task.name, protocol, config.eval.split, summaries)
+    print_metrics(facts["method"], task.name, protocol, config.eval.split, summaries)
     return predictions
 
 

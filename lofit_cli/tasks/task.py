@@ -12,7 +12,7 @@ from lofit_cli.schema.sources import TaskConfig
 from lofit_cli.tasks.same_text import same_text
 
 SAMPLING_SEED = 42
-PLACES = ("fold", "data_dir", "hub_id")
+PLACES = ("fold", "data_dir", "files", "hub_id")
 
 
 class Example(NamedTuple):
@@ -85,8 +85,8 @@ class Task(ABC, Generic[AnyItem]):
 
     @property
     def name(self) -> str:
-        """Return the name it is registered under."""
-        return self.config.name
+        """Return what tables and messages call it."""
+        return self.config.title
 
     def protocol(self, asked_for: str, split: str) -> str:
         """Return how items are measured, as the manifest says it: runs of other protocols are never compared.
@@ -133,7 +133,7 @@ class Task(ABC, Generic[AnyItem]):
         """Return what the manifest states of a task, with a hash of every item of every split."""
         content = {name: [asdict(item) for item in items] for name, items in self.splits.items()}
         about = {key: getattr(self.config, key) for key in ("fold", "num_train")}
-        return {"task": self.config.name, **about, "dataset_hash": content_hash(content)}
+        return {"task": self.name, **about, "dataset_hash": content_hash(content)}
 
     def questions_hash(self, split: str) -> str:
         """Return a hash of what is measured of a split: runs that agree in it can be paired, whatever they train on."""
@@ -147,14 +147,12 @@ class Task(ABC, Generic[AnyItem]):
         """
         items = self.splits.get(split)
         if not items:
-            raise UserError(f"task '{self.config.name}' has no questions in its {split} split; check task.data_dir")
+            raise UserError(f"task '{self.name}' has no questions in its {split} split; check task.data_dir")
         size = self.config.num_train
         if split != "train" or size is None:
             return items
         if size > len(items):
-            raise UserError(
-                f"task.num_train={size} is more than the {len(items)} training items of '{self.config.name}'"
-            )
+            raise UserError(f"task.num_train={size} is more than the {len(items)} training items of '{self.name}'")
         return random.Random(SAMPLING_SEED).sample(items, size)
 
     def fingerprints(self, *splits: str) -> set[str]:

@@ -27,7 +27,9 @@ def test_the_four_stages_take_rows_of_ones_own(lofit, form):
     assert f"task.form={form}" in select.stderr
     ok(lofit("train-offsets", *task, *FAST))
     ok(lofit("evaluate", "-m", *task[:3], "intervention=none,latest"))
-    assert HEADLINES[form] in ok(lofit("compare")).stdout
+    compared = ok(lofit("compare")).stdout
+    assert HEADLINES[form] in compared
+    assert "on own.jsonl" in compared
 
 
 def test_names_of_files_and_columns_are_taken_from_the_command_line(lofit):
