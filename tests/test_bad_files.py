@@ -154,7 +154,7 @@ def test_manifest_that_is_not_ours(lofit):
     Path("runs/x").mkdir(parents=True)
     Path("runs/x/manifest.json").write_text("[]")
     refused(lofit("compare", "runs=[runs/x]"), "is not a manifest of lofit")
-    refused(lofit("compare", "runs=[runs/*]"), "nothing matches")
+    refused(lofit("compare", "runs=[runs/*]"), "runs/* holds no finished evaluate run")
 
 
 @pytest.mark.parametrize(

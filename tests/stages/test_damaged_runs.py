@@ -66,7 +66,7 @@ def test_where_all_are_damaged_nothing_is_left():
     Path("runs/d/manifest.json").write_text("")
     result = compare("runs=[runs]")
     assert result.exit_code == 2
-    assert "nothing matches runs" in result.stderr
+    assert "runs: runs holds no finished evaluate run" in result.stderr
     assert result.stderr.count("a run is left out") == 2
 
 

@@ -28,7 +28,7 @@ def sample(lofit):
     return run
 
 
-@pytest.mark.parametrize("name", sorted(TASKS))
+@pytest.mark.parametrize("name", sorted(set(TASKS) - {"hub"}))
 def test_a_sample_is_trained_on_and_measured(sample, name):
     Path("heads.json").write_text("[[0, 1], [2, 3]]")
     trained = name not in TEST_ONLY
