@@ -61,7 +61,8 @@ def _keep_text(override: str, base: DictConfig, is_sweep: bool) -> str:
     if kind is str and not value.startswith(("'", '"', "$")) and (not is_sweep or "," not in value):
         return f"{key}={quote(value)}"
     inner = value[1:-1] if value.startswith("[") and value.endswith("]") else value
-    if SYNTAX.search(inner) or (kind is str and not is_sweep):
+    means_more = SYNTAX.search(inner) and (parse_one(override) is not None or re.search("['\"]", inner))
+    if means_more or (kind is str and not is_sweep):
         return override
     listed = ",".join(quote(part.strip()) for part in inner.split(","))
     return f"{key}=[{listed}]" if inner != value else f"{key}={listed}"

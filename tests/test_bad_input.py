@@ -56,6 +56,8 @@ USAGE_ERRORS = {
         "trainer.batch_size=0 is not allowed; it must be 1 or more",
     ),
     "rate that is not finite": (("select-heads", "trainer.learning_rate=inf"), "must be a number above 0"),
+    "rate beyond float32": (("train-offsets", "trainer.learning_rate=1e300"), "it must be a number above 0, up to"),
+    "penalty beyond float32": (("select-heads", "trainer.l1=1e300"), "trainer.l1=1e+300 is not allowed"),
     "penalty that is not finite": (("select-heads", "trainer.l1=inf"), "trainer.l1=inf is not allowed"),
     "negative seed": (("compare", "seed=-1"), "seed=-1 is not allowed; it must be 0 to 4294967295"),
     "huge seed": (("select-heads", "-m", "seed=1,99999999999999999999"), "seed=99999999999999999999 is not allowed"),

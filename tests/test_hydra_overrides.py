@@ -64,6 +64,7 @@ def base():
         ("runs=[runs/a,runs/b]", False, "runs=[runs/a,runs/b]"),
         ("baseline=2024_11,2024_12", True, "baseline='2024_11','2024_12'"),
         ("baseline=2024_11,2024_12", False, "baseline='2024_11,2024_12'"),
+        ("runs=[runs/d(p),runs/e]", False, "runs=['runs/d(p)','runs/e']"),
         ("seed=1_000", False, "seed=1_000"),
         ("hydra.run.dir=runs/é", False, "hydra.run.dir='runs/é'"),
         ("baseline", False, "baseline"),

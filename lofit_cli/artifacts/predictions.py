@@ -94,6 +94,8 @@ def read_metrics(folder: Path, metrics: Sequence[str]) -> Measured:
         UserError: the file or a column can't be read, or a value is missing, not a number or not on its metric's scale.
     """
     file = folder / FILE_NAME
+    if len({"question_id", "category", *metrics}) < len(metrics) + 2:
+        raise UnusableRunError(f"{folder}: its manifest names a metric twice, or one that is none; evaluate it again")
     try:
         # One small file is read sooner without starting threads for its columns.
         with file.open("rb") as content:
@@ -105,7 +107,10 @@ def read_metrics(folder: Path, metrics: Sequence[str]) -> Measured:
 
 
 def _read_texts(file: Path, table: pa.Table, name: str) -> list[str]:
-    texts: list[str] = table[name].to_pylist()
+    try:
+        texts: list[str] = table[name].to_pylist()
+    except UnicodeDecodeError:
+        raise UnusableRunError(f"{file}: {name} holds what is no text in UTF-8; evaluate the run again")
     _refuse(file, name, "is missing or not text", np.array([not isinstance(text, str) for text in texts], dtype=bool))
     return texts
 

@@ -109,6 +109,8 @@ class HeadEdit(Intervention):
         every_head = lm.geometry.every_head()
         if head_mask.dtype != torch.bool or head_mask.shape != every_head.shape or not parts:
             raise UserError("it has no head mask of this model, or neither a scale nor an offset; train it again")
+        if not head_mask.any():
+            raise UserError("its head mask selects no head; train it again")
         shape = int(head_mask.sum()), lm.geometry.head_dim
         if (head_mask & ~every_head).any() or any(tensors[name].shape[:1] != shape[:1] for name in parts):
             raise UserError("its numbers do not match its own head mask; train it again")

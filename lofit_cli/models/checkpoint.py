@@ -26,6 +26,8 @@ from lofit_cli.errors import RunError, UserError
 from lofit_cli.models.memory import is_out_of_memory, out_of_memory_at_load
 from lofit_cli.schema.sources import DTYPES, ModelConfig
 
+FLOATS = ("F64", "F32", "F16", "BF16")
+"""Types of tensors in safetensors files that are numbers as they stand."""
 NUM_NAMED = 3
 """Tensors that a sentence names; more are counted."""
 
@@ -80,7 +82,7 @@ def _read_model(
             raise out_of_memory_at_load(config, _num_weights(reader, architecture))
         raise
     if getattr(model, "hf_quantizer", None) is None:
-        _refuse_integers(config.id, source, options)
+        _refuse_integers(config.id, model, source, options)
     _require_all(config.id, report)
     _require_nothing_more(config.id, model, sorted(report["unexpected_keys"]))
     if (dtype := str(model.dtype).removeprefix("torch.")) not in DTYPES:
@@ -123,13 +125,17 @@ def _refuse_kernels(name: str, architecture: PreTrainedConfig) -> None:
             )
 
 
-def _refuse_integers(name: str, source: str, options: Options) -> None:
+def _refuse_integers(name: str, model: PreTrainedModel, source: str, options: Options) -> None:
     """Refuse quantised weights that were not read as such: as floats they are noise."""
     config_file = cached_file(source, "config.json", revision=options.get("revision"))
-    for file in sorted(Path(config_file or "").parent.glob("model*.safetensors")):
+    parameters = {path for path, _ in model.named_parameters()}
+    # A file may leave out the prefix of the whole model, or bring one along.
+    prefix = f"{model.base_model_prefix}."
+    known = parameters | {path.removeprefix(prefix) for path in parameters} | {prefix + path for path in parameters}
+    for file in sorted(Path(config_file or "").parent.glob("*.safetensors")):
         with safe_open(file, framework="pt") as tensors:
-            keys = [key for key in list(tensors.keys()) if key.endswith("weight")]
-            if integers := [key for key in keys if tensors.get_slice(key).get_dtype()[0] in "IU"]:
+            keys = [key for key in list(tensors.keys()) if key.endswith("weight") or key in known]
+            if integers := [key for key in keys if tensors.get_slice(key).get_dtype() not in FLOATS]:
                 raise UserError(
                     f"model.id={name} has whole numbers for weights ({_named(integers)}) and no quantization_config "
                     "that transformers knows; give its config.json the one that it was quantised with"

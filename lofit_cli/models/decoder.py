@@ -10,9 +10,12 @@ from torch import Tensor, nn
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from lofit_cli.artifacts.geometry import Geometry
-from lofit_cli.errors import ItemError, RunError
+from lofit_cli.errors import ItemError, RunError, UserError
 from lofit_cli.models.encoding import EncodedText, encode, first_tokens
 from lofit_cli.models.positions import CurrentPositions
+
+LENGTHS = ("max_position_embeddings", "max_seq_len", "max_target_positions")
+"""What configs call the number of positions: most families', MPT's, Whisper's."""
 
 Batching = Literal["packed", "padded", "single"]
 """How sequences share a forward pass: in one row under a mask of ours, in padded rows, or not at all."""
@@ -63,7 +66,8 @@ class Decoder:
     def max_positions(self) -> int:
         """Return how many tokens a sequence may have."""
         config = self.model.config.get_text_config(decoder=True)
-        return int(getattr(config, "max_position_embeddings", None) or sys.maxsize)
+        limits = (getattr(config, name, None) for name in LENGTHS)
+        return int(next(filter(None, limits), sys.maxsize))
 
     @property
     def end_tokens(self) -> list[int]:
@@ -73,6 +77,11 @@ class Decoder:
         """
         own = getattr(self.model.generation_config, "eos_token_id", None)
         ends = [self.tokenizer.eos_token_id, *(own if isinstance(own, list) else [own])]
+        if wrong := [end for end in ends if end is not None and (not isinstance(end, int) or end < 0)]:
+            raise UserError(
+                f"model '{self.id}' ends texts with eos_token_id={wrong[0]!r} in its generation_config.json; it must "
+                "be the number of a token, or a list of these"
+            )
         return list(dict.fromkeys(end for end in ends if end is not None))
 
     def encode(self, texts: Sequence[str]) -> list[EncodedText]:

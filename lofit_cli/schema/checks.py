@@ -2,7 +2,6 @@
 
 import math
 import re
-import sys
 from collections.abc import Sequence
 
 from lofit_cli.errors import UserError, did_you_mean
@@ -14,17 +13,21 @@ def one_of(key: str, value: str, allowed: tuple[str, ...]) -> None:
         raise UserError(f"{key}={value} is not known; {did_you_mean(value, allowed)}")
 
 
-def within(key: str, value: float, least: float, most: float = sys.float_info.max) -> None:
+LARGEST = 10**9
+"""The largest of any number that has no limit of its own; float32 holds its square."""
+
+
+def within(key: str, value: float, least: float, most: float = LARGEST) -> None:
     """Refuse a number outside its limits."""
     if not least <= value <= most:
-        limit = f"{least} or more" if most == sys.float_info.max else f"{least} to {most}"
+        limit = f"{least} or more" if most == LARGEST and value < least else f"{least} to {most}"
         raise UserError(f"{key}={value} is not allowed; it must be {limit}")
 
 
 def above_zero(key: str, value: float) -> None:
     """Refuse a number that is not above 0."""
-    if not 0 < value <= sys.float_info.max:
-        raise UserError(f"{key}={value} is not allowed; it must be a number above 0")
+    if not 0 < value <= LARGEST:
+        raise UserError(f"{key}={value} is not allowed; it must be a number above 0, up to {LARGEST}")
 
 
 def some_numbers(key: str, values: Sequence[float]) -> None:

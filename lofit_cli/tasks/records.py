@@ -123,6 +123,8 @@ def read_csv(file: Path, columns: Sequence[str] = (), delimiter: str = ",") -> l
 
 def _require_columns(names: Sequence[str], columns: Sequence[str], file: Path) -> None:
     if missing := [column for column in columns if column not in names]:
+        if len(names) == 1 and (found := next((mark for mark in (";", "\t", "|") if mark in names[0]), None)):
+            raise UserError(f"{file} has {found!r} between its columns; save it with commas")
         raise UserError(f"{file} has no column '{missing[0]}'; the task needs {', '.join(dict.fromkeys(columns))}")
     if twice := [name for name in columns if names.count(name) > 1]:
         raise UserError(f"{file} has two columns '{twice[0]}'; rename or remove one of them")
@@ -191,10 +193,7 @@ def load_hub_records(name: str, subset: str | None, split: str) -> list[Record]:
 
 def _read_text(file: Path, form: str) -> str:
     if not file.parent.is_dir():
-        raise UserError(
-            f"task.data_dir={file.parent} is not a folder; name the folder with the task's files, or 'sample' for "
-            "a few items of our own"
-        )
+        raise UserError(f"task.data_dir={file.parent} is not a folder; name the one with the task's files, or 'sample'")
     if not file.is_file():
         raise UserError(f"task.data_dir={file.parent} has no file {file.name}; name the folder with the task's files")
     try:

@@ -44,6 +44,12 @@ def test_what_is_no_value_of_the_metric_is_refused_by_name(tmp_path, column, val
     assert said in str(caught.value)
 
 
+@pytest.mark.parametrize("metrics", [["mc1", "mc1"], ["mc1", "question_id"]])
+def test_metrics_that_stand_twice_or_are_none_are_refused(tmp_path, metrics):
+    with pytest.raises(UserError, match="names a metric twice, or one that is none"):
+        read_metrics(write(tmp_path, mc1=[0.0] * 3), metrics)
+
+
 def test_a_missing_metric_is_refused_by_name(tmp_path):
     with pytest.raises(UserError, match="mc9"):
         read_metrics(write(tmp_path, mc1=[0.0] * 3), ["mc9"])

@@ -165,3 +165,9 @@ def test_a_later_form_says_so(lm, tmp_path):
     write(file, tensors, {**about, "geometry": {"format": 3, "heads": []}})
     with pytest.raises(UserError, match="update lofit"):
         load_intervention_file(tmp_path, lm)
+
+
+def test_an_edit_of_no_head_is_refused(lm):
+    tensors = {"head_mask": torch.zeros(3, 4, dtype=torch.bool), "offset": torch.zeros(0, 8)}
+    with pytest.raises(UserError, match="selects no head"):
+        HeadEdit.restore(lm, {"positions": "all"}, tensors)

@@ -7,7 +7,7 @@ import torch
 from tiny_models import EACH_FAMILY, build_language_model, edit_all_heads, random_values
 from tokenizers import AddedToken
 
-from lofit_cli.errors import RunError
+from lofit_cli.errors import RunError, UserError
 from lofit_cli.interventions.demonstrations import Demonstrations
 from lofit_cli.models import generation
 from lofit_cli.models.generation import first_line, generate_lines
@@ -177,3 +177,11 @@ def test_an_end_token_that_the_models_settings_give_alone_is_taken():
     lm.model.generation_config.eos_token_id = lm.tokenizer.convert_tokens_to_ids("<turn_end>")
     lm.tokenizer.eos_token = None
     assert lm.generate("Answer:", 12) == [" True"]
+
+
+@pytest.mark.parametrize("wrong", ["<turn_end>", [[2]], -1])
+def test_an_end_token_that_is_no_token_is_refused_in_a_sentence(wrong):
+    lm = build_bigram_model("<turn_end>", ["<turn_end>"], special=True)
+    lm.model.generation_config.eos_token_id = wrong
+    with pytest.raises(UserError, match=r"in its generation_config\.json; it must be the number"):
+        lm.generate("Answer:", 12)

@@ -1,5 +1,6 @@
 """What a checkpoint must hold to be loaded, and what is said of one that does not."""
 
+import json
 import shutil
 from pathlib import Path
 
@@ -82,6 +83,28 @@ def test_quantised_leftovers_are_refused(make, settings):
         return {n: v.to(torch.int8) if "q_proj" in n else v for n, v in tensors.items()}
 
     refused(make(quantise, **settings), "has whole numbers for weights (model.layers.0.self_attn.q_proj.weight")
+
+
+@pytest.mark.parametrize(("name", "dtype"), [("model.norm.weight", torch.bool), ("model.layers.0.mlp.up", torch.int8)])
+def test_weights_that_are_no_floats_are_refused_whatever_their_name(make, name, dtype):
+    def spoil(tensors):
+        return {n: v.to(dtype) if n.startswith(name) else v for n, v in tensors.items()}
+
+    refused(make(spoil), "has whole numbers for weights", name)
+
+
+def test_biases_that_are_whole_numbers_are_refused_in_a_file_of_any_name(make):
+    def with_biases(tensors):
+        rows = {name: len(tensor) for name, tensor in tensors.items() if "self_attn" in name}
+        whole = {n.replace("weight", "bias"): torch.zeros(size, dtype=torch.int8) for n, size in rows.items()}
+        return tensors | whole
+
+    folder = Path(make(with_biases, attention_bias=True))
+    names = load_file(folder / "model.safetensors")
+    (folder / "model.safetensors").rename(folder / "part.safetensors")
+    index = {"metadata": {}, "weight_map": dict.fromkeys(names, "part.safetensors")}
+    (folder / "model.safetensors.index.json").write_text(json.dumps(index))
+    refused(str(folder), "has whole numbers for weights", "k_proj.bias")
 
 
 def test_scales_without_a_quantisation_are_refused(make):

@@ -226,6 +226,11 @@ def test_padded_batches_ask_for_the_answers_logits_only():
     assert kept == [[1, 2, 3]]
 
 
+@pytest.mark.parametrize(("family", "name"), [("llama", "max_position_embeddings"), ("mpt", "max_seq_len")])
+def test_the_number_of_positions_is_known_whatever_it_is_called(family, name):
+    assert build(family, **{name: 77}).max_positions == 77
+
+
 def test_eager_rows_fit_the_memory():
     config = t.GptOssConfig(num_hidden_layers=24, num_attention_heads=64)
     tokens = eager_row_tokens(config, 30 * 2**30)

@@ -169,6 +169,12 @@ def test_a_column_that_stands_twice_is_refused(tmp_path):
         _load_csv(tmp_path, HEADER.replace("Type", "Question") + "A,C,Is it?,No,No,Yes,us\n")
 
 
+@pytest.mark.parametrize("mark", [";", "\t"])
+def test_a_file_with_other_marks_between_its_columns_is_told(tmp_path, mark):
+    with pytest.raises(UserError, match="between its columns; save it with commas"):
+        _load_csv(tmp_path, HEADER.replace(",", mark))
+
+
 def test_a_text_of_any_length_is_read_and_a_sentence_about_it_is_short(tmp_path):
     long = "very long " * 5_000
     (item,) = _load_csv(tmp_path, f"{HEADER}A,{long},{long},No,No,Yes,us\n").items("test")

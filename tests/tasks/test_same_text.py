@@ -35,6 +35,9 @@ HEADER = "Type,Category,Question,Best Answer,Correct Answers,Incorrect Answers,S
         'Isn\'t\u00a0it  "so"\t-\u202fcaf\u00e9\u3000number\n10?',
         ' Isn\'t it "so" - cafe\u0301 number 10? ',
         'Isn\'t it "so" - caf\u00e9 num\u00adber \u200b10\ufeff?',
+        'Isn\'t it "so" - caf\u00e9 number 10 ?',
+        '\u201cIsn\'t it "so" - caf\u00e9 number 10?\u201d',
+        '\u202aIsn\'t it\u180e "so" - ca\u034ff\u00e9 nu\u2063mber\u200e 10\ufe0f\u061f\u202c\x07',
         "\uff29sn't it \uff02so\uff02 \uff0d caf\u00e9 number \uff11\uff10\uff1f",
     ],
 )
