@@ -5,7 +5,17 @@ from dataclasses import replace
 import pytest
 import torch
 import transformers as t
-from tiny_models import EACH_FAMILY, FAMILIES, GROUPED, SHAPE, VOCABULARY, WIDE, build_language_model, headless
+from tiny_models import (
+    EACH_FAMILY,
+    FAMILIES,
+    GROUPED,
+    SHAPE,
+    VOCABULARY,
+    WIDE,
+    build_language_model,
+    build_model,
+    headless,
+)
 
 from lofit_cli.errors import UserError
 from lofit_cli.models import packing_check
@@ -228,7 +238,7 @@ def test_padded_batches_ask_for_the_answers_logits_only():
 
 @pytest.mark.parametrize(("family", "name"), [("llama", "max_position_embeddings"), ("mpt", "max_seq_len")])
 def test_the_number_of_positions_is_known_whatever_it_is_called(family, name):
-    assert build(family, **{name: 77}).max_positions == 77
+    assert headless(build_model(family, **{name: 77})).max_positions == 77
 
 
 def test_eager_rows_fit_the_memory():
