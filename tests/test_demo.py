@@ -9,7 +9,14 @@ SCRIPT = Path(__file__).parents[1] / "scripts" / "demo.py"
 
 
 def run(model_dir, folder):
-    command = [sys.executable, str(SCRIPT), "model=hub", f"model.id={model_dir}", "model.dtype=float32"]
+    command = [
+        sys.executable,
+        str(SCRIPT),
+        "model=hub",
+        f"model.id={model_dir}",
+        "model.dtype=float32",
+        "task.num_train=20",
+    ]
     environment = {**os.environ, "OUT": "out"}
     return subprocess.run(command, cwd=folder, env=environment, capture_output=True, text=True, check=False)
 

@@ -13,8 +13,8 @@ def one_of(key: str, value: str, allowed: tuple[str, ...]) -> None:
         raise UserError(f"{key}={value} is not known; {did_you_mean(value, allowed)}")
 
 
-LARGEST = 10**9
-"""The largest of any number that has no limit of its own; float32 holds its square."""
+LARGEST = 1e37
+"""The largest of any number that has no limit of its own: float32 holds little more."""
 
 
 def within(key: str, value: float, least: float, most: float = LARGEST) -> None:
