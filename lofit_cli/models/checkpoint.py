@@ -1,5 +1,6 @@
 """Reading a checkpoint: its config, its tokenizer and its weights, each from the files and none of them made up."""
 
+import json
 import re
 from collections.abc import Sequence
 from pathlib import Path
@@ -26,8 +27,9 @@ from lofit_cli.errors import RunError, UserError
 from lofit_cli.models.memory import is_out_of_memory, out_of_memory_at_load
 from lofit_cli.schema.sources import DTYPES, ModelConfig
 
-FLOATS = ("F64", "F32", "F16", "BF16")
-"""Types of tensors in safetensors files that are numbers as they stand."""
+FLOATS = ("F", "BF")
+"""How the names of types begin that are numbers as they stand, in safetensors files."""
+INDEX = "model.safetensors.index.json"
 NUM_NAMED = 3
 """Tensors that a sentence names; more are counted."""
 
@@ -132,14 +134,22 @@ def _refuse_integers(name: str, model: PreTrainedModel, source: str, options: Op
     # A file may leave out the prefix of the whole model, or bring one along.
     prefix = f"{model.base_model_prefix}."
     known = parameters | {path.removeprefix(prefix) for path in parameters} | {prefix + path for path in parameters}
-    for file in sorted(Path(config_file or "").parent.glob("*.safetensors")):
+    for file in _weight_files(Path(config_file or "").parent):
         with safe_open(file, framework="pt") as tensors:
             keys = [key for key in list(tensors.keys()) if key.endswith("weight") or key in known]
-            if integers := [key for key in keys if tensors.get_slice(key).get_dtype() not in FLOATS]:
+            if integers := [key for key in keys if not tensors.get_slice(key).get_dtype().startswith(FLOATS)]:
                 raise UserError(
                     f"model.id={name} has whole numbers for weights ({_named(integers)}) and no quantization_config "
                     "that transformers knows; give its config.json the one that it was quantised with"
                 )
+
+
+def _weight_files(folder: Path) -> list[Path]:
+    """Return the files that an index names, or the one that has no index."""
+    if (index := folder / INDEX).exists():
+        names = json.loads(index.read_text(encoding="utf-8"))["weight_map"].values()
+        return [folder / name for name in sorted(set(names))]
+    return sorted(folder.glob("model*.safetensors"))
 
 
 def _require_all(name: str, report: dict[str, Any]) -> None:
