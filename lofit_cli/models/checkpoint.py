@@ -19,6 +19,7 @@ from transformers import (
     PreTrainedModel,
     PreTrainedTokenizerBase,
 )
+from transformers.utils import SAFE_WEIGHTS_INDEX_NAME
 from transformers.utils.hub import cached_file
 from transformers.utils.peft_utils import find_adapter_config_file
 
@@ -29,7 +30,6 @@ from lofit_cli.schema.sources import DTYPES, ModelConfig
 
 FLOATS = ("F", "BF")
 """How the names of types begin that are numbers as they stand, in safetensors files."""
-INDEX = "model.safetensors.index.json"
 NUM_NAMED = 3
 """Tensors that a sentence names; more are counted."""
 
@@ -146,7 +146,7 @@ def _refuse_integers(name: str, model: PreTrainedModel, source: str, options: Op
 
 def _weight_files(folder: Path) -> list[Path]:
     """Return the files that an index names, or the one that has no index."""
-    if (index := folder / INDEX).exists():
+    if (index := folder / SAFE_WEIGHTS_INDEX_NAME).exists():
         names = json.loads(index.read_text(encoding="utf-8"))["weight_map"].values()
         return [folder / name for name in sorted(set(names))]
     return sorted(folder.glob("model*.safetensors"))

@@ -62,10 +62,7 @@ def _make_task(config: RowsConfig, records: Mapping[str, Sequence[Record]]) -> T
     form = config.form or _told_form(named)
     splits = fill_splits({split: _read(config, form, rows, split) for split, rows in named.items()}, config.shares)
     refuse_shared_items(splits)
-    task: Callable[[Any, Any], Task[Any]] = {"answers": OwnAnswersTask, "choices": OwnChoicesTask}.get(
-        form, OwnTextsTask
-    )
-    return task(config, splits)
+    return FORMS[form].task(config, splits)
 
 
 def _renamed(record: Record, columns: Mapping[str, str]) -> Record:
@@ -118,10 +115,11 @@ def _prompt(config: RowsConfig, record: Record) -> str:
     return PLACE.sub(lambda place: record.label(place[1]), template)
 
 
-def _about(record: Record, item_id: str) -> tuple[str, str]:
-    """Return a row's id and category, as far as it has them."""
-    has = {name for name in ("id", "category") if record.content.get(name) not in (None, "")}
-    return record.label("id") if "id" in has else item_id, record.label("category") if "category" in has else "all"
+def _common(config: RowsConfig, record: Record, item_id: str) -> tuple[str, str, str]:
+    """Return what every item begins with: its id and category, as far as the row has them, and its prompt."""
+    given = {"id": item_id, "category": "all"}
+    given |= {name: record.label(name) for name in given if record.content.get(name) not in (None, "")}
+    return given["id"], given["category"], _prompt(config, record)
 
 
 def _list(config: RowsConfig, record: Record, name: str) -> tuple[str, ...]:
@@ -142,14 +140,14 @@ def _answers(config: RowsConfig, record: Record, item_id: str) -> Question:
     correct, incorrect = _list(config, record, "correct"), _list(config, record, "incorrect")
     best = record.text("best").strip() if record.content.get("best") else next(iter(correct), "")
     listed = correct if best in correct else (best, *correct)
-    return check_question(Question(*_id_first(config, record, item_id), best, listed, incorrect), record.source)
+    return check_question(Question(*_common(config, record, item_id), best, listed, incorrect), record.source)
 
 
 def _choices(config: RowsConfig, record: Record, item_id: str) -> MultipleChoiceItem:
     choices = _list(config, record, "choices")
     answers = tuple(config.answer_prefix + choice for choice in choices)
     right = _right(record, choices)
-    return check_choice(MultipleChoiceItem(*_id_first(config, record, item_id), answers, right), record.source)
+    return check_choice(MultipleChoiceItem(*_common(config, record, item_id), answers, right), record.source)
 
 
 def _right(record: Record, choices: Sequence[str]) -> int:
@@ -172,12 +170,7 @@ def _texts(config: RowsConfig, record: Record, item_id: str) -> OpenItem:
     accepted = _list(config, record, "answer") if is_list else (record.label("answer").strip(),)
     if not accepted:
         raise record.refusal("answer", value, "one answer or more")
-    return OpenItem(*_id_first(config, record, item_id), config.answer_prefix + accepted[0], accepted, "")
-
-
-def _id_first(config: RowsConfig, record: Record, item_id: str) -> tuple[str, str, str]:
-    """Return what every item begins with: its id, its category and its prompt."""
-    return (*_about(record, item_id), _prompt(config, record))
+    return OpenItem(*_common(config, record, item_id), config.answer_prefix + accepted[0], accepted, "")
 
 
 @dataclass(frozen=True)

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 from lofit_cli.tasks.forms.generation import GenerationTask, OpenItem
 from lofit_cli.tasks.forms.multiple_choice import MultipleChoiceItem, MultipleChoiceTask
-from lofit_cli.tasks.forms.truthfulqa import Question, TruthfulQATask, close_answer
+from lofit_cli.tasks.forms.truthfulqa import Question, TruthfulQATask
 from lofit_cli.tasks.task import Example
 
 ARTICLES = re.compile(r"\b(a|an|the)\b")
@@ -35,7 +35,7 @@ class OwnAnswersTask(TruthfulQATask):
         return Example(question.text, tuple(map(self._continuation, (*chosen, *rejected))), len(chosen))
 
     def _continuation(self, answer: str) -> str:
-        return self.config.answer_prefix + (close_answer(answer) if self.config.close_answers else answer)
+        return self.config.answer_prefix + self._close(answer)
 
 
 @dataclass(frozen=True)
