@@ -31,6 +31,17 @@ class ItemError(UserError):
 
 
 @contextmanager
+def naming_item(index: int) -> Iterator[None]:
+    """Make an error without a subject, inside a `with` block, one about the prompt of this number."""
+    try:
+        yield
+    except ItemError:
+        raise
+    except UserError as error:
+        raise ItemError(index, str(error))
+
+
+@contextmanager
 def naming_items(names: Sequence[str]) -> Iterator[None]:
     """Give the prompts of an `ItemError` inside a `with` block these names, in their order."""
     try:

@@ -43,7 +43,7 @@ def test_every_answer_scores_as_in_the_authors_code():
 def test_golden_prompts_have_the_tokens_that_their_tokenizer_gives_them():
     tokenizer = AutoTokenizer.from_pretrained(embedded_model_dir("smollm2"))
     task = load_task(TaskConfig("truthfulqa", data_dir=str(SHARED / "data" / "truthfulqa")))
-    texts = [task.prompt(item, "iti") + answer for item in task.items("test") for answer in task.answers(item)]
+    texts = [task.prompt(item, "iti").text + answer for item in task.items("test") for answer in task.answers(item)]
     own = tokenizer(texts, return_offsets_mapping=True)
     found = encode(tokenizer, texts, first_tokens(tokenizer, "auto"), {tokenizer.eos_token_id})
     assert [text.tokens for text in found] == own["input_ids"]

@@ -58,6 +58,7 @@ class TaskManifest(Manifest):
     Attributes:
         model: the name it was asked for by; two names may be one model, which `model_hash` tells.
         first_tokens: what every text begins with, such as the BOS token.
+        chat_template: a hash of the template that prompts were made turns of a conversation by, if any.
     """
 
     model: str
@@ -68,6 +69,8 @@ class TaskManifest(Manifest):
     device: str
     batching: str
     first_tokens: list[str] = field(metadata=TABLES)
+    chat_template: str | None = field(default=None, metadata=TABLES)
+    system_prompt: str | None = field(default=None, metadata=TABLES)
     task: str = field(metadata=TABLES)
     fold: int = field(metadata=ROWS_IF_ASKED)
     dataset_hash: str = field(metadata=ROWS_IF_ASKED)

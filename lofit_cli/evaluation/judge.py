@@ -44,8 +44,9 @@ def judge_answers(
         judges: metric -> model id.
         model: the settings of the model under test; the judges share its dtype and device.
     """
+    plain = ModelConfig(dtype=model.dtype, device=model.device, max_row_tokens=model.max_row_tokens)
     for metric, name in judges.items():
-        judge = load_model_once(replace(model, id=name, revision=None, add_bos="auto"))
+        judge = load_model_once(replace(plain, id=name))
         with progress_bar(f"judging ({metric})", len(answered)) as advance:
             answered = add_verdicts(judge, metric, answered, advance)
         del judge

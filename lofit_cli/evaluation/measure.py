@@ -10,6 +10,7 @@ from lofit_cli.errors import naming_items
 from lofit_cli.models.decoder import Decoder
 from lofit_cli.models.generation import generate_lines
 from lofit_cli.models.logprobs import score_answers, tokenize_items
+from lofit_cli.prompts import NOTHING, Prompt
 from lofit_cli.tasks.task import Task
 
 
@@ -19,7 +20,7 @@ def measure_split(
     split: str,
     protocol: str,
     report: Callable[[int], None] = lambda num_items: None,
-    demonstrations: str = "",
+    demonstrations: Prompt = NOTHING,
 ) -> Sequence[Prediction]:
     """Return every item of a split with what the model made of it and the metrics that follow.
 

@@ -36,6 +36,11 @@ class ContrastEdit(Intervention):
     @contextmanager
     def attach(self, lm: Decoder) -> Iterator[None]:
         """Run both instructed twins before every forward pass and add their difference in it."""
+        if lm.chat:
+            raise UserError(
+                "method.vector=contrast puts an instruction before everything, where a chat template puts its own "
+                "tokens; use method.vector=reading, or model.chat_template=false"
+            )
         twins = [_Twin(lm, text) for text in (self.positive, self.negative)]
         hidden: dict[_Twin, Tensor] = {}
         running: list[_Twin] = []

@@ -6,10 +6,12 @@ from typing import Any
 
 from torch import Tensor
 
+from lofit_cli.errors import UserError
 from lofit_cli.interventions.intervention import Intervention
 from lofit_cli.interventions.saved import require_settings, require_tensors
 from lofit_cli.models.decoder import Decoder
 from lofit_cli.models.hooks import hooked_call
+from lofit_cli.prompts import NOTHING, Prompt, Turn
 
 
 class Demonstrations(Intervention):
@@ -17,7 +19,7 @@ class Demonstrations(Intervention):
 
     kind = "demonstrations"
 
-    def __init__(self, demonstrations: str = "") -> None:
+    def __init__(self, demonstrations: Prompt = NOTHING) -> None:
         super().__init__()
         self.demonstrations = demonstrations
 
@@ -27,7 +29,7 @@ class Demonstrations(Intervention):
 
         A forward pass of someone else's would leave it out without a word; it is refused.
         """
-        if not self.demonstrations:
+        if self.demonstrations == NOTHING:
             yield
             return
 
@@ -38,12 +40,14 @@ class Demonstrations(Intervention):
             yield
 
     def settings(self) -> dict[str, Any]:
-        """Return the text."""
-        return {"demonstrations": self.demonstrations}
+        """Return the text, and the turns that it is in a conversation."""
+        return {"text": self.demonstrations.text, "turns": [list(turn) for turn in self.demonstrations.turns]}
 
     @classmethod
     def restore(cls, lm: Decoder, settings: dict[str, Any], tensors: dict[str, Tensor]) -> "Demonstrations":
         """Make it again."""
-        require_settings(settings, demonstrations=str)
+        require_settings(settings, text=str, turns=list)
         require_tensors(tensors, {})
-        return cls(**settings)
+        if not all(isinstance(turn, list) and [*map(type, turn)] == [str, str] for turn in settings["turns"]):
+            raise UserError("its setting turns must be a list of pairs of texts; make it again")
+        return cls(Prompt(settings["text"], tuple(Turn(*turn) for turn in settings["turns"])))

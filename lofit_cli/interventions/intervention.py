@@ -10,6 +10,7 @@ from torch import Tensor, nn
 
 from lofit_cli.artifacts.tensors import write_tensors
 from lofit_cli.models.decoder import Decoder
+from lofit_cli.prompts import NOTHING, Prompt
 
 KIND = "intervention"
 FILE_NAME = "intervention.safetensors"
@@ -20,11 +21,11 @@ class Intervention(nn.Module, ABC):
 
     Attributes:
         kind: the name under which files of this class are known.
-        demonstrations: text that goes before every prompt.
+        demonstrations: what goes before every prompt.
     """
 
     kind: ClassVar[str]
-    demonstrations: str = ""
+    demonstrations: Prompt = NOTHING
 
     @abstractmethod
     def attach(self, lm: Decoder) -> AbstractContextManager[None]:

@@ -10,6 +10,7 @@ from lofit_cli.artifacts.seen_items import add_seen
 from lofit_cli.errors import UserError
 from lofit_cli.interventions.demonstrations import Demonstrations
 from lofit_cli.models.language_model import LanguageModel
+from lofit_cli.prompts import NOTHING
 from lofit_cli.schema.components import IclConfig
 from lofit_cli.schema.stages import TrainOffsetsConfig
 from lofit_cli.tasks.task import Task
@@ -29,4 +30,4 @@ def make_icl(
         raise UserError(f"method.num_examples={count} is more than the {len(shown)} training items of '{task.name}'")
     drawn = random.Random(config.seed).sample(shown, count)
     add_seen(run.path, (item.fingerprint for item, _ in drawn))
-    return Demonstrations("".join(f"{example.prompt}{example.answers[0]}\n\n" for _, example in drawn))
+    return Demonstrations(sum((example.prompt.answered(example.answers[0]) for _, example in drawn), NOTHING))

@@ -11,8 +11,10 @@ from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from lofit_cli.artifacts.geometry import Geometry
 from lofit_cli.errors import ItemError, RunError, UserError
-from lofit_cli.models.encoding import EncodedText, encode, first_tokens
+from lofit_cli.models.chat import AnsweredText, Chat
+from lofit_cli.models.encoding import EncodedText, encode, encode_rendered, first_tokens
 from lofit_cli.models.positions import CurrentPositions
+from lofit_cli.prompts import Prompt
 
 LENGTHS = ("max_position_embeddings", "max_seq_len", "max_target_positions")
 """What configs call the number of positions: most families', MPT's, Whisper's."""
@@ -33,6 +35,7 @@ class Decoder:
         max_row_tokens: how many tokens one forward pass may hold.
         add_bos: whether a text begins with the tokenizer's BOS token, as `first_tokens` says.
         token_positions: where the tokens of the forward pass under way stand, for edits of some positions.
+        chat: the template that makes prompts turns of a conversation; None for a model that continues a text.
         shown: the demonstrations of what is attached, which stand before each prompt that is answered.
     """
 
@@ -46,10 +49,11 @@ class Decoder:
     max_row_tokens: int = 512
     add_bos: str = "auto"
     token_positions: CurrentPositions = field(default_factory=CurrentPositions)
-    shown: list[str] = field(default_factory=list)
+    chat: Chat | None = None
+    shown: list[Prompt] = field(default_factory=list)
 
     @contextmanager
-    def showing(self, demonstrations: str) -> Iterator[None]:
+    def showing(self, demonstrations: Prompt) -> Iterator[None]:
         """Put demonstrations before each prompt that is answered inside a `with` block."""
         self.shown.append(demonstrations)
         try:
@@ -76,7 +80,8 @@ class Decoder:
         An instructed model often ends its turn with another token than the one that ends a document.
         """
         own = getattr(self.model.generation_config, "eos_token_id", None)
-        ends = [self.tokenizer.eos_token_id, *(own if isinstance(own, list) else [own])]
+        of_turn = self.chat.ends() if self.chat else []
+        ends = [self.tokenizer.eos_token_id, *(own if isinstance(own, list) else [own]), *of_turn]
         if wrong := [end for end in ends if end is not None and (not isinstance(end, int) or end < 0)]:
             raise UserError(
                 f"model '{self.id}' ends texts with eos_token_id={wrong[0]!r} in its generation_config.json; it must "
@@ -90,7 +95,37 @@ class Decoder:
         Raises:
             ItemError: a text holds a special token that can't be read as text.
         """
-        return encode(self.tokenizer, texts, first_tokens(self.tokenizer, self.add_bos), set(self.end_tokens))
+        if self.chat:
+            return encode_rendered(self.tokenizer, texts)
+        return encode(self.tokenizer, texts, self.first_tokens, set(self.end_tokens))
+
+    @property
+    def first_tokens(self) -> list[int]:
+        """Return the tokens that every text begins with; a chat template writes its own."""
+        return [] if self.chat else first_tokens(self.tokenizer, self.add_bos)
+
+    def prompt_text(self, prompt: Prompt) -> str:
+        """Return the text that is to be continued.
+
+        Raises:
+            UserError: it is a conversation and this no chat model, or its template does not take it; without a subject.
+        """
+        if self.chat:
+            return self.chat.prompt_text(prompt.turns)
+        if prompt.text is None:
+            raise UserError("is a conversation; set model.chat_template=true, with a model that was trained to chat")
+        return prompt.text
+
+    def answered_texts(self, prompt: Prompt, answers: Sequence[str]) -> list[AnsweredText]:
+        """Return the prompt with each of its answers as one text.
+
+        Raises:
+            UserError: as for `prompt_text`, or an answer can't be written; without a subject.
+        """
+        before = self.prompt_text(prompt)
+        if self.chat:
+            return [self.chat.answered_text(prompt.turns, before, answer) for answer in answers]
+        return [AnsweredText(before + answer, len(before), len(before + answer)) for answer in answers]
 
     def require_positions(self, num_tokens: Sequence[int]) -> None:
         """Refuse prompts that, with their answers, have more tokens than the model has positions.

@@ -63,17 +63,29 @@ def encode(
     Raises:
         ItemError: a text holds a special token that its tokenizer can't read in any other way.
     """
-    options = {"add_special_tokens": False, "split_special_tokens": True, "return_offsets_mapping": True}
-    found = tokenizer(list(texts), **options) if texts else {"input_ids": [], "offset_mapping": []}
     special = _control_tokens(tokenizer, ends)
-    for index, tokens in enumerate(found["input_ids"]):
-        if control := special.intersection(tokens):
+    found = _tokens_and_ends(tokenizer, texts, split_special_tokens=True)
+    for index, text in enumerate(found):
+        if control := special.intersection(text.tokens):
             name = tokenizer.convert_ids_to_tokens(min(control))
             raise ItemError(index, f"holds '{name}', which the model's tokenizer can't read as text; take it out")
-    return [
-        EncodedText([*first, *tokens], [0] * len(first) + [end for _, end in spans])
-        for tokens, spans in zip(found["input_ids"], found["offset_mapping"], strict=True)
-    ]
+    return [EncodedText([*first, *text.tokens], [0] * len(first) + text.ends) for text in found]
+
+
+def encode_rendered(tokenizer: PreTrainedTokenizerBase, texts: Sequence[str]) -> list[EncodedText]:
+    """Return texts that a chat template has written as tokens, its special tokens as such; nothing is added."""
+    return _tokens_and_ends(tokenizer, texts, split_special_tokens=False)
+
+
+def _tokens_and_ends(
+    tokenizer: PreTrainedTokenizerBase, texts: Sequence[str], split_special_tokens: bool
+) -> list[EncodedText]:
+    if not texts:
+        return []
+    options = {"add_special_tokens": False, "split_special_tokens": split_special_tokens}
+    found = tokenizer(list(texts), return_offsets_mapping=True, **options)
+    spans = ([end for _, end in mapping] for mapping in found["offset_mapping"])
+    return [EncodedText(tokens, ends) for tokens, ends in zip(found["input_ids"], spans, strict=True)]
 
 
 def _control_tokens(tokenizer: PreTrainedTokenizerBase, ends: Set[int]) -> set[int]:

@@ -5,12 +5,13 @@ from collections.abc import Callable, Sequence
 import torch
 from transformers import DynamicCache
 
-from lofit_cli.errors import ItemError
+from lofit_cli.errors import ItemError, naming_item
 from lofit_cli.models.attention_masks import reached_windows
 from lofit_cli.models.continuation import continue_texts
 from lofit_cli.models.decoder import Decoder
 from lofit_cli.models.forward import MIN_CACHED_PREFIX, cache_prefix
 from lofit_cli.models.packing import common_length
+from lofit_cli.prompts import Prompt, as_prompt
 from lofit_cli.schema.limits import FAR
 
 MIN_SHARING = 2
@@ -22,7 +23,7 @@ MAX_KEPT_ROWS = 4
 
 def generate_lines(
     lm: Decoder,
-    prompts: Sequence[str],
+    prompts: Sequence[str | Prompt],
     max_new_tokens: int,
     report: Callable[[int], None] = lambda num_prompts: None,
 ) -> list[str]:
@@ -39,7 +40,7 @@ def generate_lines(
 
 def generate_texts(
     lm: Decoder,
-    prompts: Sequence[str],
+    prompts: Sequence[str | Prompt],
     max_new_tokens: int,
     report: Callable[[int], None] = lambda num_prompts: None,
     one_line: bool = False,
@@ -57,7 +58,7 @@ def generate_texts(
         ItemError: a prompt has no token, or more than the model has positions.
         RunError: the likeliest token's logit is not finite.
     """
-    sequences = [text.tokens for text in lm.encode(prompts)]
+    sequences = [text.tokens for text in lm.encode(_texts(lm, prompts))]
     if [] in sequences:
         raise ItemError(sequences.index([]), "has no token in its prompt; give it some text")
     lm.require_positions([len(sequence) + max_new_tokens for sequence in sequences])
@@ -71,6 +72,14 @@ def generate_texts(
         for i, text in zip(batch, found, strict=True):
             texts[i] = text
         report(len(batch))
+    return texts
+
+
+def _texts(lm: Decoder, prompts: Sequence[str | Prompt]) -> list[str]:
+    texts = []
+    for index, prompt in enumerate(prompts):
+        with naming_item(index):
+            texts.append(lm.prompt_text(as_prompt(prompt)))
     return texts
 
 

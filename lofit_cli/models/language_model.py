@@ -5,6 +5,7 @@ from dataclasses import dataclass
 
 from lofit_cli.models.decoder import Decoder
 from lofit_cli.models.generation import generate_texts
+from lofit_cli.prompts import NOTHING, Prompt, as_prompt
 from lofit_cli.schema.checks import within
 
 
@@ -12,7 +13,7 @@ from lofit_cli.schema.checks import within
 class LanguageModel(Decoder):
     """A decoder that answers prompts, under what is attached to it."""
 
-    def generate(self, prompts: str | Sequence[str], max_new_tokens: int = 32) -> list[str]:
+    def generate(self, prompts: str | Prompt | Sequence[str | Prompt], max_new_tokens: int = 32) -> list[str]:
         """Return what the model says after each prompt, greedily, up to the end of its turn.
 
         Whatever is attached acts where it was made to act, and demonstrations stand before each prompt.
@@ -22,6 +23,6 @@ class LanguageModel(Decoder):
             RunError: the likeliest token's logit is not finite.
         """
         within("max_new_tokens", max_new_tokens, 1)
-        before = "".join(self.shown)
-        listed = [prompts] if isinstance(prompts, str) else prompts
-        return generate_texts(self, [before + prompt for prompt in listed], max_new_tokens)
+        before = sum(self.shown, NOTHING)
+        listed = [prompts] if isinstance(prompts, str | Prompt) else prompts
+        return generate_texts(self, [before + as_prompt(prompt) for prompt in listed], max_new_tokens)

@@ -2,12 +2,16 @@
 
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import torch
 from huggingface_hub.utils import logging as hub_logging
+from transformers import PreTrainedTokenizerBase
 from transformers.utils import logging as transformers_logging
 
+from lofit_cli.console import say
 from lofit_cli.errors import UserError, did_you_mean
+from lofit_cli.models.chat import Chat, open_chat
 from lofit_cli.models.checkpoint import read_checkpoint
 from lofit_cli.models.embedded import EMBEDDED_MODELS, embedded_model_dir
 from lofit_cli.models.encoding import check_round_trip, first_tokens
@@ -41,8 +45,21 @@ def load_model(config: ModelConfig | str) -> LanguageModel:
     first_tokens(tokenizer, config.add_bos)
     model.eval().requires_grad_(False)
     rows = config.max_row_tokens or default_row_tokens(model)
-    lm = LanguageModel(config.id, model, tokenizer, *find_heads(model), max_row_tokens=rows, add_bos=config.add_bos)
+    settings: dict[str, Any] = {"max_row_tokens": rows, "add_bos": config.add_bos, "chat": _chat(config, tokenizer)}
+    lm = LanguageModel(config.id, model, tokenizer, *find_heads(model), **settings)
     return replace(lm, batching=choose_batching(lm))
+
+
+def _chat(config: ModelConfig, tokenizer: PreTrainedTokenizerBase) -> Chat | None:
+    """Return the chat template that is to be used; advise to use one that there is."""
+    if config.chat_template:
+        return open_chat(tokenizer, config.system_prompt, config.id)
+    if tokenizer.chat_template:
+        say(
+            f"note: model '{config.id}' was trained to chat and is asked without its chat template, as published "
+            "protocols do; model.chat_template=true uses it"
+        )
+    return None
 
 
 def check_source(name: str, key: str) -> str:

@@ -6,12 +6,15 @@ import torch
 from torch import Tensor
 from transformers import DynamicCache
 
-from lofit_cli.errors import ItemError, UserError
+from lofit_cli.errors import ItemError, UserError, naming_item
+from lofit_cli.models.chat import AnsweredText
 from lofit_cli.models.decoder import Decoder
+from lofit_cli.models.encoding import EncodedText
 from lofit_cli.models.forward import MIN_CACHED_PREFIX, cache_prefix, packed_logprobs, padded_logprobs
 from lofit_cli.models.packing import TokenSequence, group_rows, shared_prefix_length
+from lofit_cli.prompts import Prompt, as_prompt
 
-Prompted = tuple[str, Sequence[str]]
+Prompted = tuple[str | Prompt, Sequence[str]]
 """A prompt and the answers that may follow it."""
 
 
@@ -38,35 +41,50 @@ def tokenize(lm: Decoder, items: Sequence[Prompted], append_eos: bool = False) -
     Prompt and answer are tokenised as one text, so the boundary between them changes no token. A token that holds
     the last characters of the prompt and the first of the answer counts as the answer's.
 
+    Args:
+        append_eos: let an end token follow each answer, or what ends a turn in the model's chat template.
+
     Raises:
         ItemError: a prompt or an answer has no token, or one that can't be read as text.
         UserError: the tokenizer has no end token to append.
     """
-    texts = [(i, prompt, prompt + answer) for i, (prompt, answers) in enumerate(items) for answer in answers]
+    texts: list[tuple[int, AnsweredText]] = []
+    for index, (prompt, answers) in enumerate(items):
+        with naming_item(index):
+            texts += [(index, text) for text in lm.answered_texts(as_prompt(prompt), answers)]
     try:
-        encoded = lm.encode([full for _, _, full in texts])
+        encoded = lm.encode([text.text for _, text in texts])
     except ItemError as error:
         raise ItemError(texts[error.index][0], error.reason)
-    if append_eos and lm.tokenizer.eos_token_id is None:
-        raise UserError(
-            "task.append_eos=true needs a tokenizer with an end-of-sequence token; set task.append_eos=false"
-        )
-    end = (lm.tokenizer.eos_token_id,) if append_eos else ()
+    closing = _closing_tokens(lm) if append_eos else ()
     sequences = (
-        TokenSequence((*tokens, *end), _answer_start(text, ends))
-        for text, (tokens, ends) in zip(texts, encoded, strict=True)
+        _sequence(index, text, found, append_eos, closing) for (index, text), found in zip(texts, encoded, strict=True)
     )
     return [[next(sequences) for _ in answers] for _, answers in items]
 
 
-def _answer_start(text: tuple[int, str, str], ends: Sequence[int]) -> int:
-    """Return the index of the first token that ends past the prompt; `text` is an item's number, prompt and whole."""
-    index, prompt, full = text
-    start = next((i for i, end in enumerate(ends) if end > len(prompt)), 0)
+def _closing_tokens(lm: Decoder) -> tuple[int, ...]:
+    """Return what closes an answer after its text; a chat template has written that already."""
+    if lm.chat:
+        return ()
+    if lm.tokenizer.eos_token_id is None:
+        raise UserError(
+            "task.append_eos=true needs a tokenizer with an end-of-sequence token; set task.append_eos=false"
+        )
+    return (lm.tokenizer.eos_token_id,)
+
+
+def _sequence(
+    index: int, text: AnsweredText, found: EncodedText, is_closed: bool, closing: tuple[int, ...]
+) -> TokenSequence:
+    """Return a text's tokens up to the end of its answer, or of all of it where that is to be closed."""
+    start = next((i for i, end in enumerate(found.ends) if end > text.start), 0)
     if start == 0:
-        part = "prompt" if len(full) > len(prompt) else "answer"
+        part = "prompt" if text.end > text.start else "answer"
         raise ItemError(index, f"has no token in its {part}; give it some text")
-    return start
+    # What a chat template writes after the answer is a token of its own, but for the last one perhaps.
+    stop = len(found.tokens) if is_closed else max(start + 1, sum(end <= text.end for end in found.ends))
+    return TokenSequence((*found.tokens[:stop], *closing), start)
 
 
 def tokenize_items(lm: Decoder, items: Sequence[Prompted], append_eos: bool = False) -> list[list[TokenSequence]]:

@@ -8,7 +8,6 @@ from transformers import PreTrainedModel
 
 from lofit_cli.models.decoder import Decoder
 from lofit_cli.models.embedded import EMBEDDED_MODELS
-from lofit_cli.models.encoding import first_tokens
 
 SAMPLED_VALUES = 4096
 
@@ -29,7 +28,9 @@ def describe_model(lm: Decoder) -> dict[str, Any]:
         "dtype": str(lm.model.dtype).removeprefix("torch."),
         "device": str(lm.model.device),
         "batching": lm.batching,
-        "first_tokens": lm.tokenizer.convert_ids_to_tokens(first_tokens(lm.tokenizer, lm.add_bos)),
+        "first_tokens": lm.tokenizer.convert_ids_to_tokens(lm.first_tokens),
+        "chat_template": lm.chat.hash if lm.chat else None,
+        "system_prompt": lm.chat.system_prompt if lm.chat else None,
     }
 
 

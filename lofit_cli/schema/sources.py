@@ -5,6 +5,7 @@ from dataclasses import dataclass, field
 from omegaconf import MISSING
 
 from lofit_cli.errors import UserError
+from lofit_cli.prompts import QA_FRAME
 from lofit_cli.schema.checks import line_ends, not_empty, one_of, within
 from lofit_cli.schema.limits import MAX_HOPS
 
@@ -17,7 +18,8 @@ class ModelConfig:
     """A decoder: `smollm2`, a Hub id, or a folder with a config and safetensors.
 
     `dtype` is that of the computation; `auto` is the checkpoint's own. `add_bos` says whether a text begins with the
-    tokenizer's BOS token: `true`, `false`, or `auto` for what the tokenizer itself does.
+    tokenizer's BOS token: `true`, `false`, or `auto` for what the tokenizer itself does. With `chat_template` prompts
+    are turns of a conversation, which `system_prompt` may begin.
     """
 
     id: str = MISSING
@@ -26,11 +28,18 @@ class ModelConfig:
     device: str = "auto"
     max_row_tokens: int | None = None
     add_bos: str = "auto"
+    chat_template: bool = False
+    system_prompt: str | None = None
 
     def __post_init__(self) -> None:
         one_of("model.dtype", self.dtype, ("auto", *DTYPES))
         self.add_bos = str(self.add_bos).lower()
         one_of("model.add_bos", self.add_bos, ("auto", "true", "false"))
+        self.system_prompt = None if self.system_prompt is None else line_ends(self.system_prompt)
+        if self.system_prompt is not None and not self.chat_template:
+            raise UserError("model.system_prompt is for conversations; add model.chat_template=true, or leave it out")
+        if self.chat_template and self.add_bos != "auto":
+            raise UserError(f"model.add_bos={self.add_bos} is not for model.chat_template=true, which adds its own")
         if self.max_row_tokens is not None:
             within("model.max_row_tokens", self.max_row_tokens, 1)
 
@@ -47,7 +56,7 @@ class TaskConfig:
     fold: int = 0
     data_dir: str | None = None
     hub_id: str | None = None
-    train_prompt: str = "Q: {question}\nA:"
+    train_prompt: str = QA_FRAME
     answer_prefix: str = " "
     close_answers: bool = True
     append_eos: bool = False

@@ -8,6 +8,7 @@ from typing import Any
 
 from lofit_cli.console import say
 from lofit_cli.errors import UserError, did_you_mean
+from lofit_cli.prompts import QA_FRAME, Prompt, ask, ask_question
 from lofit_cli.schema.rows import RowsConfig
 from lofit_cli.schema.sources import TaskConfig
 from lofit_cli.tasks.forms.generation import OpenItem
@@ -28,7 +29,7 @@ FIELDS = {
 """Form -> the fields that tell it from those after it; each form has a `question` or a `prompt` besides."""
 TEXTS = ("question", "prompt")
 NAMES = (*TEXTS, *dict.fromkeys(name for names in FIELDS.values() for name in names), "best", "category", "id")
-DEFAULT_PROMPTS = {"question": "Q: {question}\nA:", "prompt": "{prompt}"}
+DEFAULT_PROMPTS = {"question": QA_FRAME, "prompt": "{prompt}"}
 FAR = 100
 """How many other rows are looked at for a wrong answer."""
 PLACE = re.compile(r"\{(\w+)\}")
@@ -106,20 +107,23 @@ def _next_other(item: OpenItem, others: Iterable[OpenItem]) -> str:
     return next((other.answer for other in others if same_answer(other.answer) not in right), "")
 
 
-def _prompt(config: RowsConfig, record: Record) -> str:
+def _prompt(config: RowsConfig, record: Record) -> Prompt:
     """Return what the model is shown of a row."""
     name = next((name for name in TEXTS if record.content.get(name) is not None), TEXTS[0])
     template = config.prompt or DEFAULT_PROMPTS[name]
     if not PLACE.search(template):
         raise UserError(f"task.prompt={template!r} has no place for a row's field; write for example {{question}}")
-    return PLACE.sub(lambda place: record.label(place[1]), template)
+    if template == QA_FRAME:
+        return ask_question(record.label(name))
+    return ask(PLACE.sub(lambda place: record.label(place[1]), template))
 
 
-def _common(config: RowsConfig, record: Record, item_id: str) -> tuple[str, str, str]:
-    """Return what every item begins with: its id and category, as far as the row has them, and its prompt."""
+def _common(config: RowsConfig, record: Record, item_id: str) -> dict[str, Any]:
+    """Return what every item has: its id and category, as far as the row states them, and its prompt."""
     given = {"id": item_id, "category": "all"}
     given |= {name: record.label(name) for name in given if record.content.get(name) not in (None, "")}
-    return given["id"], given["category"], _prompt(config, record)
+    prompt = _prompt(config, record)
+    return {**given, "text": prompt.text, "turns": prompt.turns}
 
 
 def _list(config: RowsConfig, record: Record, name: str) -> tuple[str, ...]:
@@ -140,14 +144,15 @@ def _answers(config: RowsConfig, record: Record, item_id: str) -> Question:
     correct, incorrect = _list(config, record, "correct"), _list(config, record, "incorrect")
     best = record.text("best").strip() if record.content.get("best") else next(iter(correct), "")
     listed = correct if best in correct else (best, *correct)
-    return check_question(Question(*_common(config, record, item_id), best, listed, incorrect), record.source)
+    question = Question(**_common(config, record, item_id), best=best, correct=listed, incorrect=incorrect)
+    return check_question(question, record.source)
 
 
 def _choices(config: RowsConfig, record: Record, item_id: str) -> MultipleChoiceItem:
     choices = _list(config, record, "choices")
     answers = tuple(config.answer_prefix + choice for choice in choices)
-    right = _right(record, choices)
-    return check_choice(MultipleChoiceItem(*_common(config, record, item_id), answers, right), record.source)
+    item = MultipleChoiceItem(**_common(config, record, item_id), answers=answers, right=_right(record, choices))
+    return check_choice(item, record.source)
 
 
 def _right(record: Record, choices: Sequence[str]) -> int:
@@ -170,7 +175,8 @@ def _texts(config: RowsConfig, record: Record, item_id: str) -> OpenItem:
     accepted = _list(config, record, "answer") if is_list else (record.label("answer").strip(),)
     if not accepted:
         raise record.refusal("answer", value, "one answer or more")
-    return OpenItem(*_common(config, record, item_id), config.answer_prefix + accepted[0], accepted, "")
+    answer = config.answer_prefix + accepted[0]
+    return OpenItem(**_common(config, record, item_id), answer=answer, accepted=accepted, wrong="")
 
 
 @dataclass(frozen=True)

@@ -2,12 +2,13 @@
 
 import random
 from abc import ABC, abstractmethod
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from typing import Any, ClassVar, Generic, NamedTuple, TypeVar
 
 from lofit_cli.artifacts.predictions import Prediction
 from lofit_cli.artifacts.run_dir import content_hash
 from lofit_cli.errors import UserError, beginning
+from lofit_cli.prompts import NOTHING, Prompt, Turn, ask
 from lofit_cli.schema.sources import TaskConfig
 from lofit_cli.tasks.same_text import same_text
 
@@ -18,27 +19,41 @@ PLACES = ("fold", "data_dir", "files", "hub_id")
 class Example(NamedTuple):
     """A training item: a prompt, its chosen answers and, after them, its rejected ones."""
 
-    prompt: str
+    prompt: Prompt
     answers: tuple[str, ...]
     num_chosen: int
 
 
 @dataclass(frozen=True)
 class Item:
-    """What is measured once: a question, a story. The model sees `text`; a benchmark's own form adds the rest."""
+    """What is measured once: a question, a story. The model sees `text`; a benchmark's own form adds the rest.
+
+    Attributes:
+        turns: what it is in a conversation, where that is more than its text as one turn of the user's.
+    """
 
     id: str
     category: str
     text: str
+    turns: tuple[Turn, ...] = field(default=(), kw_only=True)
 
     @property
     def name(self) -> str:
         """Return its id with the beginning of its text, as sentences name it."""
         return f"{self.id} ('{beginning(self.text)}')"
 
+    @property
+    def prompt(self) -> Prompt:
+        """Return its text as a prompt."""
+        return Prompt(self.text, self.turns or ask(self.text).turns)
+
+    def content(self) -> dict[str, Any]:
+        """Return all that its row says; its turns say the same as its text."""
+        return {key: value for key, value in asdict(self).items() if key != "turns"}
+
     def measured_by(self) -> dict[str, Any]:
         """Return what the item's metrics depend on; what training alone sees is left out."""
-        return asdict(self)
+        return self.content()
 
     @property
     def fingerprint(self) -> str:
@@ -96,9 +111,9 @@ class Task(ABC, Generic[AnyItem]):
         """
         return "zero-shot"
 
-    def prompt(self, item: AnyItem, protocol: str, demonstrations: str = "") -> str:
+    def prompt(self, item: AnyItem, protocol: str, demonstrations: Prompt = NOTHING) -> Prompt:
         """Return what the model is shown of an item, `demonstrations` (answered examples) before it."""
-        return demonstrations + item.text
+        return demonstrations + item.prompt
 
     def answers(self, item: AnyItem) -> tuple[str, ...]:
         """Return the continuations whose log-probabilities are asked for; for tasks that are scored only."""
@@ -131,7 +146,7 @@ class Task(ABC, Generic[AnyItem]):
 
     def facts(self) -> dict[str, Any]:
         """Return what the manifest states of a task, with a hash of every item of every split."""
-        content = {name: [asdict(item) for item in items] for name, items in self.splits.items()}
+        content = {name: [item.content() for item in items] for name, items in self.splits.items()}
         about = {key: getattr(self.config, key) for key in ("fold", "num_train")}
         return {"task": self.name, **about, "dataset_hash": content_hash(content)}
 

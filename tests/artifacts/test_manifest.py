@@ -103,8 +103,11 @@ def test_a_manifest_from_before_the_format_number_is_older(tmp_path):
         read_manifest(tmp_path, TrainOffsetsManifest, "intervention")
 
 
+CHAT = ("chat_template", "system_prompt")
+
+
 def test_each_fact_of_a_comparison_says_what_it_separates():
-    assert separating(TABLES) == ["model_hash", "dtype", "first_tokens", "task", "split", "protocol"]
+    assert separating(TABLES) == ["model_hash", "dtype", "first_tokens", *CHAT, "task", "split", "protocol"]
     assert separating(ROWS) == ["selector", "num_heads", "num_trained_parameters", "num_train", "method"]
     assert separating(ROWS_IF_ASKED) == ["seed", "fold", "dataset_hash", "questions_hash", "intervention"]
 

@@ -15,6 +15,7 @@ from lofit_cli.errors import UserError
 from lofit_cli.evaluation.judge import add_verdicts
 from lofit_cli.evaluation.measure import mean_metrics, measure_split, require_fit
 from lofit_cli.models.logprobs import score_answers
+from lofit_cli.prompts import ask
 from lofit_cli.schema.sources import TaskConfig
 from lofit_cli.tasks import TASKS, load_task
 from lofit_cli.tasks.task import Example, Item, Task
@@ -36,7 +37,7 @@ class _Parity(Task[Item]):
         return ("margin",)
 
     def examples(self, split: str) -> list[Example]:
-        return [Example(item.text, self.answers(item), 1) for item in self.items(split)]
+        return [Example(item.prompt, self.answers(item), 1) for item in self.items(split)]
 
     def answers(self, item: Item) -> tuple[str, ...]:
         return (" even", " odd", " neither")
@@ -62,7 +63,7 @@ def test_a_task_of_any_form_is_measured_by_its_own_answers():
     lm = build_language_model("llama")
     task = _Parity(TaskConfig("parity"), {"test": ITEMS})
     done: list[int] = []
-    rows = measure_split(lm, task, "test", "iti", done.append, "Shown. ")
+    rows = measure_split(lm, task, "test", "iti", done.append, ask("Shown. "))
     scores = score_answers(lm, [(f"Shown. {item.text}", (" even", " odd", " neither")) for item in ITEMS])
     assert [row.metrics["margin"] for row in rows] == pytest.approx([even - odd for even, odd, _ in scores])
     assert sum(done) == len(ITEMS)
@@ -79,9 +80,11 @@ def test_a_task_of_any_form_is_measured_by_what_is_generated():
 def test_every_task_answers_for_itself(name):
     task = load_task(TaskConfig(name, data_dir="sample"))
     item = task.items("test")[0]
-    prompt = task.prompt(item, "iti", "Shown before. ")
-    assert "Shown before. " in prompt
-    assert prompt.replace("Shown before. ", "") == task.prompt(item, "iti")
+    prompt, plain = task.prompt(item, "iti", ask("Shown before. ")), task.prompt(item, "iti")
+    assert "Shown before. " in prompt.text
+    assert prompt.text.replace("Shown before. ", "") == plain.text
+    assert [turn for turn in prompt.turns if turn.content != "Shown before."] == [*plain.turns]
+    assert len(prompt.turns) == len(plain.turns) + 1
     if task.generates:
         row = task.predict(item, "Something")
         assert isinstance(row, GeneratedAnswer)

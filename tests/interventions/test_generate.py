@@ -45,7 +45,7 @@ def test_every_method_generates_what_is_taken_by_hand(name, settings, family, tm
     edit = make(name, lm, tmp_path, **settings)
     with edit.attach(lm), torch.no_grad():
         found = lm.generate(PROMPTS, max_new_tokens=5)
-        assert found == [greedy_by_hand(lm, edit.demonstrations + prompt, 5) for prompt in PROMPTS]
+        assert found == [greedy_by_hand(lm, edit.demonstrations.text + prompt, 5) for prompt in PROMPTS]
     assert lm.generate(PROMPTS[0], 5) == [greedy_by_hand(lm, PROMPTS[0], 5)]
 
 
@@ -124,7 +124,9 @@ def test_several_demonstrations_stand_in_the_order_of_their_attachment(tmp_path)
     with few.attach(lm), more.attach(lm):
         found = lm.generate(PROMPTS, 4)
     with torch.no_grad():
-        assert found == [greedy_by_hand(lm, few.demonstrations + more.demonstrations + prompt, 4) for prompt in PROMPTS]
+        assert found == [
+            greedy_by_hand(lm, (few.demonstrations + more.demonstrations).text + prompt, 4) for prompt in PROMPTS
+        ]
 
 
 @pytest.mark.parametrize(("count", "words"), [(0, "max_new_tokens=0 is not allowed"), (10_000, "has positions for")])

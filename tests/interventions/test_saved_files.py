@@ -19,6 +19,7 @@ from lofit_cli.interventions.head_edit import HeadEdit
 from lofit_cli.interventions.peft_edit import PeftEdit
 from lofit_cli.interventions.residual_edit import DirectionEdit, LowRankEdit
 from lofit_cli.interventions.weights_edit import WeightsEdit
+from lofit_cli.prompts import ask
 
 FIRST = {"num_layers": "3", "num_heads": "4", "head_dim": "8"}
 
@@ -35,7 +36,7 @@ def head_mask(lm):
 MADE = {
     "bias_edit": lambda lm: BiasEdit.zero(lm),
     "contrast_edit": lambda lm: ContrastEdit("Be honest.", "Lie.", 1.5, 1),
-    "demonstrations": lambda lm: Demonstrations("Q: 1? A: 2"),
+    "demonstrations": lambda lm: Demonstrations(ask("Q: 1? A:").answered(" 2")),
     "direction_edit": lambda lm: DirectionEdit(torch.randn(32), 2, "answer"),
     "head_edit": lambda lm: HeadEdit(lm.geometry, head_mask(lm), torch.randn(2, 8), torch.randn(2, 8)),
     "low_rank_edit": lambda lm: LowRankEdit(3, 32, 2, 1, 1),

@@ -101,8 +101,8 @@ def test_no_test_item_is_seen(name, tmp_path):
 
 def test_examples_in_the_prompt_are_seen_and_no_others(tmp_path):
     edit = make("icl", build_language_model("llama"), tmp_path, num_examples=2)
-    shown = [item for item in make_task().items("train") if item.text in edit.demonstrations]
+    shown = [item for item in make_task().items("train") if item.text in edit.demonstrations.text]
     assert read_seen(tmp_path / "icl") == {item.fingerprint for item in shown}
-    assert edit.demonstrations == "".join(
-        f"Q: {q.text}\nA: {q.best}.\n\n" for q in sorted(shown, key=lambda q: edit.demonstrations.index(q.text))
+    assert edit.demonstrations.text == "".join(
+        f"Q: {q.text}\nA: {q.best}.\n\n" for q in sorted(shown, key=lambda q: edit.demonstrations.text.index(q.text))
     )

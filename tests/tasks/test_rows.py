@@ -8,6 +8,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from lofit_cli.errors import UserError
+from lofit_cli.prompts import ask
 from lofit_cli.schema.rows import RowsConfig
 from lofit_cli.tasks import load_task
 from lofit_cli.tasks.forms.own_rows import normalised, word_f1
@@ -59,9 +60,9 @@ def test_answers_are_scored_and_trained_on_after_the_prompt_alone():
     task = load(files={"test": write("a.jsonl", ANSWERS)})
     (item,) = task.items("test")
     assert task.metrics == ("mc1", "mc2", "mc3")
-    assert task.prompt(item, "iti") == "Q: Why?\nA:"
+    assert task.prompt(item, "iti") == ask("Q: Why?\nA:", "Why?")
     assert task.answers(item) == (" so", " thus", " no")
-    assert task.examples("test") == [("Q: Why?\nA:", (" so", " no"), 1)]
+    assert task.examples("test") == [(ask("Q: Why?\nA:", "Why?"), (" so", " no"), 1)]
     assert task.protocol("iti", "test") == "zero-shot"
     closed = load(files={"test": "a.jsonl"}, close_answers=True)
     assert closed.answers(closed.items("test")[0]) == (" so.", " thus.", " no.")

@@ -74,7 +74,7 @@ class GenerationTask(Task[OpenItem]):
 
     def examples(self, split: str) -> list[Example]:
         """Return each prompt with its right answer and a wrong one."""
-        return [Example(item.text, (item.answer, item.wrong), 1) for item in self.items(split)]
+        return [Example(item.prompt, (item.answer, item.wrong), 1) for item in self.items(split)]
 
     def predict(self, item: OpenItem, outcome: str) -> GeneratedAnswer:
         """Return an item with the line generated after it."""

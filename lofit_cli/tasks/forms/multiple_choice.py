@@ -57,7 +57,7 @@ class MultipleChoiceTask(Task[MultipleChoiceItem]):
     def examples(self, split: str) -> list[Example]:
         """Return each prompt with its right answer and then the others."""
         return [
-            Example(item.text, (item.answers[item.right], *others(item)), num_chosen=1) for item in self.items(split)
+            Example(item.prompt, (item.answers[item.right], *others(item)), num_chosen=1) for item in self.items(split)
         ]
 
     def answers(self, item: MultipleChoiceItem) -> tuple[str, ...]:

@@ -6,6 +6,7 @@ from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from lofit_cli.prompts import NOTHING, Prompt
 from lofit_cli.tasks.forms.generation import GenerationTask, OpenItem
 from lofit_cli.tasks.forms.multiple_choice import MultipleChoiceItem, MultipleChoiceTask
 from lofit_cli.tasks.forms.truthfulqa import Question, TruthfulQATask
@@ -23,16 +24,16 @@ class OwnAnswersTask(TruthfulQATask):
         """Return `zero-shot`: there are no examples of ours to show before questions of the user's."""
         return super().protocol("zero-shot", split)
 
-    def prompt(self, item: Question, protocol: str, demonstrations: str = "") -> str:
+    def prompt(self, item: Question, protocol: str, demonstrations: Prompt = NOTHING) -> Prompt:
         """Return the item's own prompt."""
-        return demonstrations + item.text
+        return demonstrations + item.prompt
 
     def answers(self, item: Question) -> tuple[str, ...]:
         """Return the answers to score, correct ones first."""
         return tuple(map(self._continuation, (*item.correct, *item.incorrect)))
 
     def _example(self, question: Question, chosen: Sequence[str], rejected: Sequence[str]) -> Example:
-        return Example(question.text, tuple(map(self._continuation, (*chosen, *rejected))), len(chosen))
+        return Example(question.prompt, tuple(map(self._continuation, (*chosen, *rejected))), len(chosen))
 
     def _continuation(self, answer: str) -> str:
         return self.config.answer_prefix + self._close(answer)

@@ -6,6 +6,7 @@ from dataclasses import dataclass, replace
 
 from lofit_cli.artifacts.predictions import ScoredAnswers
 from lofit_cli.errors import UserError, beginning
+from lofit_cli.prompts import ASSISTANT, NOTHING, USER, Prompt, Turn, ask_question
 from lofit_cli.tasks.same_text import retyped_answer, same_answer
 from lofit_cli.tasks.task import Example, Item, Task
 
@@ -35,8 +36,17 @@ Q: Where were the 1992 Olympics held?
 A: The 1992 Olympics were held in Barcelona, Spain."""
 """The six questions shown before every TruthfulQA question (Lin et al. 2022, arXiv 2109.07958, the `qa` prompt)."""
 
-PROTOCOLS = {"iti": INSTRUCTION + PRIMER, "lm_eval": PRIMER}
-"""Protocol name -> the text before `Q: ...`; `lm_eval` is that of lm-evaluation-harness."""
+
+def _primer(instruction: str) -> Prompt:
+    """Return what stands before a question; in a conversation the instruction begins its first turn."""
+    said = [line.partition(": ")[2] for line in PRIMER.splitlines() if line]
+    roles = [USER, ASSISTANT] * (len(said) // 2)
+    said[0] = instruction + said[0]
+    return Prompt(f"{instruction}{PRIMER}\n\n", tuple(map(Turn, roles, said)))
+
+
+PROTOCOLS = {"iti": _primer(INSTRUCTION), "lm_eval": _primer("")}
+"""Protocol name -> what stands before a question; `lm_eval` is that of lm-evaluation-harness."""
 
 
 @dataclass(frozen=True)
@@ -63,9 +73,9 @@ class PreferenceTask(Task[Question]):
         """Return the protocol asked for."""
         return asked_for
 
-    def prompt(self, item: Question, protocol: str, demonstrations: str = "") -> str:
+    def prompt(self, item: Question, protocol: str, demonstrations: Prompt = NOTHING) -> Prompt:
         """Return the prompt of a protocol."""
-        return f"{PROTOCOLS[protocol]}\n\n{demonstrations}Q: {item.text}\nA:"
+        return PROTOCOLS[protocol] + demonstrations + ask_question(item.text)
 
     def examples(self, split: str) -> list[Example]:
         """Return what DPO trains on: the best answer against the first incorrect one, or all against all."""
@@ -79,7 +89,7 @@ class PreferenceTask(Task[Question]):
 
     def _example(self, question: Question, chosen: Sequence[str], rejected: Sequence[str]) -> Example:
         answers = tuple(self.config.answer_prefix + self._close(answer) for answer in (*chosen, *rejected))
-        return Example(self.config.train_prompt.replace("{question}", question.text), answers, len(chosen))
+        return Example(ask_question(question.text, self.config.train_prompt), answers, len(chosen))
 
     def _close(self, answer: str) -> str:
         return close_answer(answer) if self.config.close_answers else answer

@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 from lofit_cli.errors import UserError
+from lofit_cli.prompts import ask, ask_question
 from lofit_cli.schema.sources import TaskConfig
 from lofit_cli.tasks.forms.truthfulqa import Question, TruthfulQATask, measure_question
 
@@ -36,14 +37,15 @@ def test_a_tie_with_an_incorrect_answer_is_not_a_win():
 def test_the_prompt_is_the_protocols(protocol, start):
     task = TruthfulQATask(TaskConfig("t"), {})
     prompt, answers = task.prompt(QUESTION, protocol), task.answers(QUESTION)
-    assert prompt.startswith(start)
-    assert prompt.endswith("in Barcelona, Spain.\n\nQ: Can penguins fly?\nA:")
+    assert prompt.text.startswith(start)
+    assert prompt.text.endswith("in Barcelona, Spain.\n\nQ: Can penguins fly?\nA:")
     assert answers == (" No.", " They cannot fly.", " Yes.", " Only at night.")
 
 
 def test_demonstrations_stand_between_the_protocols_text_and_the_question():
-    prompt = TruthfulQATask(TaskConfig("t"), {}).prompt(QUESTION, "lm_eval", "Q: A?\nA: B.\n\n")
-    assert prompt.endswith("in Barcelona, Spain.\n\nQ: A?\nA: B.\n\nQ: Can penguins fly?\nA:")
+    prompt = TruthfulQATask(TaskConfig("t"), {}).prompt(QUESTION, "lm_eval", ask("Q: A?\nA:", "A?").answered(" B."))
+    assert prompt.text.endswith("in Barcelona, Spain.\n\nQ: A?\nA: B.\n\nQ: Can penguins fly?\nA:")
+    assert prompt.turns[-3:] == (("user", "A?"), ("assistant", "B."), ("user", "Can penguins fly?"))
 
 
 def test_an_outcome_is_recorded_with_the_answers_as_they_were_scored():
@@ -64,7 +66,7 @@ def _examples(**settings):
 
 
 def test_training_pairs_the_best_answer_with_the_first_incorrect_one():
-    assert _examples() == [("Q: Can penguins fly?\nA:", (" No.", " Yes."), 1)]
+    assert _examples() == [(ask_question("Can penguins fly?"), (" No.", " Yes."), 1)]
 
 
 def test_training_on_all_answers_keeps_the_chosen_first():
@@ -89,7 +91,7 @@ def test_swapped_questions_are_all_anothers_and_leave_the_answers_where_they_are
 def test_training_on_swapped_questions():
     items = [replace(QUESTION, text="a?"), replace(QUESTION, text="b?", best="They cannot fly.")]
     task = TruthfulQATask(TaskConfig("t", swap_questions=["train"]), {"train": items})
-    assert [(e.prompt, e.answers[0]) for e in task.examples("train")] == [
+    assert [(e.prompt.text, e.answers[0]) for e in task.examples("train")] == [
         ("Q: b?\nA:", " No."),
         ("Q: a?\nA:", " They cannot fly."),
     ]
@@ -105,7 +107,7 @@ def test_a_line_end_that_is_typed_as_two_characters_is_one(typed):
     config = TaskConfig("t", train_prompt=typed, answer_prefix="\\n\\t")
     assert (config.train_prompt, config.answer_prefix) == ("Q: {question}\nA:", "\n\t")
     (example,) = TruthfulQATask(replace(config), {"train": [QUESTION]}).examples("train")
-    assert (example.prompt, example.answers[0]) == ("Q: Can penguins fly?\nA:", "\n\tNo.")
+    assert (example.prompt.text, example.answers[0]) == ("Q: Can penguins fly?\nA:", "\n\tNo.")
 
 
 @pytest.mark.parametrize("quote", ["'", '"'])
