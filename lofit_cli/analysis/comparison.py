@@ -11,7 +11,7 @@ from lofit_cli.analysis.pooling import pool_seeds, seed_spread, sorted_seeds
 from lofit_cli.analysis.sign_flips import SignFlips, flip_columns
 from lofit_cli.analysis.statistics import PairedDifference, compare_paired, holm, subtract
 from lofit_cli.artifacts.evaluations import Evaluation, MeasuredRun
-from lofit_cli.artifacts.predictions import metric_scale
+from lofit_cli.artifacts.predictions import PERCENT, Unit, metric_scale, metric_unit
 from lofit_cli.errors import UserError
 
 
@@ -31,6 +31,7 @@ class ComparedMetric:
     paired: PairedDifference | None
     categories: list[CategoryMean]
     adjusted_p: float | None = None
+    unit: Unit = PERCENT
 
     @property
     def is_significant(self) -> bool:
@@ -149,7 +150,8 @@ def _compare_metric(group: Group, baseline: Group | None, metric: str, flips: It
     paired = compare_paired(values, other, next(flips), scale) if values.keys() & other.keys() else None
     categories = category_means(values, other, {run.fold: run.categories for run in group.runs})
     spread = seed_spread(group.runs, metric)
-    return ComparedMetric(float(stack(values).mean()), mean_interval(values, scale), spread, paired, categories)
+    interval, unit = mean_interval(values, scale), metric_unit(metric)
+    return ComparedMetric(float(stack(values).mean()), interval, spread, paired, categories, unit=unit)
 
 
 def _adjust(rows: Sequence[ComparedRow]) -> list[ComparedRow]:

@@ -1,5 +1,6 @@
 """95 % intervals of a mean over questions, when the values can't leave a scale: [0, 1] for most metrics."""
 
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 
@@ -20,6 +21,11 @@ class Interval:
 
     low: float
     high: float
+
+    @property
+    def is_bounded(self) -> bool:
+        """Return whether it has two ends."""
+        return math.isfinite(self.low) and math.isfinite(self.high)
 
 
 @dataclass(frozen=True)
@@ -54,13 +60,15 @@ def estimate(values: Folds, scale: Interval) -> Estimate:
     own small samples missed the mean (`scripts/coverage.py`).
 
     Source: Bonett and Price 2012 for differences of 0/1 values, -1, 0 or 1, where one is added to the gains and one to
-    the losses; for other values the same two questions, with Student's t.
+    the losses; for other values the same two questions, with Student's t. Where a scale has no end nothing can be
+    added, and this is Student's t alone.
     """
     stacked = stack(values)
-    number = len(stacked) + 2
-    mean = float(stacked.sum() + scale.low + scale.high) / number
+    added = [scale.low, scale.high] if scale.is_bounded else []
+    number = len(stacked) + len(added)
+    mean = float(stacked.sum() + sum(added)) / number
     squares = sum(float(((found - found.mean()) ** 2).sum()) for found in values.values())
-    squares += (scale.low - mean) ** 2 + (scale.high - mean) ** 2
+    squares += sum((end - mean) ** 2 for end in added)
     degrees = number - len(values)
     return Estimate(mean, (squares / degrees / number) ** 0.5, degrees)
 
@@ -71,7 +79,7 @@ def mean_interval(values: Folds, scale: Interval) -> Interval:
     Args:
         values: a value a question; the mean is over the questions of all folds.
     """
-    if not is_binary(values):
+    if not (is_binary(values) and scale.is_bounded):
         return bounded_interval(values, scale)
     stacked = stack(values)
     found = binomtest(int(stacked.sum()), len(stacked)).proportion_ci(CONFIDENCE, method="wilson")

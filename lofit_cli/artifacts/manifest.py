@@ -75,6 +75,11 @@ class TaskManifest(Manifest):
     fold: int = field(metadata=ROWS_IF_ASKED)
     dataset_hash: str = field(metadata=ROWS_IF_ASKED)
 
+    @property
+    def is_chat(self) -> bool:
+        """Return whether prompts were turns of a conversation."""
+        return self.chat_template is not None
+
 
 @dataclass(frozen=True, kw_only=True)
 class Making:
@@ -148,12 +153,14 @@ class EvaluateManifest(TaskManifest, MethodMaking):
         seed: of the run that made the intervention.
         training_seconds: that run's, with its selection's.
         judges: metric -> the model that judged it.
+        num_test: how many of the test items were drawn, where not all were measured.
     """
 
     STAGE = "evaluate"
 
     split: str = field(metadata=TABLES)
     protocol: str = field(metadata=TABLES)
+    num_test: int | None = field(default=None, metadata=TABLES)
     metrics: list[str]
     questions_hash: str = field(metadata=ROWS_IF_ASKED)
     intervention: str | None = field(metadata=ROWS_IF_ASKED)

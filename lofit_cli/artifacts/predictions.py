@@ -1,8 +1,10 @@
 """What the model made of each item: one row a question, so that runs can be paired later."""
 
+import math
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from typing import NamedTuple, Self
 
 import numpy as np
 import pyarrow as pa
@@ -13,8 +15,26 @@ from lofit_cli.artifacts.files import write_file
 from lofit_cli.errors import UnusableRunError, UserError
 
 FILE_NAME = "predictions.parquet"
+MARGIN = "margin"
+"""By how much an answer is likelier than another: a difference of natural logs of probabilities."""
 ROUNDING = 1e-6
 """How far a value may leave its scale: what float32 sums of probabilities do."""
+
+
+class LogProb(float):
+    """The log-probability of an answer, a natural log, which knows of how many tokens it is the sum."""
+
+    num_tokens: int
+
+    def __new__(cls, value: float, num_tokens: int) -> Self:
+        """Return the value as it is, with the number."""
+        made = super().__new__(cls, value)
+        made.num_tokens = num_tokens
+        return made
+
+    def __getnewargs__(self) -> tuple[float, int]:
+        """Return what a copy is made of."""
+        return float(self), self.num_tokens
 
 
 @dataclass(frozen=True)
@@ -83,8 +103,31 @@ def write_predictions(folder: Path, predictions: Sequence[Prediction]) -> None:
 
 
 def metric_scale(metric: str) -> tuple[float, float]:
-    """Return the least and the most a question can be worth: -1 and 1 for a difference (`..._diff`), else 0 and 1."""
+    """Return the least and the most a question can be worth: 0 and 1, but for a difference (`..._diff`) -1 and 1.
+
+    A `margin`, a difference of log-probabilities, has no end.
+    """
+    if metric == MARGIN:
+        return (-math.inf, math.inf)
     return (-1.0, 1.0) if metric.endswith("_diff") else (0.0, 1.0)
+
+
+class Unit(NamedTuple):
+    """How a person reads a metric's values: times a factor, to some decimals, in a mean and in a difference."""
+
+    factor: float
+    decimals: int
+    of_mean: str
+    of_difference: str
+
+
+PERCENT = Unit(100, 1, "%", "points")
+NATS = Unit(1, 2, "nats", "nats")
+
+
+def metric_unit(metric: str) -> Unit:
+    """Return how a person reads a metric."""
+    return NATS if metric == MARGIN else PERCENT
 
 
 def read_metrics(folder: Path, metrics: Sequence[str]) -> Measured:

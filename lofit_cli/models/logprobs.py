@@ -6,6 +6,7 @@ import torch
 from torch import Tensor
 from transformers import DynamicCache
 
+from lofit_cli.artifacts.predictions import LogProb
 from lofit_cli.errors import ItemError, UserError, naming_item
 from lofit_cli.models.chat import AnsweredText
 from lofit_cli.models.decoder import Decoder
@@ -100,7 +101,7 @@ def tokenize_items(lm: Decoder, items: Sequence[Prompted], append_eos: bool = Fa
 
 def score_answers(
     lm: Decoder, items: Sequence[Prompted], report: Callable[[int], None] = lambda num_items: None
-) -> list[list[float]]:
+) -> list[list[LogProb]]:
     """Return the log-probability of every answer of every item, computing a prompt shared by all of them once.
 
     Args:
@@ -110,7 +111,7 @@ def score_answers(
         RunError: a log-probability is not finite.
     """
     tokenized = tokenize_items(lm, items)
-    scores: list[list[float]] = []
+    scores: list[list[LogProb]] = []
     with torch.inference_mode():
         prefix = _shared_prefix(lm, tokenized)
         prefix_length = 0 if prefix is None else prefix.get_seq_length()
@@ -118,7 +119,7 @@ def score_answers(
             flat = [sequence for item in group for sequence in item]
             # One wait a row: the check reads what has been fetched.
             values = iter(lm.require_finite(answer_logprobs(lm, flat, prefix).cpu()).tolist())
-            scores.extend([next(values) for _ in item] for item in group)
+            scores.extend([LogProb(next(values), len(s.tokens) - s.start) for s in item] for item in group)
             report(len(group))
     return scores
 

@@ -3,6 +3,7 @@
 from lofit_cli.analysis.grouping import name_method
 from lofit_cli.analysis.statistics import Summary
 from lofit_cli.artifacts.head_mask import HeadMask
+from lofit_cli.artifacts.predictions import PERCENT, metric_unit
 from lofit_cli.report.tables import Column, Table, left_and_right, show_table
 
 MAX_LISTED_HEADS = 10
@@ -22,9 +23,15 @@ def print_metrics(method: str, task: str, protocol: str, split: str, summaries: 
     """Print each metric, in percent, with its standard error."""
     num_questions = next(iter(summaries.values())).num_questions
     title = f"{name_method(method)} on {task} ({protocol}), {num_questions} {split} questions"
-    rows = [[name.upper(), _percent(found.mean), _percent(found.standard_error)] for name, found in summaries.items()]
+    rows = [
+        [name.upper(), _amount(name, found.mean), _amount(name, found.standard_error)]
+        for name, found in summaries.items()
+    ]
     show_table(Table(title, left_and_right("metric", "mean %", "standard error"), rows))
 
 
-def _percent(fraction: float | None) -> str:
-    return "" if fraction is None else f"{100 * fraction:.2f}"
+def _amount(metric: str, value: float | None) -> str:
+    """Return a value in percent, or in its metric's own unit, which is then named."""
+    unit = metric_unit(metric)
+    named = "" if unit == PERCENT else f" {unit.of_mean}"
+    return "" if value is None else f"{unit.factor * value:.2f}{named}"

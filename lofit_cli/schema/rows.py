@@ -8,7 +8,8 @@ from lofit_cli.errors import UserError
 from lofit_cli.schema.checks import line_ends, not_empty, one_of, within
 from lofit_cli.schema.sources import SPLITS, TaskConfig
 
-FORMS = ("answers", "choices", "generation")
+FORMS = ("answers", "choices", "preference", "generation")
+OBJECTIVES = ("sft", "dpo")
 
 
 @dataclass
@@ -18,7 +19,7 @@ class RowsConfig(TaskConfig):
     `files` names a file for each split, in `data_dir` where that is set; `subset` is a dataset's. `form` says what a
     row is; without it the columns tell. `columns` gives a form's fields the names that your columns have. `prompt` is
     what the model is shown, with a row's fields in braces. `list_separator` splits a text where a list is due.
-    `shares` of the items go to the splits that have no file.
+    `shares` of the items go to the splits that have no file. `objective` is what training minimises, for `choices`.
     """
 
     close_answers: bool = False
@@ -27,6 +28,7 @@ class RowsConfig(TaskConfig):
     subset: str | None = None
     form: str | None = None
     columns: Any = None
+    objective: str | None = None
     prompt: str | None = None
     list_separator: str | None = None
     shares: dict[str, float] = field(default_factory=lambda: {"train": 0.6, "validation": 0.1, "test": 0.3})
@@ -44,6 +46,8 @@ class RowsConfig(TaskConfig):
         self.prompt = line_ends(self.prompt) if self.prompt else None
         if self.form is not None:
             one_of("task.form", self.form, FORMS)
+        if self.objective is not None:
+            one_of("task.objective", self.objective, OBJECTIVES)
         for split in self.files:
             one_of("task.files", split, SPLITS)
         for split, share in self.shares.items():

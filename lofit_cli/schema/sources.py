@@ -1,6 +1,7 @@
 """The model, the task and what is measured of it."""
 
 from dataclasses import dataclass, field
+from typing import Any
 
 from omegaconf import MISSING
 
@@ -31,6 +32,11 @@ class ModelConfig:
     chat_template: bool = False
     system_prompt: str | None = None
 
+    @property
+    def asking(self) -> dict[str, Any]:
+        """Return what a run's manifest says of how the model is asked, for finding the latest such run."""
+        return {"is_chat": self.chat_template, "system_prompt": self.system_prompt}
+
     def __post_init__(self) -> None:
         one_of("model.dtype", self.dtype, ("auto", *DTYPES))
         self.add_bos = str(self.add_bos).lower()
@@ -50,6 +56,7 @@ class TaskConfig:
 
     `data_dir` is a folder, or `sample` for the task's bundled sample; `num_hops` and `story_seed` are kinship's.
     `swap_questions` lists splits in which each item's answers stand after another item's question, a control.
+    `num_train` and `num_test` items are drawn of these splits, always the same ones.
     """
 
     name: str = MISSING
@@ -62,6 +69,7 @@ class TaskConfig:
     append_eos: bool = False
     train_answers: str = "first"
     num_train: int | None = None
+    num_test: int | None = None
     max_new_tokens: int = 32
     num_hops: int = 2
     story_seed: int = 42
@@ -75,7 +83,8 @@ class TaskConfig:
     def __post_init__(self) -> None:
         self.train_prompt, self.answer_prefix = line_ends(self.train_prompt), line_ends(self.answer_prefix)
         one_of("task.train_answers", self.train_answers, ("first", "all"))
-        within("task.num_train", 1 if self.num_train is None else self.num_train, 1)
+        for key in ("num_train", "num_test"):
+            within(f"task.{key}", 1 if getattr(self, key) is None else getattr(self, key), 1)
         for split in self.swap_questions:
             one_of("task.swap_questions", split, SPLITS)
         within("task.max_new_tokens", self.max_new_tokens, 1)

@@ -24,6 +24,7 @@ from lofit_cli.models.weights import describe_model, one_name
 from lofit_cli.report.results import print_metrics
 from lofit_cli.schema.stages import EvaluateConfig
 from lofit_cli.tasks import load_task
+from lofit_cli.tasks.own_splits import write_splits
 from lofit_cli.tasks.task import Task
 
 BASE_MODEL: dict[str, Any] = {"method": "none", "num_trained_parameters": 0, "made_by": {}}
@@ -33,6 +34,7 @@ BASE_MODEL: dict[str, Any] = {"method": "none", "num_trained_parameters": 0, "ma
 def evaluate(config: EvaluateConfig, run: RunDir) -> Sequence[Prediction]:
     """Measure every item of a split; write a row an item and the metrics with standard errors."""
     task = load_task(config.task)
+    write_splits(task, run.path)
     judges = _judges(config, task)
     folder = _intervention_dir(config, task.facts())
     items = task.items(config.eval.split)
@@ -44,6 +46,7 @@ def evaluate(config: EvaluateConfig, run: RunDir) -> Sequence[Prediction]:
     run.record(metrics=[*task.metrics, *judged_metrics(judges)], intervention=str(folder) if folder else None)
     protocol = task.protocol(config.eval.protocol, config.eval.split)
     run.record(protocol=protocol, split=config.eval.split, questions_hash=task.questions_hash(config.eval.split))
+    run.record(num_test=config.task.num_test if config.eval.split == "test" else None)
     run.record(judges={metric: one_name(name) for metric, name in judges.items()})
     with edit.attach(lm), progress_bar(f"scoring {config.eval.split}", len(items)) as advance:
         predictions = measure_split(lm, task, config.eval.split, config.eval.protocol, advance, edit.demonstrations)
@@ -96,7 +99,7 @@ def _intervention_dir(config: EvaluateConfig, task: dict[str, Any]) -> Path | No
     if config.intervention != "latest":
         read_manifest(Path(config.intervention), TrainOffsetsManifest, "intervention")
         return Path(config.intervention)
-    facts = {**task, "seed": config.seed}
+    facts = {**task, **config.model.asking, "seed": config.seed}
     folder = find_latest(Path(config.runs_dir), TrainOffsetsManifest, config.model.id, facts, one_name)
     say(f"intervention=latest: taking {folder}")
     return folder

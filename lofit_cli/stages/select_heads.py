@@ -13,12 +13,14 @@ from lofit_cli.report.results import print_head_mask
 from lofit_cli.schema.stages import SelectHeadsConfig
 from lofit_cli.selectors import get_selector
 from lofit_cli.tasks import load_task
+from lofit_cli.tasks.own_splits import write_splits
 
 
 def select_heads(config: SelectHeadsConfig, run: RunDir) -> HeadMask:
     """Score all heads with the configured selector; write the scores, the mask and their pictures."""
     selector = get_selector(config.selector)
     task = load_task(config.task)
+    write_splits(task, run.path)
     lm = load_model_once(config.model)
     count = parse_num_heads(config.num_heads, lm.geometry)
     run.record(**describe_model(lm), **task.facts(), seed=config.seed, selector=config.selector.name, num_heads=count)

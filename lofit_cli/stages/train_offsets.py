@@ -21,12 +21,14 @@ from lofit_cli.models.weights import describe_model, one_name
 from lofit_cli.report.plots import plot_heads_per_layer, plot_training
 from lofit_cli.schema.stages import TrainOffsetsConfig
 from lofit_cli.tasks import load_task
+from lofit_cli.tasks.own_splits import write_splits
 
 
 def train_offsets(config: TrainOffsetsConfig, run: RunDir) -> Intervention:
     """Make the configured method's intervention; write it with the head mask it is for and the training curve."""
     method = get_method(config.method)
     task = load_task(config.task)
+    write_splits(task, run.path)
     file = _head_mask_file(config, method, task.facts())
     lm = load_model_once(config.model)
     run.record(**describe_model(lm), **task.facts(), seed=config.seed, method=config.method.name)
@@ -68,7 +70,7 @@ def _head_mask_file(config: TrainOffsetsConfig, method: Method, task: dict[str, 
                 raise UserError(f"{key}={value} is not used: method {config.method.name} takes no heads; leave it out")
         return None
     if config.head_mask == "latest":
-        facts = {**task, "seed": config.seed}
+        facts = {**task, **config.model.asking, "seed": config.seed}
         folder = find_latest(Path(config.runs_dir), SelectHeadsManifest, config.model.id, facts, one_name)
         say(f"head_mask=latest: taking {folder}")
         return folder / FILE_NAME

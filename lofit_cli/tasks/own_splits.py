@@ -1,11 +1,15 @@
 """Splits of the user's own items: by file, and by a hash of each item's text where a file is missing."""
 
 from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
 
+from lofit_cli.artifacts.files import write_json
 from lofit_cli.console import say
 from lofit_cli.errors import UserError
+from lofit_cli.schema.rows import RowsConfig
 from lofit_cli.schema.sources import SPLITS
-from lofit_cli.tasks.task import AnyItem, Item
+from lofit_cli.tasks.task import AnyItem, Item, Task
 
 HASH_SIZE = 16**16
 
@@ -54,3 +58,9 @@ def refuse_shared_items(splits: Mapping[str, Sequence[Item]]) -> None:
             f"{len(shared)} items stand in two splits, {item.name} for one, in {first} and in {second}; "
             "remove them from one of these"
         )
+
+
+def write_splits(task: Task[Any], folder: Path) -> None:
+    """Write `splits.json`: which rows of the user's own are in which split. A benchmark's splits are its own."""
+    if isinstance(task.config, RowsConfig):
+        write_json(folder / "splits.json", {split: [item.id for item in items] for split, items in task.splits.items()})

@@ -14,16 +14,19 @@ from lofit_cli.schema.sources import TaskConfig
 from lofit_cli.tasks.forms.generation import OpenItem
 from lofit_cli.tasks.forms.multiple_choice import MultipleChoiceItem, check_choice
 from lofit_cli.tasks.forms.own_rows import OwnAnswersTask, OwnChoicesTask, OwnTextsTask
+from lofit_cli.tasks.forms.preference import PairsTask, PreferenceItem
 from lofit_cli.tasks.forms.truthfulqa import Question, check_question
 from lofit_cli.tasks.own_splits import fill_splits, refuse_shared_items
+from lofit_cli.tasks.preference_rows import is_conversation, read_conversation
 from lofit_cli.tasks.records import Record, load_hub_splits
 from lofit_cli.tasks.row_files import read_files
-from lofit_cli.tasks.same_text import same_answer
+from lofit_cli.tasks.same_text import retyped_answer, same_answer
 from lofit_cli.tasks.task import Item, Task
 
 FIELDS = {
     "answers": ("correct", "incorrect"),
     "choices": ("choices", "answer"),
+    "preference": ("chosen", "rejected"),
     "generation": ("answer",),
 }
 """Form -> the fields that tell it from those after it; each form has a `question` or a `prompt` besides."""
@@ -61,6 +64,8 @@ def _make_task(config: RowsConfig, records: Mapping[str, Sequence[Record]]) -> T
     """
     named = {split: [_renamed(record, config.columns) for record in rows] for split, rows in records.items()}
     form = config.form or _told_form(named)
+    if config.objective is not None and form != "choices":
+        raise UserError(f"task.objective={config.objective} is for task.form=choices; leave it out for {form}")
     splits = fill_splits({split: _read(config, form, rows, split) for split, rows in named.items()}, config.shares)
     refuse_shared_items(splits)
     return FORMS[form].task(config, splits)
@@ -86,7 +91,8 @@ def _told_form(rows: Mapping[str, Sequence[Record]]) -> str:
             return form
     raise UserError(
         f"{first.source} has {', '.join(first.content)}; a row needs a question with correct and incorrect answers, "
-        "with choices and an answer, or with an answer: say which columns these are, as in 'task.columns={question: q}'"
+        "with choices and an answer, with chosen and rejected, or with an answer: say which columns these are, as in "
+        "'task.columns={question: q}'"
     )
 
 
@@ -119,11 +125,15 @@ def _prompt(config: RowsConfig, record: Record) -> Prompt:
 
 
 def _common(config: RowsConfig, record: Record, item_id: str) -> dict[str, Any]:
-    """Return what every item has: its id and category, as far as the row states them, and its prompt."""
-    given = {"id": item_id, "category": "all"}
-    given |= {name: record.label(name) for name in given if record.content.get(name) not in (None, "")}
+    """Return what every item has: what its row is called, and its prompt."""
     prompt = _prompt(config, record)
-    return {**given, "text": prompt.text, "turns": prompt.turns}
+    return {**_about(record, item_id), "text": prompt.text, "turns": prompt.turns}
+
+
+def _about(record: Record, item_id: str) -> dict[str, str]:
+    """Return a row's id and category, as far as it states them."""
+    given = {"id": item_id, "category": "all"}
+    return given | {name: record.label(name) for name in given if record.content.get(name) not in (None, "")}
 
 
 def _list(config: RowsConfig, record: Record, name: str) -> tuple[str, ...]:
@@ -179,6 +189,24 @@ def _texts(config: RowsConfig, record: Record, item_id: str) -> OpenItem:
     return OpenItem(**_common(config, record, item_id), answer=answer, accepted=accepted, wrong="")
 
 
+def _pair(config: RowsConfig, record: Record, item_id: str) -> PreferenceItem:
+    if is_conversation(record):
+        turns, chosen, rejected = read_conversation(record)
+        text = "\n".join(turn.content for turn in turns)
+        about: dict[str, Any] = {**_about(record, item_id), "text": text, "turns": turns, "is_conversation": True}
+    else:
+        about = _common(config, record, item_id)
+        chosen, rejected = (_after(config, about["text"], record.text(name)) for name in FIELDS["preference"])
+    if retyped_answer(chosen) == retyped_answer(rejected):
+        raise UserError(f"{record.source}: its chosen and its rejected answer are the same; leave the row out")
+    return PreferenceItem(**about, chosen=chosen, rejected=rejected)
+
+
+def _after(config: RowsConfig, prompt: str, answer: str) -> str:
+    """Return an answer with what separates it from its prompt, unless one of the two has brought that along."""
+    return answer if prompt[-1:].isspace() or answer[:1].isspace() else config.answer_prefix + answer
+
+
 @dataclass(frozen=True)
 class Form:
     """What a row is: how an item is read from it, and the task that its items make."""
@@ -190,5 +218,6 @@ class Form:
 FORMS = {
     "answers": Form(_answers, OwnAnswersTask),
     "choices": Form(_choices, OwnChoicesTask),
+    "preference": Form(_pair, PairsTask),
     "generation": Form(_texts, OwnTextsTask),
 }

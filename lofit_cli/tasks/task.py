@@ -14,6 +14,8 @@ from lofit_cli.tasks.same_text import same_text
 
 SAMPLING_SEED = 42
 PLACES = ("fold", "data_dir", "files", "hub_id")
+DRAWN = {"train": "num_train", "test": "num_test"}
+"""Split -> the setting that says how many of its items are drawn."""
 
 
 class Example(NamedTuple):
@@ -77,7 +79,6 @@ class Task(ABC, Generic[AnyItem]):
     measured by its answers' scores or by what the model generates.
 
     Attributes:
-        objective: what training minimises: `dpo` (chosen against rejected answers) or `sft` (the chosen answer).
         generates: whether the model's own line is the outcome; otherwise the log-probabilities of an item's answers.
         can_be_judged: whether what is generated answers a question openly, so that a judge can be asked about it.
         can_swap_questions: whether `task.swap_questions` is for it.
@@ -85,10 +86,14 @@ class Task(ABC, Generic[AnyItem]):
 
     config: TaskConfig
     splits: dict[str, list[AnyItem]]
-    objective: ClassVar[str]
     generates: ClassVar[bool]
     can_be_judged: ClassVar[bool] = False
     can_swap_questions: ClassVar[bool] = False
+
+    @property
+    @abstractmethod
+    def objective(self) -> str:
+        """Return what training minimises: `dpo` (chosen against rejected answers) or `sft` (the chosen answer)."""
 
     @property
     @abstractmethod
@@ -138,7 +143,7 @@ class Task(ABC, Generic[AnyItem]):
 
     def settings(self) -> dict[str, Any]:
         """Return the settings that shape what is trained on, whatever the fold and wherever the files lie."""
-        return {key: value for key, value in asdict(self.config).items() if key not in PLACES}
+        return {key: value for key, value in asdict(self.config).items() if key not in (*PLACES, "num_test")}
 
     def items_hash(self) -> str:
         """Return a hash of all items, whichever split holds them, so that the folds of one benchmark agree in it."""
@@ -155,7 +160,7 @@ class Task(ABC, Generic[AnyItem]):
         return content_hash([item.measured_by() for item in self.items(split)])
 
     def items(self, split: str) -> list[AnyItem]:
-        """Return a split's items; of the training items, `task.num_train` drawn the same way for every run.
+        """Return a split's items; of the training and test items as many as are asked for, drawn alike for every run.
 
         Raises:
             UserError: the split holds none, or fewer than that.
@@ -163,11 +168,13 @@ class Task(ABC, Generic[AnyItem]):
         items = self.splits.get(split)
         if not items:
             raise UserError(f"task '{self.name}' has no questions in its {split} split; check task.data_dir")
-        size = self.config.num_train
-        if split != "train" or size is None:
+        key = DRAWN.get(split, "")
+        size = getattr(self.config, key, None)
+        if size is None:
             return items
         if size > len(items):
-            raise UserError(f"task.num_train={size} is more than the {len(items)} training items of '{self.name}'")
+            kind = "training" if split == "train" else split
+            raise UserError(f"task.{key}={size} is more than the {len(items)} {kind} items of '{self.name}'")
         return random.Random(SAMPLING_SEED).sample(items, size)
 
     def fingerprints(self, *splits: str) -> set[str]:

@@ -13,6 +13,7 @@ import typer
 from lofit_cli.artifacts.files import write_file
 from lofit_cli.artifacts.finished_runs import is_finished, read_manifest
 from lofit_cli.artifacts.manifest import TrainOffsetsManifest
+from lofit_cli.artifacts.predictions import metric_unit
 from lofit_cli.console import say
 from lofit_cli.errors import did_you_mean
 from lofit_cli.report.tables import Table, left_and_right, show_table, write_tables
@@ -84,7 +85,9 @@ def _table(looks: list[Look], names: list[str], best: list[Look], metric: str) -
     headers = [*PLACE, "rate", *(name if name == "loss" else name.upper() for name in names), ""]
     lines = []
     for look in looks:
-        values = [f"{look[name]:.3f}" if name == "loss" else f"{100 * look[name]:.1f}" for name in names]
+        values = [
+            f"{look[name]:.3f}" if name == "loss" else f"{metric_unit(name).factor * look[name]:.1f}" for name in names
+        ]
         lines.append([*map(str, _place(look)), f"{look[RATE]:g}", *values, _mark(look, looks, best)])
     note = f"validation split after training; best by {metric}, *: at an end of the rates tried"
     return Table("Learning rates", left_and_right(*headers), lines, note, _records(looks, names))

@@ -10,9 +10,10 @@ from stage_runs import FAST, ok
 ROWS = {
     "answers": {"question": "What is {i}?", "correct": ["{i}, yes", "it is {i}"], "incorrect": ["no {i}"]},
     "choices": {"question": "Which is {i}?", "choices": ["one {i}", "two {i}", "three"], "answer": "B"},
+    "preference": {"prompt": "Which is {i}?", "chosen": "the number {i}", "rejected": "no number {i}"},
     "generation": {"prompt": "Say {i}:", "answer": "word {i}"},
 }
-HEADLINES = {"answers": "MC1", "choices": "ACC_NORM", "generation": "CONTAINS"}
+HEADLINES = {"answers": "MC1", "choices": "ACC_NORM_TOKENS", "preference": "MARGIN", "generation": "CONTAINS"}
 
 
 def written(row, number):

@@ -7,6 +7,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
+from lofit_cli.artifacts.predictions import LogProb
 from lofit_cli.errors import UserError
 from lofit_cli.prompts import ask
 from lofit_cli.schema.rows import RowsConfig
@@ -93,11 +94,21 @@ def test_the_right_choice_is_named_by_text_or_letter_or_number(choices, answer, 
     assert task.items("test")[0].right == right
 
 
-def test_choices_are_told_as_they_are_and_per_character():
+@pytest.mark.parametrize(
+    ("red", "green", "right"),
+    [((-3.0, 1), (-4.0, 1), (0, 1, 0)), ((-3.0, 1), (-6.0, 3), (0, 0, 1)), ((-3.0, 2), (-2.0, 1), (1, 1, 0))],
+)
+def test_choices_are_told_as_they_are_and_per_character_and_per_token(red, green, right):
     task = load(files={"test": write("a.jsonl", CHOICES)})
-    (item,) = task.items("test")
-    assert task.measure(item, [-3.0, -4.0]) == {"accuracy": 0.0, "acc_norm": 1.0}
-    assert task.measure(item, [-3.0, -6.0]) == {"accuracy": 0.0, "acc_norm": 0.0}
+    found = task.measure(task.items("test")[0], [LogProb(*red), LogProb(*green)])
+    assert found == dict(zip(("accuracy", "acc_norm", "acc_norm_tokens"), right, strict=True))
+
+
+def test_choices_can_be_learnt_right_against_wrong():
+    files = {"test": write("a.jsonl", CHOICES)}
+    assert [load(files=files, objective=name).objective for name in (None, "sft", "dpo")] == ["sft", "sft", "dpo"]
+    with pytest.raises(UserError, match=r"task\.objective=dpo is for task\.form=choices; leave it out for answers"):
+        load(files={"test": write("b.jsonl", ANSWERS)}, objective="dpo")
 
 
 def test_what_is_generated_is_measured_in_three_ways():

@@ -15,15 +15,16 @@ from lofit_cli.artifacts.evaluations import Evaluation
 from lofit_cli.artifacts.files import write_file
 from lofit_cli.console import visible
 from lofit_cli.report.comparison.words import (
+    amount,
     describe_caveats,
     describe_cost,
     describe_section,
     describe_tests,
+    difference_text,
     interval_text,
     named_rows,
     p_text,
     parameter_count,
-    percent,
     spread_text,
 )
 from lofit_cli.report.tables import Table
@@ -78,7 +79,7 @@ def _environment() -> Environment:
         lstrip_blocks=True,
     )
     helpers = (parameter_count, describe_cost, describe_coverage, describe_caveats, describe_section, describe_tests)
-    cells = (interval_text, p_text, named_rows, percent, spread_text, inline_png, describe_commit)
+    cells = (amount, difference_text, interval_text, p_text, named_rows, spread_text, inline_png, describe_commit)
     environment.globals |= {function.__name__: function for function in (*helpers, *cells)}
     return environment
 

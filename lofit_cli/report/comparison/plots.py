@@ -35,7 +35,8 @@ def plot_means(section: ComparedSection, file: Path) -> bool:
         panels = figure.subplots(1, len(section.metrics), sharey=True, squeeze=False)[0]
         for axes, metric in zip(panels, section.metrics, strict=True):
             _draw_bars(axes, section, metric)
-            axes.set(xlabel=drawable(f"{metric.upper()} (%)"), yticks=range(len(labels)), yticklabels=labels)
+            unit = section.rows[0].metrics[metric].unit.of_mean
+            axes.set(xlabel=drawable(f"{metric.upper()} ({unit})"), yticks=range(len(labels)), yticklabels=labels)
         panels[0].invert_yaxis()
         figure.suptitle(textwrap.fill(drawable(title), int(width / INCHES_A_LETTER)), fontsize="small")
         return save_figure(figure, file, DPI)
@@ -45,10 +46,12 @@ def _draw_bars(axes: Axes, section: ComparedSection, metric: str) -> None:
     found = [row.metrics[metric] for row in section.rows]
     # Rounding can put the end of an interval without any width on the wrong side of the mean.
     lengths = [(max(0.0, m.mean - m.interval.low), max(0.0, m.interval.high - m.mean)) for m in found]
-    ends = 100 * np.array(lengths).T
+    factor = found[0].unit.factor
+    # An interval without an end has no bar to draw.
+    ends = factor * np.nan_to_num(np.array(lengths).T, posinf=0.0)
     colours = ["tab:gray" if row.is_baseline else "tab:blue" for row in section.rows]
-    axes.barh(range(len(found)), [100 * m.mean for m in found], xerr=ends, capsize=3, color=colours, alpha=0.7)
-    axes.axvline(100 * found[0].mean, color="tab:gray", linewidth=0.8, linestyle=":")
+    axes.barh(range(len(found)), [factor * m.mean for m in found], xerr=ends, capsize=3, color=colours, alpha=0.7)
+    axes.axvline(factor * found[0].mean, color="tab:gray", linewidth=0.8, linestyle=":")
 
 
 def wrap_label(label: str) -> str:
@@ -119,8 +122,8 @@ def _category_sizes(section: ComparedSection) -> dict[str, int]:
 
 
 def _difference(row: ComparedRow, metric: str, category: str) -> float:
-    """Return a row's difference to the baseline in points, nan where the category has no paired question."""
+    """Return a row's difference to the baseline as a person reads it, nan where none is paired."""
     for found in row.metrics[metric].categories:
         if found.category == category and found.difference is not None:
-            return 100 * found.difference
+            return row.metrics[metric].unit.factor * found.difference
     return float("nan")

@@ -5,12 +5,14 @@ from dataclasses import dataclass
 from typing import Any
 
 from lofit_cli.analysis.comparison import ComparedMetric, ComparedSection
-from lofit_cli.report.comparison.words import describe_model, name_sections, percent, shown_names
+from lofit_cli.report.comparison.words import amount, describe_model, name_sections, percent, shown_names
 from lofit_cli.report.tables import Cell, Entry, Table, left_and_right
 
 HEADLINES = ("mc1", "mc2")
 """The metrics that multiple-choice tasks are known by; any other task has its first."""
 PARTIAL = "+"
+SETTING = ("model_hash", "dtype", "split", "first_tokens", "chat_template", "system_prompt")
+"""What the sections of a wide table have in common."""
 NOTE = (
     "*: p < 0.05 against the task's baseline (Holm, over the tests of its own table). "
     f"{PARTIAL}: not on all folds of the column."
@@ -55,7 +57,7 @@ def summarise_sections(sections: Sequence[ComparedSection]) -> list[Summary]:
     """Return a wide table for each model, dtype and split that has two sections or more."""
     parts: dict[tuple[str, ...], list[ComparedSection]] = {}
     for section in sections:
-        key = (*(section.facts[name] for name in ("model_hash", "dtype", "split")), *section.facts["first_tokens"])
+        key = tuple(str(section.facts[name]) for name in SETTING)
         parts.setdefault(key, []).append(section)
     return [_summarise(part) for part in parts.values() if len(part) > 1]
 
@@ -83,7 +85,9 @@ def summary_table(summary: Summary) -> Table:
 def _cell(cell: Measured | None, best: float | None) -> Cell:
     if cell is None:
         return Cell("")
-    return Cell(percent(cell.metric.mean), "", cell.marks, cell.covers_all and cell.metric.mean == best)
+    return Cell(
+        amount(cell.metric.mean, cell.metric.unit), "", cell.marks, cell.covers_all and cell.metric.mean == best
+    )
 
 
 def summary_records(summary: Summary) -> list[dict[str, Any]]:

@@ -15,6 +15,7 @@ from lofit_cli.report.comparison.words import (
     difference_cell,
     fully_named_rows,
     has_spread,
+    head_text,
     mean_cell,
     mean_seconds,
     named_rows,
@@ -32,8 +33,8 @@ def wide_table(section: ComparedSection) -> Table:
     """Return everything about a section's rows, with its records."""
     spread = has_spread(section)
     heads = ["run", "directory", "folds and seeds", "trainable parameters", "time and memory"]
-    for name in section.metrics:
-        heads += [f"{name.upper()} % [95 %]", *(["SD over seeds"] if spread else []), "difference", "p"]
+    for name, metric in section.rows[0].metrics.items():
+        heads += [f"{head_text(name, metric)} [95 %]", *(["SD over seeds"] if spread else []), "difference", "p"]
     columns = [Column(head, "left") for head in heads]
     rows = [_wide_row(name, row, spread) for name, row in named_rows(section)]
     return Table(describe_section(section), columns, rows, describe_tests(section), section_records(section))
@@ -58,7 +59,7 @@ def paper_table(section: ComparedSection) -> Table:
     best = {name: max((row.metrics[name].mean for row in full), default=None) for name in section.metrics}
     columns = [Column("", "left")]
     for name in section.metrics:
-        columns += [Column(f"{name.upper()} (%)"), Column("difference", "left")]
+        columns += [Column(head_text(name, section.rows[0].metrics[name])), Column("difference", "left")]
     rows = [_paper_row(name, row, row in full, best) for name, row in fully_named_rows(section)]
     note = f"95 % intervals. {STAR_NOTE} {describe_tests(section)}"
     return Table(describe_section(section), columns, rows, note)

@@ -8,10 +8,15 @@ from lofit_cli.analysis.comparison import ComparedMetric, ComparedRow, ComparedS
 from lofit_cli.analysis.grouping import tell_apart
 from lofit_cli.analysis.intervals import Interval
 from lofit_cli.analysis.pooling import describe_coverage
+from lofit_cli.artifacts.predictions import PERCENT, Unit
 from lofit_cli.report.tables import Cell
 
 MAX_LETTERS = 120
 """The longest name that a table or figure shows."""
+
+
+ABSENT = {"num_test": "whole", "system_prompt": "no-system-prompt"}
+"""What a name says where a fact is missing that other sections state."""
 
 
 def shorten(name: str) -> str:
@@ -45,13 +50,17 @@ def describe_section(section: ComparedSection) -> str:
     facts, folds = section.facts, section.folds
     numbers = f"fold{'s' if len(folds) > 1 else ''} {','.join(map(str, folds))}"
     task, split, protocol = (shorten(str(facts[name])) for name in ("task", "split", "protocol"))
-    return f"{describe_model(facts)} on {task}, {numbers}, {section.num_questions} {split} questions, {protocol}"
+    drawn = "" if facts["num_test"] is None else f" drawn by task.num_test={facts['num_test']}"
+    questions = f"{section.num_questions} {split} questions{drawn}"
+    return f"{describe_model(facts)} on {task}, {numbers}, {questions}, {protocol}"
 
 
 def describe_model(facts: Mapping[str, Any]) -> str:
     """Return a model's name with what its numbers depend on: its dtype, and the tokens that every text begins with."""
     begins = f", texts begin with {shorten(''.join(facts['first_tokens']))}" * bool(facts["first_tokens"])
-    return f"{shorten(str(facts['model']))} ({facts['dtype']}{begins})"
+    chats = ", chat template" * bool(facts["chat_template"])
+    system = f", system prompt '{shorten(str(facts['system_prompt']))}'" * (facts["system_prompt"] is not None)
+    return f"{shorten(str(facts['model']))} ({facts['dtype']}{begins}{chats}{system})"
 
 
 def parameter_count(row: ComparedRow) -> str:
@@ -100,15 +109,21 @@ def _describe_pairing(row: ComparedRow) -> list[str]:
 
 
 def mean_cell(metric: ComparedMetric, is_best: bool = False) -> Cell:
-    """Return a metric in percent, beside it its interval."""
-    return Cell(percent(metric.mean), interval_text(metric.interval), is_bold=is_best)
+    """Return a metric in its unit, beside it its interval."""
+    return Cell(amount(metric.mean, metric.unit), interval_text(metric.interval, metric.unit), is_bold=is_best)
 
 
 def difference_cell(metric: ComparedMetric, is_baseline: bool, marks: str = "") -> Cell:
-    """Return a metric's difference to the baseline in points, nothing where the two have no fold in common."""
+    """Return a metric's difference to the baseline, nothing where the two have no fold in common."""
     if metric.paired is None:
         return Cell("baseline" if is_baseline else "")
-    return Cell(f"{100 * metric.paired.difference:+.1f}", interval_text(metric.paired.interval), marks)
+    return Cell(difference_text(metric), interval_text(metric.paired.interval, metric.unit), marks)
+
+
+def difference_text(metric: ComparedMetric) -> str:
+    """Return a metric's difference to the baseline in points, or in its own unit."""
+    paired = metric.paired
+    return f"{metric.unit.factor * paired.difference:+.{metric.unit.decimals}f}" if paired else ""
 
 
 def p_text(metric: ComparedMetric) -> str:
@@ -121,14 +136,26 @@ def percent(fraction: float) -> str:
     return f"{100 * fraction:.1f}"
 
 
-def interval_text(interval: Interval) -> str:
-    """Return an interval in percent or points."""
-    return f"[{percent(interval.low)}, {percent(interval.high)}]"
+def amount(value: float, unit: Unit) -> str:
+    """Return a value as a person reads it, with its unit unless that is percent, which heads of columns state."""
+    number = f"{unit.factor * value:.{unit.decimals}f}"
+    return number if unit == PERCENT else f"{number} {unit.of_mean}"
+
+
+def interval_text(interval: Interval, unit: Unit = PERCENT) -> str:
+    """Return an interval in percent or points, or in its metric's own unit."""
+    low, high = (f"{unit.factor * end:.{unit.decimals}f}" for end in (interval.low, interval.high))
+    return f"[{low}, {high}]"
+
+
+def head_text(name: str, metric: ComparedMetric) -> str:
+    """Return a metric's name with its unit where that is percent."""
+    return f"{name.upper()} %" if metric.unit == PERCENT else name.upper()
 
 
 def spread_text(metric: ComparedMetric) -> str:
     """Return the standard deviation over seeds in points, or nothing with one seed."""
-    return "" if metric.seed_spread is None else percent(metric.seed_spread)
+    return "" if metric.seed_spread is None else amount(metric.seed_spread, metric.unit)
 
 
 def has_spread(section: ComparedSection) -> bool:
@@ -138,33 +165,39 @@ def has_spread(section: ComparedSection) -> bool:
 
 def describe_tests(section: ComparedSection) -> str:
     """Return which paired tests stand behind each metric's p-values, and how much they could have missed."""
-    paired = [(name.upper(), m.paired) for row in section.rows for name, m in row.metrics.items() if m.paired]
-    if not paired:
-        return ""
     tests: dict[str, list[str]] = {}
-    for name, found in paired:
-        tests.setdefault(found.test, []).append(name)
+    detectable: dict[Unit, float] = {}
+    for name, metric in [pair for row in section.rows for pair in row.metrics.items()]:
+        if found := metric.paired:
+            tests.setdefault(found.test, []).append(name.upper())
+            detectable[metric.unit] = max(detectable.get(metric.unit, 0.0), found.detectable)
+    if not tests:
+        return ""
     named = "; ".join(f"{test} for {', '.join(dict.fromkeys(names))}" for test, names in tests.items())
-    detectable = max(found.detectable for _, found in paired)
+    unnoticed = [f"{unit.factor * most:.{unit.decimals}f} {unit.of_difference}" for unit, most in detectable.items()]
     return (
-        f"p: {named}; adjusted (Holm) for the {len(paired)} shown. "
+        f"p: {named}; adjusted (Holm) for the {sum(map(len, tests.values()))} shown. "
         "Intervals of differences: what the unadjusted test does not reject, widened for few questions. "
-        f"Differences under {percent(detectable)} points may go unnoticed (80 % power)."
+        f"Differences under {' or '.join(unnoticed)} may go unnoticed (80 % power)."
     )
 
 
 def name_sections(sections: Sequence[ComparedSection]) -> list[str]:
     """Return a short name for each section, for headings and columns: its task, with what else tells it from others."""
     names = [str(section.facts["task"]) for section in sections]
-    for key in ("protocol", "split", "dtype", "first_tokens", "model"):
+    for key in ("protocol", "split", "num_test", "dtype", "first_tokens", "chat_template", "system_prompt", "model"):
         for name in {name for name in names if names.count(name) > 1}:
             same = {i: sections[i].facts[key] for i, other in enumerate(names) if other == name}
             if len({str(fact) for fact in same.values()}) > 1:
                 for i, fact in same.items():
-                    names[i] = f"{name}-{_short(fact)}"
+                    names[i] = f"{name}-{_short(key, fact)}"
     return tell_apart([shorten(name) for name in names], "{}-{}")
 
 
-def _short(fact: str | list[str]) -> str:
-    """Return the last part of a path or a name, or the tokens that texts begin with."""
-    return "".join(fact) or "no-bos" if isinstance(fact, list) else fact.rstrip("/").rpartition("/")[2]
+def _short(key: str, fact: Any) -> str:
+    """Return the last part of a path or a name, or the tokens that texts begin with, or what is not there."""
+    if isinstance(fact, list):
+        return "".join(fact) or "no-bos"
+    if key == "chat_template":
+        return f"chat-{fact}" if fact else "no-chat"
+    return ABSENT[key] if fact is None else str(fact).rstrip("/").rpartition("/")[2]

@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from lofit_cli.artifacts.predictions import ScoredAnswers
+from lofit_cli.artifacts.predictions import LogProb, ScoredAnswers
 from lofit_cli.errors import UserError
 from lofit_cli.tasks.same_text import same_answer
 from lofit_cli.tasks.task import Example, Item, Task
@@ -33,8 +33,12 @@ class MultipleChoiceItem(Item):
 class MultipleChoiceTask(Task[MultipleChoiceItem]):
     """A benchmark whose answers are scored and never generated; training, where it has a split, is on right answers."""
 
-    objective = "sft"
     generates = False
+
+    @property
+    def objective(self) -> str:
+        """Return `sft`: the right answer is learnt."""
+        return "sft"
 
     @property
     def metrics(self) -> tuple[str, ...]:
@@ -64,16 +68,21 @@ class MultipleChoiceTask(Task[MultipleChoiceItem]):
         """Return the continuations to choose from."""
         return item.answers
 
-    def predict(self, item: MultipleChoiceItem, outcome: list[float]) -> ScoredAnswers:
+    def predict(self, item: MultipleChoiceItem, outcome: list[LogProb]) -> ScoredAnswers:
         """Return an item with the log-probabilities of its answers."""
         answers = [answer.strip() for answer in item.answers]
         correct = [i == item.right for i in range(len(answers))]
-        return ScoredAnswers(item.id, item.category, item.text, self.measure(item, outcome), answers, correct, outcome)
+        metrics = self.measure(item, outcome)
+        return ScoredAnswers(item.id, item.category, item.text, metrics, answers, correct, [*outcome])
 
-    def measure(self, item: MultipleChoiceItem, log_probs: Sequence[float]) -> dict[str, float]:
-        """Return 1 where the right answer is likelier than every other, from natural logs summed over its tokens."""
-        others = [value for i, value in enumerate(log_probs) if i != item.right]
-        return {"accuracy": float(log_probs[item.right] > max(others))}
+    def measure(self, item: MultipleChoiceItem, log_probs: Sequence[LogProb]) -> dict[str, float]:
+        """Return 1 where the right answer is likelier than every other."""
+        return {"accuracy": is_highest(item.right, log_probs)}
+
+
+def is_highest(right: int, values: Sequence[float]) -> float:
+    """Return 1 where the right answer's value is above every other's, else 0."""
+    return float(values[right] > max(value for i, value in enumerate(values) if i != right))
 
 
 def check_choice(item: MultipleChoiceItem, source: str) -> MultipleChoiceItem:

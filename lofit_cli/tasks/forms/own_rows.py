@@ -6,9 +6,11 @@ from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from lofit_cli.artifacts.predictions import LogProb
 from lofit_cli.prompts import NOTHING, Prompt
+from lofit_cli.schema.rows import RowsConfig
 from lofit_cli.tasks.forms.generation import GenerationTask, OpenItem
-from lofit_cli.tasks.forms.multiple_choice import MultipleChoiceItem, MultipleChoiceTask
+from lofit_cli.tasks.forms.multiple_choice import MultipleChoiceItem, MultipleChoiceTask, is_highest
 from lofit_cli.tasks.forms.truthfulqa import Question, TruthfulQATask
 from lofit_cli.tasks.task import Example
 
@@ -41,20 +43,29 @@ class OwnAnswersTask(TruthfulQATask):
 
 @dataclass(frozen=True)
 class OwnChoicesTask(MultipleChoiceTask):
-    """Questions with one right answer among several, told by log-probability, as it is and per character."""
+    """Questions with one right answer among several, told by log-probability: as it is, per character and per token."""
+
+    config: RowsConfig
+
+    @property
+    def objective(self) -> str:
+        """Return the one that is set, or that of all such benchmarks."""
+        return self.config.objective or "sft"
 
     @property
     def metrics(self) -> tuple[str, ...]:
-        """Return the two."""
-        return ("accuracy", "acc_norm")
+        """Return the three."""
+        return ("accuracy", "acc_norm", "acc_norm_tokens")
 
-    def measure(self, item: MultipleChoiceItem, log_probs: Sequence[float]) -> dict[str, float]:
-        """Return 1 where the right answer is likeliest, and where it is so per character of the answer.
+    def measure(self, item: MultipleChoiceItem, log_probs: Sequence[LogProb]) -> dict[str, float]:
+        """Return 1 where the right answer is likeliest, and where it is so per character or per token of the answer.
 
         Source: lm-evaluation-harness, whose `acc_norm` divides by the length of the answer without its separator.
         """
         per_letter = [value / len(text.strip()) for value, text in zip(log_probs, item.answers, strict=True)]
-        return {**super().measure(item, log_probs), "acc_norm": super().measure(item, per_letter)["accuracy"]}
+        per_token = [value / value.num_tokens for value in log_probs]
+        found = [is_highest(item.right, values) for values in (log_probs, per_letter, per_token)]
+        return dict(zip(self.metrics, found, strict=True))
 
 
 @dataclass(frozen=True)
