@@ -32,9 +32,9 @@ class LogProb(float):
         made.num_tokens = num_tokens
         return made
 
-    def __getnewargs__(self) -> tuple[float, int]:
+    def __reduce__(self) -> tuple[type, tuple[float, int]]:
         """Return what a copy is made of."""
-        return float(self), self.num_tokens
+        return type(self), (float(self), self.num_tokens)
 
 
 @dataclass(frozen=True)

@@ -85,9 +85,7 @@ def _table(looks: list[Look], names: list[str], best: list[Look], metric: str) -
     headers = [*PLACE, "rate", *(name if name == "loss" else name.upper() for name in names), ""]
     lines = []
     for look in looks:
-        values = [
-            f"{look[name]:.3f}" if name == "loss" else f"{metric_unit(name).factor * look[name]:.1f}" for name in names
-        ]
+        values = [f"{look[n]:.3f}" if n == "loss" else f"{metric_unit(n).factor * look[n]:.1f}" for n in names]
         lines.append([*map(str, _place(look)), f"{look[RATE]:g}", *values, _mark(look, looks, best)])
     note = f"validation split after training; best by {metric}, *: at an end of the rates tried"
     return Table("Learning rates", left_and_right(*headers), lines, note, _records(looks, names))

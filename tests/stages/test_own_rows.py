@@ -3,9 +3,12 @@
 import json
 from pathlib import Path
 
+import numpy as np
 import pyarrow.parquet as pq
 import pytest
-from stage_runs import FAST, ok
+from scipy.stats import sem
+from scipy.stats import t as student
+from stage_runs import FAST, manifest, ok
 
 ROWS = {
     "answers": {"question": "What is {i}?", "correct": ["{i}, yes", "it is {i}"], "incorrect": ["no {i}"]},
@@ -13,6 +16,7 @@ ROWS = {
     "preference": {"prompt": "Which is {i}?", "chosen": "the number {i}", "rejected": "no number {i}"},
     "generation": {"prompt": "Say {i}:", "answer": "word {i}"},
 }
+NAMES = ("five", "same")
 HEADLINES = {"answers": "MC1", "choices": "ACC_NORM_TOKENS", "preference": "MARGIN", "generation": "CONTAINS"}
 
 
@@ -31,6 +35,41 @@ def test_the_four_stages_take_rows_of_ones_own(lofit, form):
     compared = ok(lofit("compare")).stdout
     assert HEADLINES[form] in compared
     assert "on own.jsonl" in compared
+
+
+def test_drawn_test_items_are_a_table_of_their_own_and_the_splits_are_written(lofit):
+    Path("own.jsonl").write_text("".join(json.dumps(written(ROWS["choices"], i)) + "\n" for i in range(40)))
+    task = ("task=file", "task.data_dir=own.jsonl", "intervention=none")
+    for name, drawn in (("all", "null"), ("five", "5"), ("same", "5"), ("six", "6")):
+        ok(lofit("evaluate", *task, f"task.num_test={drawn}", f"hydra.run.dir=runs/evaluate/{name}"))
+    assert [manifest(f"runs/evaluate/{name}")["num_test"] for name in ("all", "five")] == [None, 5]
+    splits = json.loads(Path("runs/evaluate/all/splits.json").read_text())
+    assert sum(map(len, splits.values())) == 40
+    five, same = (pq.read_table(f"runs/evaluate/{n}/predictions.parquet")["question_id"].to_pylist() for n in NAMES)
+    assert five == same
+    assert set(five) < set(splits["test"])
+    shown = ok(lofit("compare")).stdout
+    assert "drawn by task.num_test=5" in " ".join(shown.split())
+    (folder,) = Path("runs/compare").iterdir()
+    assert sorted(str(section["num_test"]) for section in manifest(folder)["sections"]) == ["5", "6", "None"]
+
+
+def test_pairs_are_compared_by_their_margins_in_nats(lofit):
+    rows = [written(ROWS["preference"], i) for i in range(40)]
+    Path("own.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    task = ("task=file", "task.data_dir=own.jsonl")
+    evaluated = ok(lofit("evaluate", *task, "intervention=none", "hydra.run.dir=runs/evaluate/base")).stdout
+    found = pq.read_table("runs/evaluate/base/predictions.parquet").to_pydict()
+    margins = np.array([right - wrong for right, wrong in found["log_probs"]])
+    assert found["margin"] == pytest.approx(margins)
+    assert f"{margins.mean():.2f} nats" in evaluated
+    ok(lofit("train-offsets", *task, "method=red", *FAST))
+    ok(lofit("evaluate", *task))
+    table = ok(lofit("compare")).stdout
+    half = student.ppf(0.975, len(margins) - 1) * sem(margins)
+    assert f"{margins.mean():.2f} nats" in table
+    assert f"[{margins.mean() - half:.2f}, {margins.mean() + half:.2f}]" in table
+    assert " nats may go unnoticed" in " ".join(table.split())
 
 
 def test_names_of_files_and_columns_are_taken_from_the_command_line(lofit):
