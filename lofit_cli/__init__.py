@@ -9,6 +9,7 @@ _HOMES = {
     "ModelConfig": "lofit_cli.schema.sources",
     "load_intervention": "lofit_cli.interventions.files",
     "load_model": "lofit_cli.models.load",
+    **dict.fromkeys(("select_heads", "train_offsets", "evaluate", "compare", "generate"), "lofit_cli.api"),
 }
 """Name -> the module that has it, imported once it is asked for, because `lofit --help` should not wait for torch."""
 

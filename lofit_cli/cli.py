@@ -83,6 +83,15 @@ def compare(
     _run("compare", overrides, multirun, cfg, config_dir)
 
 
+@app.command()
+def generate(overrides: Overrides = None, cfg: PrintConfig = False) -> None:
+    r"""Answer a prompt, or each line of standard input, without and with an intervention, side by side.
+
+    Example: `lofit generate intervention=latest prompt='Q: Can penguins fly?\nA:'`
+    """
+    _run("generate", overrides, False, cfg, None)
+
+
 def _run(stage: str, overrides: list[str] | None, multirun: bool, print_config: bool, config_dir: str | None) -> None:
     with _stopped_by_signals() as asked_to_stop:
         try:
@@ -99,13 +108,16 @@ def _run(stage: str, overrides: list[str] | None, multirun: bool, print_config: 
 def _run_stage(stage: str, overrides: list[str], multirun: bool, print_config: bool, config_dir: str | None) -> None:
     from lofit_cli.console import show_text
     from lofit_cli.errors import UserError
-    from lofit_cli.hydra_app import compose_yaml, run_stage
+    from lofit_cli.hydra_app import run_at_once, run_stage
+    from lofit_cli.hydra_config import compose_yaml
 
     try:
         if print_config and multirun:
             raise UserError("--cfg shows one point of a sweep: leave -m out and give each key one value")
         if print_config:
             show_text(compose_yaml(stage, overrides, config_dir))
+        elif stage == "generate":
+            run_at_once(stage, overrides)
         else:
             run_stage(stage, overrides, multirun, config_dir)
     except UserError as error:

@@ -6,7 +6,7 @@ import pytest
 from composing import composer
 
 from lofit_cli.errors import UserError
-from lofit_cli.hydra_app import compose_yaml, conf_dir
+from lofit_cli.hydra_config import compose_yaml, conf_dir
 
 STAGES = ("select_heads", "train_offsets", "evaluate")
 GROUPS = {"selector": "select_heads", "method": "train_offsets", "judge": "evaluate"}

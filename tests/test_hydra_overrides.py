@@ -7,7 +7,7 @@ import pytest
 import yaml
 
 from lofit_cli.errors import UserError
-from lofit_cli.hydra_app import compose_yaml, conf_dir
+from lofit_cli.hydra_config import compose_yaml, conf_dir
 from lofit_cli.hydra_outcomes import Outcomes
 from lofit_cli.hydra_overrides import keep_texts
 
@@ -76,11 +76,11 @@ def test_only_what_would_be_lost_is_put_in_quotation_marks(base, typed, is_sweep
 
 def test_the_first_failure_of_any_process_is_raised(tmp_path):
     outcomes = Outcomes(tmp_path / "outcomes.jsonl")
-    outcomes.add(None)
-    outcomes.require_success(1)
+    outcomes.add(tmp_path / "a")
+    assert outcomes.require_success(1) == [tmp_path / "a"]
     with pytest.raises(UserError, match="1 of 2 points did not end"):
         outcomes.require_success(2)
-    outcomes.add(UserError("no such file"))
+    outcomes.add(tmp_path / "b", UserError("no such file"))
     with pytest.raises(UserError, match="no such file") as error:
         outcomes.require_success(2)
     assert error.value.exit_code == 2

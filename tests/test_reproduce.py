@@ -6,7 +6,7 @@ import pytest
 from composing import composer
 from reproducing import SCRIPTS, plan, run, run_dirs, value
 
-from lofit_cli.hydra_app import conf_dir
+from lofit_cli.hydra_config import conf_dir
 
 NAMES = sorted(file.stem for file in SCRIPTS.glob("*.sh") if file.stem != "grid")
 PLACES = re.compile(r"(hydra\.run\.dir|head_mask|intervention|task\.data_dir|task\.fold|seed)=")

@@ -17,7 +17,8 @@ def test_the_wheel_works_without_the_checkout(tmp_path):
         assert not [name for name in archive.namelist() if name.startswith("tests/")]
         assert "lofit_cli/report/comparison/report.html.jinja" in archive.namelist()
     code = (
-        "import sys, lofit_cli; from lofit_cli.hydra_app import compose_yaml, conf_dir; from lofit_cli.tasks import *;"
+        "import sys, lofit_cli; from lofit_cli.hydra_config import compose_yaml, conf_dir;"
+        "from lofit_cli.tasks import *;"
         "from lofit_cli.schema.sources import TaskConfig; print(lofit_cli.__file__, conf_dir());"
         "compose_yaml('select_heads', ['selector=random'], None); load_task(TaskConfig('misconceptions'));"
         "[load_task(TaskConfig(name, data_dir='sample')) for name in TASKS if name != 'hub']"

@@ -143,6 +143,18 @@ def find_latest(
     raise UserError(f"no finished {kind.STAGE} run with {wanted} in {place}; run it first or name a directory")
 
 
+def find_newest(runs_dir: Path, kind: type[TaskManifest]) -> Path:
+    """Return the newest finished run of a stage, whatever its model and task.
+
+    Raises:
+        UserError: there is none.
+    """
+    found = _read_all(runs_dir / kind.STAGE, kind)
+    if not found:
+        raise UserError(f"no finished {kind.STAGE} run in {runs_dir / kind.STAGE}; run it first or name a directory")
+    return max(found, key=lambda pair: pair[0].ended_at)[1]
+
+
 def _read_all(folder: Path, kind: type[AnyManifest]) -> list[tuple[AnyManifest, Path]]:
     """Return the manifests of all finished runs of a stage in a folder, with their directories."""
     found, damaged = [], []

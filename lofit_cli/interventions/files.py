@@ -1,6 +1,7 @@
 """Interventions read from files: tensors, with what they are and what model they are for."""
 
 import json
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +14,7 @@ from lofit_cli.interventions import INTERVENTIONS
 from lofit_cli.interventions.intervention import FILE_NAME, KIND, Intervention
 from lofit_cli.models.decoder import Decoder
 from lofit_cli.models.weights import describe_model, one_name
+from lofit_cli.schema.sources import ModelConfig
 
 
 def load_intervention_file(folder: Path, lm: Decoder) -> Intervention:
@@ -53,6 +55,18 @@ def load_intervention(folder: Path | str, lm: Decoder) -> tuple[Intervention, di
     _require_same_weights(manifest, lm, folder)
     seconds = manifest.selection_seconds + manifest.wall_seconds
     return load_intervention_file(folder, lm), {**manifest.repeated(), "training_seconds": seconds}
+
+
+def settings_of_model(manifest: TrainOffsetsManifest, device: str) -> ModelConfig:
+    """Return the settings of the model that an intervention was trained on, but for the device.
+
+    Raises:
+        UserError: the manifest does not state them.
+    """
+    try:
+        return replace(ModelConfig(**manifest.config["model"]), device=device)
+    except (KeyError, TypeError):
+        raise UserError("the run's manifest does not state the settings of its model; train it with this version")
 
 
 def _require_same_weights(manifest: TrainOffsetsManifest, lm: Decoder, folder: Path) -> None:

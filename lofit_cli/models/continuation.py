@@ -1,7 +1,7 @@
 """Calls of `model.generate` on token sequences in one batch, padded so that all end together."""
 
 import copy
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any
 
@@ -17,20 +17,30 @@ from transformers import (
     StoppingCriteria,
     StoppingCriteriaList,
 )
+from transformers.generation.streamers import BaseStreamer
 
 from lofit_cli.models.decoder import Decoder
 from lofit_cli.models.hooks import hooked_call
 from lofit_cli.schema.limits import ANSWER, FAR
 
+Write = Callable[[str], None]
+"""Takes the text that has been generated so far."""
+
 
 def continue_texts(
-    lm: Decoder, sequences: Sequence[list[int]], max_new_tokens: int, prefix: DynamicCache | None, one_line: bool
+    lm: Decoder,
+    sequences: Sequence[list[int]],
+    max_new_tokens: int,
+    prefix: DynamicCache | None,
+    one_line: bool,
+    write: Write | None = None,
 ) -> list[str]:
     """Return the text that the model puts after each prompt, greedily, up to the end of its turn.
 
     Args:
         prefix: the cache of a beginning that all prompts share.
         one_line: stop once there is a line that has any text.
+        write: called with the text so far, again and again; for one prompt.
 
     Raises:
         RunError: the likeliest token's logit is not finite.
@@ -49,6 +59,7 @@ def continue_texts(
             past_key_values=_repeat(prefix, len(sequences)),
             generation_config=settings,
             logits_processor=LogitsProcessorList([_Finite(lm)]),
+            streamer=_Stream(lm, ends, write) if write else None,
             stopping_criteria=StoppingCriteriaList([_LineEnd(lm.tokenizer, tokens.shape[1])] if one_line else []),
         )
     answers = [_up_to_end(row, ends) for row in generated[:, tokens.shape[1] :].tolist()]
@@ -156,6 +167,27 @@ def _pad_after_prefix(sequences: Sequence[Sequence[int]], prefix_length: int) ->
         tokens[row, rest:] = torch.tensor(sequence[prefix_length:])
         attended[row, :prefix_length] = attended[row, rest:] = 1
     return tokens, attended
+
+
+class _Stream(BaseStreamer):
+    """Tells the text so far of the one sequence that is generated."""
+
+    def __init__(self, lm: Decoder, ends: Sequence[int], write: Write) -> None:
+        self.lm, self.ends, self.write = lm, ends, write
+        self._tokens: list[int] | None = None
+
+    def put(self, value: Tensor) -> None:
+        """Take the prompt, which comes first and is not told, and then a token at a time."""
+        if self._tokens is None:
+            self._tokens = []
+            return
+        self._tokens += value.tolist()
+        text = str(self.lm.tokenizer.decode(_up_to_end(self._tokens, self.ends), skip_special_tokens=True))
+        # A character of several tokens can't be read before its last one.
+        self.write(text.rstrip("\ufffd"))
+
+    def end(self) -> None:
+        """Do nothing: the last token has been told."""
 
 
 class _Finite(LogitsProcessor):

@@ -7,7 +7,7 @@ from transformers import DynamicCache
 
 from lofit_cli.errors import ItemError, naming_item
 from lofit_cli.models.attention_masks import reached_windows
-from lofit_cli.models.continuation import continue_texts
+from lofit_cli.models.continuation import Write, continue_texts
 from lofit_cli.models.decoder import Decoder
 from lofit_cli.models.forward import MIN_CACHED_PREFIX, cache_prefix
 from lofit_cli.models.packing import common_length
@@ -44,6 +44,7 @@ def generate_texts(
     max_new_tokens: int,
     report: Callable[[int], None] = lambda num_prompts: None,
     one_line: bool = False,
+    write: Write | None = None,
 ) -> list[str]:
     """Return what the model says after each prompt, greedily, up to the end of its turn.
 
@@ -53,6 +54,7 @@ def generate_texts(
     Args:
         report: called with the number of prompts done after each batch.
         one_line: stop once there is a line that has any text.
+        write: called with the text so far, again and again; for one prompt.
 
     Raises:
         ItemError: a prompt has no token, or more than the model has positions.
@@ -68,7 +70,7 @@ def generate_texts(
     while order:
         batch_size = _batch_size(lm, len(sequences[order[0]]) + max_new_tokens, prefix)
         batch, order = order[:batch_size], order[batch_size:]
-        found = continue_texts(lm, [sequences[i] for i in batch], max_new_tokens, prefix, one_line)
+        found = continue_texts(lm, [sequences[i] for i in batch], max_new_tokens, prefix, one_line, write)
         for i, text in zip(batch, found, strict=True):
             texts[i] = text
         report(len(batch))

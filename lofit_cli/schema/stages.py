@@ -90,6 +90,21 @@ class CompareConfig:
             raise UserError("group_by=[] is empty; name settings, or leave it out to pool runs over seed and fold")
 
 
+@dataclass
+class GenerateConfig:
+    """`lofit generate`. The model, and how it is asked, are those of the run. Without `prompt`, lines are read."""
+
+    intervention: str = "latest"
+    prompt: str | None = None
+    max_new_tokens: int = 64
+    device: str = "auto"
+    runs_dir: str = "runs"
+
+    def __post_init__(self) -> None:
+        not_empty(intervention=self.intervention, prompt=self.prompt, runs_dir=self.runs_dir)
+        within("max_new_tokens", self.max_new_tokens, 1)
+
+
 StageConfig = SelectHeadsConfig | TrainOffsetsConfig | EvaluateConfig | CompareConfig
 
 STAGE_CONFIGS: dict[str, type[Any]] = {
@@ -97,4 +112,5 @@ STAGE_CONFIGS: dict[str, type[Any]] = {
     "train_offsets": TrainOffsetsConfig,
     "evaluate": EvaluateConfig,
     "compare": CompareConfig,
+    "generate": GenerateConfig,
 }

@@ -6,7 +6,7 @@ import hydra
 from hydra.core.global_hydra import GlobalHydra
 from omegaconf import OmegaConf
 
-from lofit_cli.hydra_app import compose_yaml, conf_dir
+from lofit_cli.hydra_config import compose_yaml, conf_dir
 
 
 @contextmanager

@@ -1,0 +1,75 @@
+"""What the model says without and with an intervention, side by side, while it says it; no run is written."""
+
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+from lofit_cli.artifacts.finished_runs import find_newest, read_manifest
+from lofit_cli.artifacts.manifest import TrainOffsetsManifest
+from lofit_cli.console import say
+from lofit_cli.errors import ItemError, UserError
+from lofit_cli.interventions.files import load_intervention, settings_of_model
+from lofit_cli.interventions.intervention import Intervention
+from lofit_cli.models.kept import load_model_once
+from lofit_cli.models.language_model import LanguageModel
+from lofit_cli.report.side_by_side import side_by_side
+from lofit_cli.schema.checks import line_ends
+from lofit_cli.schema.stages import GenerateConfig
+
+INVITATION = "> "
+
+
+def generate(config: GenerateConfig) -> None:
+    """Answer `prompt`, or each line of standard input, with the base model and with the intervention.
+
+    Raises:
+        UserError: the run is no finished one of train-offsets, or there is nothing to answer.
+    """
+    folder = _find_run(config)
+    manifest = read_manifest(folder, TrainOffsetsManifest, "intervention")
+    lm = load_model_once(settings_of_model(manifest, config.device))
+    edit, _ = load_intervention(folder, lm)
+    titles = "base model", f"{manifest.method} ({manifest.num_trained_parameters:,} trainable parameters)"
+    num_answered = 0
+    for prompt in _prompts(config):
+        _answer(lm, edit, prompt, titles, config.max_new_tokens)
+        num_answered += 1
+    if not num_answered:
+        raise UserError("there is no prompt: set prompt='...', or give one on each line of standard input")
+
+
+def _find_run(config: GenerateConfig) -> Path:
+    if config.intervention != "latest":
+        return Path(config.intervention)
+    folder = find_newest(Path(config.runs_dir), TrainOffsetsManifest)
+    say(f"intervention=latest: taking {folder}")
+    return folder
+
+
+def _prompts(config: GenerateConfig) -> Iterator[str]:
+    """Yield the prompt that was set, or the lines of standard input that have any text, inviting them at a terminal."""
+    if config.prompt is not None:
+        yield line_ends(config.prompt)
+        return
+    if sys.stdin.isatty():
+        say("a prompt on each line; Ctrl-D ends")
+    while line := _read_line():
+        if line.strip():
+            yield line_ends(line.removesuffix("\n"))
+
+
+def _read_line() -> str:
+    if sys.stdin.isatty():
+        sys.stderr.write(INVITATION)
+        sys.stderr.flush()
+    return sys.stdin.readline()
+
+
+def _answer(lm: LanguageModel, edit: Intervention, prompt: str, titles: tuple[str, str], max_new_tokens: int) -> None:
+    try:
+        with side_by_side(prompt, titles) as (write_base, write_edited):
+            lm.generate(prompt, max_new_tokens, write_base)
+            with edit.attach(lm):
+                lm.generate(prompt, max_new_tokens, write_edited)
+    except ItemError as error:
+        raise UserError(f"the prompt {error.reason}")
