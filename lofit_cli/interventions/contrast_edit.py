@@ -36,11 +36,7 @@ class ContrastEdit(Intervention):
     @contextmanager
     def attach(self, lm: Decoder) -> Iterator[None]:
         """Run both instructed twins before every forward pass and add their difference in it."""
-        if lm.chat:
-            raise UserError(
-                "method.vector=contrast puts an instruction before everything, where a chat template puts its own "
-                "tokens; use method.vector=reading, or model.chat_template=false"
-            )
+        refuse_chat(lm)
         twins = [_Twin(lm, text) for text in (self.positive, self.negative)]
         hidden: dict[_Twin, Tensor] = {}
         running: list[_Twin] = []
@@ -79,6 +75,15 @@ class ContrastEdit(Intervention):
         require_layer(settings["layer"], lm.geometry.num_layers)
         require_tensors(tensors, {})
         return cls(**settings)
+
+
+def refuse_chat(lm: Decoder) -> None:
+    """Refuse a model that is asked in turns: what stands before everything there is the template's."""
+    if lm.chat:
+        raise UserError(
+            "method.vector=contrast puts an instruction before everything, where a chat template puts its own tokens; "
+            "use method.vector=reading, or model.chat_template=false"
+        )
 
 
 class _Twin:

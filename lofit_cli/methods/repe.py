@@ -7,7 +7,7 @@ from torch import Tensor
 
 from lofit_cli.artifacts.run_dir import RunDir
 from lofit_cli.evaluation.contrastive import answer_differences
-from lofit_cli.interventions.contrast_edit import ContrastEdit
+from lofit_cli.interventions.contrast_edit import ContrastEdit, refuse_chat
 from lofit_cli.interventions.intervention import Intervention
 from lofit_cli.interventions.residual_edit import DirectionEdit
 from lofit_cli.methods.grid_search import Candidate, keep_best, layers_and_alphas
@@ -28,6 +28,7 @@ def make_repe(
     grid = layers_and_alphas(settings, lm)
     candidates: dict[Candidate, Intervention]
     if settings.vector == "contrast":
+        refuse_chat(lm)
         texts = settings.positive, settings.negative
         candidates = {Candidate(alpha, layer): ContrastEdit(*texts, alpha, layer) for layer, alpha in grid}
     else:
