@@ -1,4 +1,4 @@
-"""A comparison as one HTML file that needs nothing beside it: no script, no request, every figure inside."""
+"""A comparison as one HTML file that needs nothing beside it: its script and its figures are inside."""
 
 import base64
 from collections.abc import Sequence
@@ -7,6 +7,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 from jinja2 import Environment, PackageLoader, StrictUndefined
+from markupsafe import Markup
 
 from lofit_cli import __version__
 from lofit_cli.analysis.comparison import ComparedSection
@@ -14,6 +15,11 @@ from lofit_cli.analysis.pooling import describe_coverage
 from lofit_cli.artifacts.evaluations import Evaluation
 from lofit_cli.artifacts.files import write_file
 from lofit_cli.console import visible
+from lofit_cli.report.comparison.drawings import colour_ramp, draw_curve, draw_heat_map
+from lofit_cli.report.comparison.embedding import embed_questions
+from lofit_cli.report.comparison.interventions import collect_interventions
+from lofit_cli.report.comparison.plots import FEWEST_QUESTIONS
+from lofit_cli.report.comparison.questions import LeftOut, SectionQuestions, describe_left_out
 from lofit_cli.report.comparison.words import (
     describe_caveats,
     describe_cost,
@@ -44,6 +50,7 @@ def write_html(
     names: Sequence[str],
     figures: Sequence[SectionFigures],
     summaries: Sequence[Table],
+    questions: tuple[Sequence[SectionQuestions], LeftOut],
     file: Path,
 ) -> None:
     """Write the report.
@@ -52,13 +59,19 @@ def write_html(
         names: a short name for each section.
         figures: each section's.
         summaries: several sections side by side.
+        questions: each section's, and what there was no room for.
     """
+    found, left_out = questions
     page = (
         _environment()
         .get_template(TEMPLATE)
         .render(
             sections=list(zip(names, sections, figures, strict=True)),
             summaries=summaries,
+            questions=embed_questions(names, sections, found) if any(part.runs for part in found) else "",
+            left_out=describe_left_out(left_out),
+            interventions=collect_interventions(_labelled_runs(names, sections)),
+            fewest_questions=FEWEST_QUESTIONS,
             runs=[run for section in sections for run in section.runs],
             facts=_provenance([run for section in sections for run in section.runs]),
             version=__version__,
@@ -73,14 +86,26 @@ def _environment() -> Environment:
         loader=PackageLoader("lofit_cli.report.comparison", ""),
         autoescape=True,
         undefined=StrictUndefined,
-        finalize=lambda value: visible(str(value)),
+        finalize=lambda value: value if isinstance(value, Markup) else visible(str(value)),
         trim_blocks=True,
         lstrip_blocks=True,
     )
     helpers = (parameter_count, describe_cost, describe_coverage, describe_caveats, describe_section, describe_tests)
     cells = (interval_text, p_text, named_rows, percent, spread_text, inline_png, describe_commit)
-    environment.globals |= {function.__name__: function for function in (*helpers, *cells)}
+    drawings = (draw_heat_map, draw_curve, colour_ramp)
+    environment.globals |= {function.__name__: function for function in (*helpers, *cells, *drawings)}
     return environment
+
+
+def _labelled_runs(names: Sequence[str], sections: Sequence[ComparedSection]) -> list[tuple[str, Evaluation]]:
+    """Return each run with its section, row, fold and seed in words."""
+    several = len(sections) > 1
+    return [
+        (f"{f'{name}: ' * several}{label}, fold {run.fold}, seed {run.seed}", run)
+        for name, section in zip(names, sections, strict=True)
+        for label, row in named_rows(section)
+        for run in row.runs
+    ]
 
 
 def inline_png(file: Path) -> str:

@@ -10,6 +10,7 @@ from lofit_cli.analysis.grouping import tell_apart
 from lofit_cli.console import say
 from lofit_cli.report.comparison.html import SectionFigures, write_html
 from lofit_cli.report.comparison.plots import plot_categories, plot_means
+from lofit_cli.report.comparison.questions import LeftOut, collect_questions
 from lofit_cli.report.comparison.summary import summarise_sections, summary_table
 from lofit_cli.report.comparison.tables import category_records, narrow_table, paper_table, wide_table
 from lofit_cli.report.comparison.words import name_sections
@@ -23,10 +24,19 @@ def write_comparison(sections: Sequence[ComparedSection], folder: Path) -> None:
     if summaries:
         write_tables(summaries, folder, "summary")
     figures = [_plot(section, ending, folder) for section, ending in zip(sections, _file_endings(names), strict=True)]
-    write_html(sections, names, figures, summaries, folder / "report.html")
+    questions, left_out = collect_questions(sections)
+    _note_damaged(left_out)
+    write_html(sections, names, figures, summaries, (questions, left_out), folder / "report.html")
     for table in (*map(narrow_table, sections), *summaries):
         show_table(table)
     say(f"report: {os.path.relpath(folder / 'report.html')}")
+
+
+def _note_damaged(left_out: LeftOut) -> None:
+    """Say what the report can't show; one of many faults stands for all of them."""
+    if left_out.damaged:
+        more = f" (and {len(left_out.damaged) - 1} more like it)" if len(left_out.damaged) > 1 else ""
+        say(f"note: the report lacks some texts: {left_out.damaged[0]}{more}")
 
 
 def _write_sections(sections: Sequence[ComparedSection], folder: Path) -> None:
