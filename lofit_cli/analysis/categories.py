@@ -9,6 +9,9 @@ from lofit_cli.analysis.intervals import Folds, stack
 from lofit_cli.analysis.sign_flips import DECIMALS
 from lofit_cli.analysis.statistics import subtract
 
+FEWEST_QUESTIONS = 5
+"""With fewer paired questions a category says nothing of a gain, however large: no test could find one."""
+
 
 @dataclass(frozen=True)
 class CategoryMean:

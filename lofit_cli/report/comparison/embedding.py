@@ -24,12 +24,14 @@ ESCAPES = str.maketrans({"<": r"\u003c", ">": r"\u003e", "&": r"\u0026"})
 def embed_questions(
     names: Sequence[str], sections: Sequence[ComparedSection], found: Sequence[SectionQuestions]
 ) -> Markup:
-    """Return the content of a `<script type="application/json">` element.
+    """Return the content of a `<script type="application/json">` element; nothing where no run's questions are known.
 
     Args:
         names: a short name for each section.
         found: the questions of each.
     """
+    if not any(questions.runs for questions in found):
+        return Markup("")
     content = {
         "leastChange": LEAST_CHANGE,
         "sections": [

@@ -10,16 +10,15 @@ from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
 
 from lofit_cli import __version__
+from lofit_cli.analysis.categories import FEWEST_QUESTIONS
 from lofit_cli.analysis.comparison import ComparedSection
 from lofit_cli.analysis.pooling import describe_coverage
 from lofit_cli.artifacts.evaluations import Evaluation
 from lofit_cli.artifacts.files import write_file
 from lofit_cli.console import visible
 from lofit_cli.report.comparison.drawings import colour_ramp, draw_curve, draw_heat_map
-from lofit_cli.report.comparison.embedding import embed_questions
-from lofit_cli.report.comparison.interventions import collect_interventions
-from lofit_cli.report.comparison.plots import FEWEST_QUESTIONS
-from lofit_cli.report.comparison.questions import LeftOut, SectionQuestions, describe_left_out
+from lofit_cli.report.comparison.interventions import MadeIntervention
+from lofit_cli.report.comparison.questions import Notice
 from lofit_cli.report.comparison.words import (
     describe_caveats,
     describe_cost,
@@ -45,12 +44,27 @@ class SectionFigures:
     categories: Path | None
 
 
+@dataclass(frozen=True)
+class Behind:
+    """What stands behind the numbers.
+
+    Attributes:
+        questions: as JSON; empty where none could be read.
+        left_out: what of them is not shown.
+        interventions: how each one was made.
+    """
+
+    questions: Markup
+    left_out: Sequence[Notice]
+    interventions: Sequence[MadeIntervention]
+
+
 def write_html(
     sections: Sequence[ComparedSection],
     names: Sequence[str],
     figures: Sequence[SectionFigures],
     summaries: Sequence[Table],
-    questions: tuple[Sequence[SectionQuestions], LeftOut],
+    behind: Behind,
     file: Path,
 ) -> None:
     """Write the report.
@@ -59,18 +73,15 @@ def write_html(
         names: a short name for each section.
         figures: each section's.
         summaries: several sections side by side.
-        questions: each section's, and what there was no room for.
+        behind: what stands behind the numbers.
     """
-    found, left_out = questions
     page = (
         _environment()
         .get_template(TEMPLATE)
         .render(
             sections=list(zip(names, sections, figures, strict=True)),
             summaries=summaries,
-            questions=embed_questions(names, sections, found) if any(part.runs for part in found) else "",
-            left_out=describe_left_out(left_out),
-            interventions=collect_interventions(_labelled_runs(names, sections)),
+            behind=behind,
             fewest_questions=FEWEST_QUESTIONS,
             runs=[run for section in sections for run in section.runs],
             facts=_provenance([run for section in sections for run in section.runs]),
@@ -95,17 +106,6 @@ def _environment() -> Environment:
     drawings = (draw_heat_map, draw_curve, colour_ramp)
     environment.globals |= {function.__name__: function for function in (*helpers, *cells, *drawings)}
     return environment
-
-
-def _labelled_runs(names: Sequence[str], sections: Sequence[ComparedSection]) -> list[tuple[str, Evaluation]]:
-    """Return each run with its section, row, fold and seed in words."""
-    several = len(sections) > 1
-    return [
-        (f"{f'{name}: ' * several}{label}, fold {run.fold}, seed {run.seed}", run)
-        for name, section in zip(names, sections, strict=True)
-        for label, row in named_rows(section)
-        for run in row.runs
-    ]
 
 
 def inline_png(file: Path) -> str:

@@ -10,7 +10,7 @@ from matplotlib.figure import Figure
 from numpy.typing import NDArray
 from rich.cells import cell_len
 
-from lofit_cli.analysis.categories import CategoryMean
+from lofit_cli.analysis.categories import FEWEST_QUESTIONS, CategoryMean
 from lofit_cli.analysis.comparison import ComparedRow, ComparedSection
 from lofit_cli.report.comparison.words import describe_section, fully_named_rows, shown_names
 from lofit_cli.report.plots import lettering, new_figure, save_figure
@@ -24,8 +24,6 @@ INCHES_A_LETTER = 0.065
 """How wide the letters of the labels are, about."""
 LINE_LETTERS = 40
 """The longest line of a row's name beside its bar."""
-FEWEST_QUESTIONS = 5
-"""A category with fewer paired questions is grey: they can't tell a gain from chance, however large it is."""
 STRONGEST = 4.0
 """Where the scale of colours ends: at twice what is about p = 0.05 alone, the same in all pictures."""
 GREY = "0.85"

@@ -7,13 +7,16 @@ from pathlib import Path
 
 from lofit_cli.analysis.comparison import ComparedSection
 from lofit_cli.analysis.grouping import tell_apart
+from lofit_cli.artifacts.evaluations import Evaluation
 from lofit_cli.console import say
-from lofit_cli.report.comparison.html import SectionFigures, write_html
+from lofit_cli.report.comparison.embedding import embed_questions
+from lofit_cli.report.comparison.html import Behind, SectionFigures, write_html
+from lofit_cli.report.comparison.interventions import collect_interventions
 from lofit_cli.report.comparison.plots import plot_categories, plot_means
-from lofit_cli.report.comparison.questions import LeftOut, collect_questions
+from lofit_cli.report.comparison.questions import LeftOut, collect_questions, describe_left_out
 from lofit_cli.report.comparison.summary import summarise_sections, summary_table
 from lofit_cli.report.comparison.tables import category_records, narrow_table, paper_table, wide_table
-from lofit_cli.report.comparison.words import name_sections
+from lofit_cli.report.comparison.words import name_sections, named_rows
 from lofit_cli.report.tables import show_table, write_csv, write_latex, write_markdown, write_tables
 
 
@@ -26,10 +29,23 @@ def write_comparison(sections: Sequence[ComparedSection], folder: Path) -> None:
     figures = [_plot(section, ending, folder) for section, ending in zip(sections, _file_endings(names), strict=True)]
     questions, left_out = collect_questions(sections)
     _note_damaged(left_out)
-    write_html(sections, names, figures, summaries, (questions, left_out), folder / "report.html")
+    made = collect_interventions(_labelled_runs(names, sections))
+    behind = Behind(embed_questions(names, sections, questions), describe_left_out(left_out), made)
+    write_html(sections, names, figures, summaries, behind, folder / "report.html")
     for table in (*map(narrow_table, sections), *summaries):
         show_table(table)
     say(f"report: {os.path.relpath(folder / 'report.html')}")
+
+
+def _labelled_runs(names: Sequence[str], sections: Sequence[ComparedSection]) -> list[tuple[str, Evaluation]]:
+    """Return each run with its section, row, fold and seed in words."""
+    several = len(sections) > 1
+    return [
+        (f"{f'{name}: ' * several}{label}, fold {run.fold}, seed {run.seed}", run)
+        for name, section in zip(names, sections, strict=True)
+        for label, row in named_rows(section)
+        for run in row.runs
+    ]
 
 
 def _note_damaged(left_out: LeftOut) -> None:
