@@ -4,6 +4,7 @@ Every text of a run reaches the page as textContent, never as HTML. What the num
 the borders between right and wrong and the least change stand in the data. */
 "use strict";
 
+const SHORT = 100; // A question of fewer letters stands in its row whole, and isn't repeated in its details.
 const PAGE_ROWS = 200; // As many rows are made at once: thousands would make every keystroke in the search field slow.
 
 const KINDS = [
@@ -191,7 +192,7 @@ function details(state, row) {
   const asked = state.section.folds[row.fold];
   const [answeredA, answeredB] = [state.a, state.b].map((run) => run.folds[row.fold]);
   const cell = make("td", { colspan: String(COLUMNS.length) });
-  if (asked.questions) cell.append(make("p", { class: "asked" }, row.question));
+  if (row.question.length > SHORT || row.question.includes("\n")) cell.append(make("p", { class: "asked" }, row.question));
   cell.append(metricsLine(state, row));
   if (!asked.answers) cell.append(make("p", { class: "soft" }, "The texts of this question are not in this file."));
   else if (asked.correct) cell.append(make("div", { class: "wide" }, scoredDetails(asked, answeredA, answeredB, row.index)));
@@ -307,9 +308,7 @@ function drawKinds(state) {
   const border = state.section.metrics[state.metric].rightAbove;
   const kinds = KINDS.filter((kind) => border !== null || !["gained", "lost"].includes(kind.key));
   const choose = (key) => () => {
-    state.kind = key;
-    drawKinds(state);
-    drawTable(state);
+    showKind(state, key);
     document.querySelector(`#question-kinds [data-kind="${key}"]`).focus();
   };
   const buttons = kinds.map((kind) =>
@@ -317,6 +316,12 @@ function drawKinds(state) {
       make("b", {}, state.rows.filter(kind.holds).length), " " + kind.label),
   );
   document.getElementById("question-kinds").replaceChildren(...buttons);
+}
+
+function showKind(state, key) {
+  state.kind = key;
+  drawKinds(state);
+  drawTable(state);
 }
 
 function describeRule(state) {
@@ -365,6 +370,7 @@ function takeSection(state, section) {
   fillSelect("question-metric", section.metrics.map((metric, value) => ({ value, label: metric.name.toUpperCase() })), 0);
   offerPair(state);
   refresh(state);
+  if (!state.rows.some((row) => row.changed)) showKind(state, "all");
 }
 
 function takeRun(state, side, run) {

@@ -10,6 +10,7 @@ from lofit_cli.analysis.grouping import tell_apart
 from lofit_cli.artifacts.evaluations import Evaluation
 from lofit_cli.console import say
 from lofit_cli.report.comparison.embedding import embed_questions
+from lofit_cli.report.comparison.examples import examples_table
 from lofit_cli.report.comparison.html import Behind, SectionFigures, write_html
 from lofit_cli.report.comparison.interventions import collect_interventions
 from lofit_cli.report.comparison.plots import plot_categories, plot_means
@@ -32,8 +33,12 @@ def write_comparison(sections: Sequence[ComparedSection], folder: Path) -> None:
     made = collect_interventions(_labelled_runs(names, sections))
     behind = Behind(embed_questions(names, sections, questions), describe_left_out(left_out), made)
     write_html(sections, names, figures, summaries, behind, folder / "report.html")
-    for table in (*map(narrow_table, sections), *summaries):
-        show_table(table)
+    for name, section, found in zip(names, sections, questions, strict=True):
+        show_table(narrow_table(section))
+        if examples := examples_table(name, section, found):
+            show_table(examples)
+    for summary in summaries:
+        show_table(summary)
     say(f"report: {os.path.relpath(folder / 'report.html')}")
 
 
