@@ -35,7 +35,7 @@ def read_head_scores(file: Path) -> HeadScores:
         with safe_open(file, framework="numpy") as content:
             scores, mask = content.get_tensor("head_scores"), content.get_tensor("head_mask")
     except (OSError, SafetensorError, TypeError, ValueError) as error:
-        raise UnusableRunError(f"{file} could not be read ({str(error).splitlines()[0]})")
+        raise UnusableRunError(f"{file} could not be read ({str(error).partition(chr(10))[0]})")
     if (
         scores.ndim != 2
         or scores.shape != mask.shape

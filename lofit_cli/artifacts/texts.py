@@ -57,7 +57,7 @@ def read_texts(folder: Path) -> tuple[Asked, Answered]:
             table = parquet.read(columns=["question", *own], use_threads=False)
         columns = {name: table[name].to_pylist() for name in ("question", *own)}
     except (OSError, KeyError, UnicodeDecodeError, pa.ArrowException) as error:
-        raise UnusableRunError(f"the texts of {file} could not be read ({str(error).strip().splitlines()[0]})")
+        raise UnusableRunError(f"the texts of {file} could not be read ({str(error).strip().partition(chr(10))[0]})")
     if not _are_sound(columns):
         raise UnusableRunError(f"the texts of {file} are not all there, or are no texts")
     if own is SCORED:

@@ -1,5 +1,6 @@
 """A few questions with what the model made of them, before and after, for 80 columns of a terminal."""
 
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import takewhile
@@ -12,6 +13,7 @@ from lofit_cli.report.tables import Cell, Entry
 
 MAX_LETTERS = 72
 """A text's beginning is shown: three lines of a column."""
+SENTENCE_END = re.compile(r"[.:?!]\s+|\n\s*")
 LEAST_SHARED = 20
 """A beginning that all questions share is left out where it has at least as many letters."""
 
@@ -53,12 +55,13 @@ def said(asked: Asked, run: Outcome, border: float | None, place: int) -> Cell:
 
 
 def tell_beginnings(questions: Sequence[str]) -> list[str]:
-    """Return the questions' beginnings, without the words that all of them begin with."""
+    """Return the questions' beginnings, without the sentences that all of them begin with."""
+    texts = [text.strip() for text in questions]
     # What the first and the last of them in order share, all of them do.
-    letters = takewhile(lambda pair: pair[0] == pair[1], zip(min(questions), max(questions), strict=False))
-    shared = "".join(letter for letter, _ in letters).rpartition(" ")[0]
-    skipped = len(shared) + 1 if len(questions) > 1 and len(shared) >= LEAST_SHARED else 0
-    return [shorten_text(f"…{text[skipped:]}" if skipped else text) for text in questions]
+    letters = takewhile(lambda pair: pair[0] == pair[1], zip(min(texts), max(texts), strict=False))
+    ends = [found.end() for found in SENTENCE_END.finditer("".join(letter for letter, _ in letters))]
+    skipped = max(ends, default=0) if len(texts) > 1 and max(ends, default=0) >= LEAST_SHARED else 0
+    return [shorten_text(f"…{text[skipped:]}" if skipped else text) for text in texts]
 
 
 def shorten_text(text: str) -> str:

@@ -36,7 +36,7 @@ def _kind(found: SectionQuestions) -> str:
 
 
 def _pair(found: SectionQuestions, row: int) -> tuple[ShownRun, ShownRun] | None:
-    """Return a run of the baseline and one of a row, on the same questions, with texts and if possible with one seed."""
+    """Return a run of the baseline and one of a row, on the same questions, with texts and if possible one seed."""
     if row == 0:
         return None
     known = [shown for shown in found.runs if shown.answered]

@@ -80,7 +80,7 @@ def _read(path: str, users: Sequence[tuple[str, Evaluation]], is_shown: bool) ->
             str(folder), labels, "", heads, training, validation, _read_candidates(folder, manifest)
         )
     except (UserError, OSError, KeyError, TypeError, ValueError, RecursionError) as error:
-        return MadeIntervention(path, labels, f"can't be read: {str(error).splitlines()[0]}")
+        return MadeIntervention(path, labels, f"can't be read: {str(error).partition(chr(10))[0]}")
 
 
 def _find(path: str, runs: Sequence[Evaluation]) -> Path | str:
