@@ -40,7 +40,7 @@ def browse(page: Path, folder: Path):
     return result.stderr, [url for url in urls if url.startswith(("http:", "https:"))]
 
 
-def click_through(page: Path, folder: Path, script: str, anchor: str = ""):
+def click_through(page: Path, folder: Path, script: str, anchor: str = "", width: int = 1280):
     """Run JavaScript at the end of a copy of a page; return what it passes to `see`, by name, once it calls `done`.
 
     An error in the page or in the script is seen under the name `error`.
@@ -63,7 +63,12 @@ def click_through(page: Path, folder: Path, script: str, anchor: str = ""):
         </script></body>"""
     copy = folder / "copy.html"
     copy.write_text(page.read_text(encoding="utf-8").replace("</body>", driver), encoding="utf-8")
-    own = (f"--user-data-dir={folder / 'clicks'}", "--virtual-time-budget=5000", "--dump-dom")
+    own = (
+        f"--user-data-dir={folder / 'clicks'}",
+        f"--window-size={width},900",
+        "--virtual-time-budget=5000",
+        "--dump-dom",
+    )
     command = [CHROMIUM, *FLAGS, *own, copy.as_uri() + anchor]
     result = subprocess.run(command, capture_output=True, text=True, timeout=120, check=True)
     return json.loads(unescape(SEEN.search(result.stdout)[1]))

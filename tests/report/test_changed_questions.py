@@ -190,3 +190,27 @@ def test_links_show_one_view_at_a_time(scored, tmp_path):
     assert "error" not in seen, seen
     assert (seen["first"], seen["Results"], seen["Changed questions"]) == (["questions"], ["results"], ["questions"])
     assert (seen["inner"], seen["current"]) == (["results"], ["Results"])
+
+
+def test_no_view_is_wider_than_a_narrow_window(tmp_path):
+    word = "unbroken" * 40
+    for name, method in (("base", "none"), ("edited", word)):
+        columns = {key: [word] * 6 for key in ("question_id", "category", "question", "generated")}
+        columns |= {"accepted": [[word]] * 6, "em": [float(name == "edited")] * 6}
+        write(tmp_path / "runs" / name, columns, method, metrics=["em"], intervention=None if name == "base" else word)
+    seen = click_through(
+        report_of(tmp_path),
+        tmp_path,
+        """
+        all(".open").forEach((button) => button.click());
+        see("rows", all("tr.details").length);
+        for (const view of all(".view")) {
+            showView("#" + view.id);
+            see(view.id, document.documentElement.scrollWidth - innerWidth);
+        }
+        """,
+        width=500,
+    )
+    assert seen.pop("rows") == 6
+    assert seen.keys() == {"results", "questions", "interventions"}
+    assert max(seen.values()) <= 0, seen

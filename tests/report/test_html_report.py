@@ -50,6 +50,9 @@ def test_the_page_needs_nothing_from_outside(report):
     # The data, and what shows them; neither is fetched.
     assert found.tags.count("script") == 2
     assert "default-src 'none'" in page
+    # A reader without JavaScript sees all views, one below another, but for the list that is made by it.
+    assert re.findall(r'<div class="view" id="(\w+)">', page) == ["results", "questions", "interventions"]
+    assert "noscript" in found.tags
     assert found.tags.count("img") == 6
     (style,) = re.findall(r"<style>(.*?)</style>", page, re.DOTALL)
     assert not OUTSIDE.search(style)

@@ -141,7 +141,7 @@ class _Collector:
         fold = place.folds.get(run.fold)
         if fold and fold.question_ids != measured.question_ids:
             self.left_out.damaged.append(f"{run.path} has changed since it was compared")
-        elif not self._take(_size([list(values) for values in measured.values.values()])):
+        elif not self._take(_size([*map(list, measured.values.values()), *([] if fold else [measured.question_ids])])):
             self.left_out.runs.append(str(run.path))
         else:
             answered = self._add_texts(place, fold, measured, run)
