@@ -14,7 +14,7 @@ from lofit_cli.report.tables import Cell, Entry
 MAX_LETTERS = 72
 """A text's beginning is shown: three lines of a column."""
 SENTENCE_END = re.compile(r"[.:?!]\s+|\n\s*")
-LEAST_SHARED = 20
+LEAST_SHARED = 18
 """A beginning that all questions share is left out where it has at least as many letters."""
 
 
@@ -56,12 +56,19 @@ def said(asked: Asked, run: Outcome, border: float | None, place: int) -> Cell:
 
 def tell_beginnings(questions: Sequence[str]) -> list[str]:
     """Return the questions' beginnings, without the sentences that all of them begin with."""
-    texts = [text.strip() for text in questions]
+    skipped = shared_letters(questions)
+    return [shorten_text(f"…{text[skipped:]}" if skipped else text) for text in questions]
+
+
+def shared_letters(questions: Sequence[str]) -> int:
+    """Return how many letters long the sentences are that all questions begin with; 0 where they are not worth it."""
+    if len(questions) < 2:
+        return 0
     # What the first and the last of them in order share, all of them do.
-    letters = takewhile(lambda pair: pair[0] == pair[1], zip(min(texts), max(texts), strict=False))
+    letters = takewhile(lambda pair: pair[0] == pair[1], zip(min(questions), max(questions), strict=False))
     ends = [found.end() for found in SENTENCE_END.finditer("".join(letter for letter, _ in letters))]
-    skipped = max(ends, default=0) if len(texts) > 1 and max(ends, default=0) >= LEAST_SHARED else 0
-    return [shorten_text(f"…{text[skipped:]}" if skipped else text) for text in texts]
+    longest = max(ends, default=0)
+    return longest if LEAST_SHARED <= longest < min(map(len, questions)) else 0
 
 
 def shorten_text(text: str) -> str:

@@ -57,7 +57,7 @@ def generated(tmp_path_factory):
             columns = {
                 "question_id": [f"{fold}{i}" for i in range(150)],
                 "category": [""] * 150,
-                "question": [f"Fold {fold}, question {i}:\nwho?" for i in range(150)],
+                "question": [f"Answer in one word. Fold {fold}, question {i}:\nwho?" for i in range(150)],
                 "accepted": [["son", "boy"]] * 150,
                 "generated": ["uncle" if name == "base" and i else "son" for i in range(150)],
                 "em": [float(name != "base" or i == 0) for i in range(150)],
@@ -156,6 +156,7 @@ def test_texts_stand_side_by_side_and_pairs_share_their_folds(generated, tmp_pat
         see("sides", texts(".side"));
         see("accepted", texts(".accepted li"));
         see("asked", one(".asked").textContent);
+        see("row", one(".open").textContent);
         choose("#question-a", "2");
         see("count", one("#question-count").textContent);
         choose("#question-search", "UNCLE");
@@ -170,7 +171,9 @@ def test_texts_stand_side_by_side_and_pairs_share_their_folds(generated, tmp_pat
     assert (seen["rows"], seen["more"]) == (200, "Show 98 more of 98")
     assert (seen["rows after"], seen["no more"]) == (298, True)
     assert seen["sides"] == ["A: base modelEM 0uncle", "B: lofitEM 1son"]
-    assert (seen["accepted"], seen["asked"]) == (["son", "boy"], "Fold 0, question 1:\nwho?")
+    assert (seen["accepted"], seen["asked"]) == (["son", "boy"], "Answer in one word. Fold 0, question 1:\nwho?")
+    # What all questions begin with stands in no row.
+    assert seen["row"] == "…Fold 0, question 1:\nwho?"
     assert seen["count"].startswith("0 of 150 questions")
     assert seen["uncles"].startswith("0 of 150")
 

@@ -15,6 +15,7 @@ from lofit_cli.analysis.comparison import ComparedSection
 from lofit_cli.console import visible
 from lofit_cli.report.comparison.questions import FoldQuestions, SectionQuestions, ShownRun
 from lofit_cli.report.comparison.words import named_rows
+from lofit_cli.report.examples import shared_letters
 
 MAX_LETTERS = 4000
 """The longest text that a page shows; of a longer one, its beginning."""
@@ -83,6 +84,7 @@ def _fold(found: FoldQuestions) -> dict[str, Any]:
     }
     if found.asked:
         content["questions"] = [_shown(text) for text in found.asked.questions]
+        content["shared"] = shared_letters(content["questions"])
         content["answers"] = [[_shown(text) for text in texts] for texts in found.asked.answers]
     if found.asked and found.asked.correct is not None:
         content["correct"] = ["".join("1" if right else "0" for right in marks) for marks in found.asked.correct]

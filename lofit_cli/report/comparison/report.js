@@ -97,6 +97,7 @@ function pairRows(section, a, b, metric, leastChange) {
         number: rows.length,
         id: asked.ids[i],
         question: asked.questions ? asked.questions[i] : asked.ids[i],
+        shared: asked.shared || 0,
         category: asked.categories[asked.category[i]],
         a: value,
         b: after[i],
@@ -192,7 +193,7 @@ function details(state, row) {
   const asked = state.section.folds[row.fold];
   const [answeredA, answeredB] = [state.a, state.b].map((run) => run.folds[row.fold]);
   const cell = make("td", { colspan: String(COLUMNS.length) });
-  if (row.question.length > SHORT || row.question.includes("\n")) cell.append(make("p", { class: "asked" }, row.question));
+  if (row.shared || row.question.length > SHORT || row.question.includes("\n")) cell.append(make("p", { class: "asked" }, row.question));
   cell.append(metricsLine(state, row));
   if (!asked.answers) cell.append(make("p", { class: "soft" }, "The texts of this question are not in this file."));
   else if (asked.correct) cell.append(make("div", { class: "wide" }, scoredDetails(asked, answeredA, answeredB, row.index)));
@@ -217,7 +218,7 @@ function marksText(line, click) {
 
 function tableRow(state, row) {
   const button = make("button", { type: "button", class: "open", "aria-expanded": "false", "aria-controls": `details-${row.number}` },
-    row.question);
+    row.shared ? "…" + row.question.slice(row.shared) : row.question);
   const kind = row.crossed > 0 ? "gained" : row.crossed < 0 ? "lost" : "";
   const line = make(
     "tr",
