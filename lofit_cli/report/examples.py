@@ -14,7 +14,7 @@ from lofit_cli.report.tables import Cell, Entry
 MAX_LETTERS = 72
 """A text's beginning is shown: three lines of a column."""
 SENTENCE_END = re.compile(r"[.:?!]\s+|\n\s*")
-LEAST_SHARED = 18
+LEAST_SHARED = 20
 """A beginning that all questions share is left out where it has at least as many letters."""
 
 

@@ -178,6 +178,31 @@ def test_texts_stand_side_by_side_and_pairs_share_their_folds(generated, tmp_pat
     assert seen["uncles"].startswith("0 of 150")
 
 
+def test_a_metric_without_right_and_wrong_only_gains_or_loses(tmp_path, monkeypatch):
+    monkeypatch.setattr("lofit_cli.report.comparison.embedding.right_above", {"mc1": 0.5, "mc2": None}.get)
+    for name, method in (("base", "none"), ("edited", "lofit")):
+        values = {"mc1": np.array(MC1[name], dtype=float), "mc2": MC2[name], "log_probs": [LOG_PROBS[name]] * 6}
+        write(tmp_path / "runs" / name, SCORED | values, method, metrics=["mc1", "mc2"])
+    seen = click_through(
+        report_of(tmp_path),
+        tmp_path,
+        """
+        one('[data-kind="gained"]').click();
+        choose("#question-metric", "1");
+        see("kinds", texts("#question-kinds button"));
+        see("outcomes", texts(".verdict"));
+        """,
+    )
+    assert seen == {"kinds": ["4 changed at all", "2 unchanged", "6 all"], "outcomes": ["more", "less", "more", "more"]}
+
+
+def test_a_run_alone_is_shown_beside_itself(tmp_path):
+    values = {"mc1": np.array(MC1["base"], dtype=float), "log_probs": [LOG_PROBS["base"]] * 6}
+    write(tmp_path / "runs/base", SCORED | values, "none", metrics=["mc1"])
+    seen = click_through(report_of(tmp_path), tmp_path, 'see("count", one("#question-count").textContent);')
+    assert seen == {"count": "6 of 6 questions, the clearest changes first"}
+
+
 def test_links_show_one_view_at_a_time(scored, tmp_path):
     script = """
         const views = () => all(".view").filter((view) => !view.hidden).map((view) => view.id);

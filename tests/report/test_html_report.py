@@ -2,6 +2,7 @@
 
 import re
 from html.parser import HTMLParser
+from pathlib import Path
 
 import pytest
 from browsing import CHROMIUM, browse
@@ -9,6 +10,7 @@ from matplotlib.image import imread
 from synthetic_runs import METHODS, write_run, write_runs
 
 from lofit_cli.artifacts.run_dir import start_run
+from lofit_cli.report.comparison import html
 from lofit_cli.schema.stages import CompareConfig
 from lofit_cli.stages.compare import compare
 
@@ -50,6 +52,8 @@ def test_the_page_needs_nothing_from_outside(report):
     # The data, and what shows them; neither is fetched.
     assert found.tags.count("script") == 2
     assert "default-src 'none'" in page
+    for part in ("report.js", "report.css"):
+        assert Path(html.__file__).with_name(part).read_text(encoding="utf-8").strip() in page
     # A reader without JavaScript sees all views, one below another, but for the list that is made by it.
     assert re.findall(r'<div class="view" id="(\w+)">', page) == ["results", "questions", "interventions"]
     assert "noscript" in found.tags

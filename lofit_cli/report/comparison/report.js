@@ -308,6 +308,7 @@ function fillSelect(id, entries, chosen) {
 function drawKinds(state) {
   const border = state.section.metrics[state.metric].rightAbove;
   const kinds = KINDS.filter((kind) => border !== null || !["gained", "lost"].includes(kind.key));
+  if (!kinds.some((kind) => kind.key === state.kind)) state.kind = "changed";
   const choose = (key) => () => {
     showKind(state, key);
     document.querySelector(`#question-kinds [data-kind="${key}"]`).focus();
@@ -338,7 +339,7 @@ function refresh(state) {
   state.rows = pairRows(state.section, state.a, state.b, state.metric, state.leastChange);
   const names = [...new Set(state.rows.map((row) => row.category))].filter(Boolean).sort(compareTexts);
   if (!names.includes(state.category)) state.category = "";
-  const all = { value: "", label: `all ${names.length || ""} categories` };
+  const all = { value: "", label: names.length ? `all ${names.length} categories` : "no categories" };
   fillSelect("question-category", [all, ...names.map((name) => ({ value: name, label: name }))], state.category);
   document.getElementById("question-category").disabled = names.length < 2;
   describeRule(state);
