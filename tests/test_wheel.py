@@ -15,7 +15,8 @@ def test_the_wheel_works_without_the_checkout(tmp_path):
     with zipfile.ZipFile(wheel) as archive:
         archive.extractall(tmp_path / "site")
         assert not [name for name in archive.namelist() if name.startswith("tests/")]
-        assert "lofit_cli/report/comparison/report.html.jinja" in archive.namelist()
+        page = {f"lofit_cli/report/comparison/report.{form}" for form in ("html.jinja", "css", "js")}
+        assert page <= {*archive.namelist()}
     code = (
         "import sys, lofit_cli; from lofit_cli.hydra_config import compose_yaml, conf_dir;"
         "from lofit_cli.tasks import *;"

@@ -1,7 +1,8 @@
 """Finding finished evaluate runs and reading what a comparison needs of them."""
 
 import glob
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -10,11 +11,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from lofit_cli.artifacts.finished_runs import claims, note_left_out, read_manifest
-from lofit_cli.artifacts.manifest import MANIFEST, EvaluateManifest
+from lofit_cli.artifacts.manifest import MANIFEST, TABLES, EvaluateManifest, separating
 from lofit_cli.artifacts.predictions import read_metrics
 from lofit_cli.errors import UnusableRunError, UserError
 
 MIN_QUESTIONS = 2
+SAME_MEASUREMENT = (*separating(TABLES), "questions_hash")
+"""What two evaluations have in common that measured the same model, as far as it is loaded, on the same questions."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -114,3 +117,19 @@ def read_evaluation(path: Path) -> MeasuredRun:
             f"{path} scored fewer than {MIN_QUESTIONS} questions; an interval needs at least that many"
         )
     return MeasuredRun(path, manifest, found.question_ids, found.categories, found.values)
+
+
+def find_base_run(runs_dir: Path, facts: Mapping[str, Any]) -> Path | None:
+    """Return the newest finished evaluation of the model as it is, on the same questions; None where there is none.
+
+    Args:
+        facts: what the manifest of the run to be set beside it will state.
+    """
+    found = []
+    for folder in _claimed_below(runs_dir / EvaluateManifest.STAGE) if runs_dir.is_dir() else []:
+        # It is only to be shown beside another one: what is damaged is passed over, and `compare` names it.
+        with suppress(UserError):
+            manifest = read_manifest(folder, EvaluateManifest, "runs_dir")
+            if manifest.method == "none" and all(getattr(manifest, name) == facts[name] for name in SAME_MEASUREMENT):
+                found.append((manifest.ended_at, folder))
+    return max(found)[1] if found else None

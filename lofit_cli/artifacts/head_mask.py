@@ -9,11 +9,11 @@ from torch import Tensor
 
 from lofit_cli.artifacts.files import read_json, write_json
 from lofit_cli.artifacts.geometry import Geometry
+from lofit_cli.artifacts.head_scores import FILE_NAME as FILE_NAME
 from lofit_cli.artifacts.tensors import read_tensors, write_tensors
 from lofit_cli.errors import UserError
 
 KIND = "head_mask"
-FILE_NAME = "head_mask.safetensors"
 MOST = 100_000
 """No layer and no head has a number as large."""
 MOST_SCORE = torch.finfo(torch.float32).max

@@ -42,7 +42,8 @@ def read_typed(kind: type[Typed], content: Mapping[str, Any]) -> Typed:
     for field in fields(kind):
         if field.name not in content and field.default is MISSING and field.default_factory is MISSING:
             raise UnfitError(f"does not state its {field.name}")
-    hints = {field.name: hint for field in fields(kind) for hint in [get_type_hints(kind)[field.name]]}
+    known = get_type_hints(kind)
+    hints = {field.name: known[field.name] for field in fields(kind)}
     return kind(**{name: fit(name, content[name], hint) for name, hint in hints.items() if name in content})
 
 

@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from lofit_cli.analysis.statistics import Summary, summarise
+from lofit_cli.artifacts.evaluations import find_base_run
 from lofit_cli.artifacts.files import write_json
 from lofit_cli.artifacts.finished_runs import find_latest, read_manifest
 from lofit_cli.artifacts.manifest import TrainOffsetsManifest
@@ -21,7 +22,7 @@ from lofit_cli.interventions.files import load_intervention
 from lofit_cli.models.kept import load_model_once
 from lofit_cli.models.load import check_source
 from lofit_cli.models.weights import describe_model, one_name
-from lofit_cli.report.results import print_metrics
+from lofit_cli.report.results import print_answers, print_metrics
 from lofit_cli.schema.stages import EvaluateConfig
 from lofit_cli.tasks import load_task
 from lofit_cli.tasks.own_splits import write_splits
@@ -60,7 +61,15 @@ def evaluate(config: EvaluateConfig, run: RunDir) -> Sequence[Prediction]:
     write_predictions(run.path, predictions)
     write_json(run.path / "metrics.json", {name: asdict(summary) for name, summary in summaries.items()})
     print_metrics(facts["method"], task.name, protocol, config.eval.split, summaries)
+    if folder:
+        _show_texts(config, run, predictions)
     return predictions
+
+
+def _show_texts(config: EvaluateConfig, run: RunDir, predictions: Sequence[Prediction]) -> None:
+    """Print a few of the generated texts, beside the base model's where these are there already."""
+    if texts := [prediction for prediction in predictions if isinstance(prediction, GeneratedAnswer)]:
+        print_answers(run.facts["method"], texts, find_base_run(Path(config.runs_dir), run.facts))
 
 
 def _summarise(predictions: Sequence[Prediction]) -> dict[str, Summary]:

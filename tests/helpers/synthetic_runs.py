@@ -8,6 +8,8 @@ from manifests import write_manifest
 SIZES = {"truthfulqa": (409, 408), "mquake": (400, 400), "clutrr": (450, 450)}
 METRICS = {"truthfulqa": ("mc1", "mc2", "mc3"), "mquake": ("em",), "clutrr": ("em",)}
 CATEGORIES = {"truthfulqa": 38, "mquake": 3, "clutrr": 18}
+NUM_ANSWERS = 10
+_ANSWER = "Nothing happens to a question that nobody reads"
 METHODS = (
     ("none", None, 0, {}),
     ("lofit", "scale", 27, {"trainer.learning_rate": 0.01}),
@@ -36,11 +38,22 @@ def write_run(folder, task, fold, seed, /, method=METHODS[0], *, num_questions=N
             columns[binary] = (chance > 0.35).astype(float)
     ids = [f"{task}-{fold}-{i}" for i in range(size)]
     groups = [f"Category {i % CATEGORIES[task]}" for i in range(size)]
-    text = ["What happens to a question that nobody reads? " * 3] * size
-    table = {"question_id": ids, "category": groups, "question": text, **columns}
+    asked = [f"What happens to question {i} that nobody reads, and who asked it first?" for i in range(size)]
+    table = {"question_id": ids, "category": groups, "question": asked, **columns, **_texts(task, chance, rng)}
     folder.mkdir(parents=True)
     pq.write_table(pa.table(table), folder / "predictions.parquet")
     write_manifest(folder, "evaluate", **_facts(task, fold, seed, method) | facts)
+
+
+def _texts(task, chance, rng):
+    """Return what a task's runs hold beside their metrics, of about the lengths that TruthfulQA's texts have."""
+    if task != "truthfulqa":
+        generated = [f"the {'right' if value > 0.35 else 'wrong'} answer to {i}" for i, value in enumerate(chance)]
+        return {"accepted": [[f"the right answer to {i}"] for i in range(len(chance))], "generated": generated}
+    answers = [[f"{_ANSWER} ({i}, {j})" for j in range(NUM_ANSWERS)] for i in range(len(chance))]
+    log_probs = rng.normal(-30, 8, (len(chance), NUM_ANSWERS)) + 10 * chance[:, None] * (np.arange(NUM_ANSWERS) == 0)
+    marks = [[j < NUM_ANSWERS // 2 for j in range(NUM_ANSWERS)]] * len(chance)
+    return {"answers": answers, "correct": marks, "log_probs": list(log_probs)}
 
 
 def _facts(task, fold, seed, method):

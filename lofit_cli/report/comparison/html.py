@@ -1,4 +1,4 @@
-"""A comparison as one HTML file that needs nothing beside it: no script, no request, every figure inside."""
+"""A comparison as one HTML file that needs nothing beside it: its script and its figures are inside."""
 
 import base64
 from collections.abc import Sequence
@@ -7,13 +7,18 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 from jinja2 import Environment, PackageLoader, StrictUndefined
+from markupsafe import Markup
 
 from lofit_cli import __version__
+from lofit_cli.analysis.categories import FEWEST_QUESTIONS
 from lofit_cli.analysis.comparison import ComparedSection
 from lofit_cli.analysis.pooling import describe_coverage
 from lofit_cli.artifacts.evaluations import Evaluation
 from lofit_cli.artifacts.files import write_file
 from lofit_cli.console import visible
+from lofit_cli.report.comparison.drawings import colour_ramp, draw_curve, draw_heat_map
+from lofit_cli.report.comparison.interventions import MadeIntervention
+from lofit_cli.report.comparison.questions import Notice
 from lofit_cli.report.comparison.words import (
     amount,
     describe_caveats,
@@ -40,11 +45,27 @@ class SectionFigures:
     categories: Path | None
 
 
+@dataclass(frozen=True)
+class Behind:
+    """What stands behind the numbers.
+
+    Attributes:
+        questions: as JSON; empty where none could be read.
+        left_out: what of them is not shown.
+        interventions: how each one was made.
+    """
+
+    questions: Markup
+    left_out: Sequence[Notice]
+    interventions: Sequence[MadeIntervention]
+
+
 def write_html(
     sections: Sequence[ComparedSection],
     names: Sequence[str],
     figures: Sequence[SectionFigures],
     summaries: Sequence[Table],
+    behind: Behind,
     file: Path,
 ) -> None:
     """Write the report.
@@ -53,6 +74,7 @@ def write_html(
         names: a short name for each section.
         figures: each section's.
         summaries: several sections side by side.
+        behind: what stands behind the numbers.
     """
     page = (
         _environment()
@@ -60,6 +82,8 @@ def write_html(
         .render(
             sections=list(zip(names, sections, figures, strict=True)),
             summaries=summaries,
+            behind=behind,
+            fewest_questions=FEWEST_QUESTIONS,
             runs=[run for section in sections for run in section.runs],
             facts=_provenance([run for section in sections for run in section.runs]),
             version=__version__,
@@ -74,13 +98,14 @@ def _environment() -> Environment:
         loader=PackageLoader("lofit_cli.report.comparison", ""),
         autoescape=True,
         undefined=StrictUndefined,
-        finalize=lambda value: visible(str(value)),
+        finalize=lambda value: value if isinstance(value, Markup) else visible(str(value)),
         trim_blocks=True,
         lstrip_blocks=True,
     )
     helpers = (parameter_count, describe_cost, describe_coverage, describe_caveats, describe_section, describe_tests)
     cells = (amount, difference_text, interval_text, p_text, named_rows, spread_text, inline_png, describe_commit)
-    environment.globals |= {function.__name__: function for function in (*helpers, *cells)}
+    drawings = (draw_heat_map, draw_curve, colour_ramp)
+    environment.globals |= {function.__name__: function for function in (*helpers, *cells, *drawings)}
     return environment
 
 

@@ -7,11 +7,15 @@ from pathlib import Path
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from numpy.typing import NDArray
 from rich.cells import cell_len
 
+from lofit_cli.analysis.categories import FEWEST_QUESTIONS, CategoryMean
 from lofit_cli.analysis.comparison import ComparedRow, ComparedSection
 from lofit_cli.report.comparison.words import describe_section, fully_named_rows, shown_names
 from lofit_cli.report.plots import lettering, new_figure, save_figure
+
+Floats = NDArray[np.float64]
 
 DPI = 150
 MAX_CATEGORIES = 40
@@ -20,6 +24,9 @@ INCHES_A_LETTER = 0.065
 """How wide the letters of the labels are, about."""
 LINE_LETTERS = 40
 """The longest line of a row's name beside its bar."""
+STRONGEST = 4.0
+"""Where the scale of colours ends: at twice what is about p = 0.05 alone, the same in all pictures."""
+GREY = "0.85"
 LIGHT_SHARE = 0.6
 """From this share of the scale on, a cell is so dark that its number must be white."""
 
@@ -63,6 +70,9 @@ def wrap_label(label: str) -> str:
 def plot_categories(section: ComparedSection, file: Path) -> bool:
     """Write a heat map of the headline metric's difference to the baseline: categories x rows, in points.
 
+    A cell's number is the difference; its colour says how far beyond chance that is (`flip_z`), so that one question
+    gained doesn't outshine fifty, and is grey with fewer than `FEWEST_QUESTIONS` paired questions.
+
     Returns:
         Whether that could be done and there was something to show: two categories or more and a row that is paired with
         the baseline.
@@ -73,22 +83,27 @@ def plot_categories(section: ComparedSection, file: Path) -> bool:
     if not rows or len(sizes) < 2:
         return False
     shown = sorted(sizes, key=lambda name: (-sizes[name], name))[:MAX_CATEGORIES]
-    differences = np.array([[_difference(row, metric, name) for _, row in rows] for name in shown])
+    cells = [[_find_category(row, metric, name) for _, row in rows] for name in shown]
     left_out = f", the {len(shown)} largest of {len(sizes)}" if len(shown) < len(sizes) else ""
     title = f"{metric.upper()}: points gained on the baseline\nby category (questions){left_out}"
     categories = [f"{text} ({sizes[name]})" for text, name in zip(shown_names(shown), shown, strict=True)]
-    return _draw_categories(differences, categories, [name for name, _ in rows], title, file)
+    return _draw_categories(cells, categories, [name for name, _ in rows], title, file)
 
 
 def _draw_categories(
-    differences: np.ndarray, categories: Sequence[str], names: Sequence[str], title: str, file: Path
+    cells: Sequence[Sequence[CategoryMean | None]],
+    categories: Sequence[str],
+    names: Sequence[str],
+    title: str,
+    file: Path,
 ) -> bool:
     with lettering([title, *categories, *names]) as drawable:
         columns, rows = (shown_names([*map(drawable, texts)]) for texts in (names, categories))
         columns = [*map(wrap_label, columns)]
         below, beside = (INCHES_A_LETTER * _longest_line(labels) for labels in (columns, rows))
-        figure, axes = new_figure(3 + beside + 0.55 * len(columns), 1.5 + 0.7 * below + 0.24 * len(rows))
-        _draw_heat_map(figure, axes, differences)
+        height = max(3.2, 1.5 + 0.7 * below + 0.24 * len(rows))
+        figure, axes = new_figure(3 + beside + 0.55 * len(columns), height)
+        _draw_heat_map(figure, axes, cells)
         axes.set(yticks=range(len(rows)), yticklabels=rows)
         axes.set_xticks(range(len(columns)), columns, rotation=40, ha="right", rotation_mode="anchor")
         axes.set_title("\n".join(map(drawable, title.split("\n"))), fontsize=10)
@@ -100,16 +115,33 @@ def _longest_line(labels: Sequence[str]) -> int:
     return max(cell_len(line) for label in labels for line in label.splitlines())
 
 
-def _draw_heat_map(figure: Figure, axes: Axes, differences: np.ndarray) -> None:
-    """Draw (categories, rows) of differences in points, each with its number; white is no difference."""
-    limit = max(float(np.nanmax(np.abs(differences), initial=0.0)), 1.0)
-    image = axes.imshow(differences, aspect="auto", cmap="RdBu", vmin=-limit, vmax=limit)
-    for (y, x), value in np.ndenumerate(differences):
-        if np.isfinite(value):
-            colour = "white" if abs(value) > LIGHT_SHARE * limit else "black"
-            axes.text(x, y, f"{round(value):+d}", ha="center", va="center", fontsize=7, color=colour)
+def colour_strengths(cells: Sequence[Sequence[CategoryMean | None]]) -> Floats:
+    """Return how strongly to colour each cell, from -1 to 1: nan where there are too few questions to say."""
+    found = [[_strength(cell) for cell in row] for row in cells]
+    return np.clip(np.array(found, dtype=np.float64) / STRONGEST, -1, 1)
+
+
+def _strength(cell: CategoryMean | None) -> float:
+    if cell is None or cell.evidence is None or cell.num_paired < FEWEST_QUESTIONS:
+        return float("nan")
+    return cell.evidence
+
+
+def _draw_heat_map(figure: Figure, axes: Axes, cells: Sequence[Sequence[CategoryMean | None]]) -> None:
+    """Draw (categories, rows), each cell with its difference in points; white is no difference."""
+    strengths = colour_strengths(cells)
+    axes.set_facecolor(GREY)
+    image = axes.imshow(STRONGEST * strengths, aspect="auto", cmap="RdBu", vmin=-STRONGEST, vmax=STRONGEST)
+    for y, row in enumerate(cells):
+        for x, cell in enumerate(row):
+            if cell is not None and cell.difference is not None:
+                colour = "white" if abs(strengths[y, x]) > LIGHT_SHARE else "black"
+                points = f"{round(100 * cell.difference):+d}"
+                axes.text(x, y, points, ha="center", va="center", fontsize=7, color=colour)
     axes.tick_params(labelsize=8)
-    figure.colorbar(image, label="points", shrink=0.6)
+    bar = figure.colorbar(image, shrink=0.9, extend="both")
+    bar.set_label(f"gain / its spread by chance\n(grey: under {FEWEST_QUESTIONS} questions)", fontsize=8)
+    bar.ax.tick_params(labelsize=8)
 
 
 def _category_sizes(section: ComparedSection) -> dict[str, int]:
@@ -121,9 +153,5 @@ def _category_sizes(section: ComparedSection) -> dict[str, int]:
     return sizes
 
 
-def _difference(row: ComparedRow, metric: str, category: str) -> float:
-    """Return a row's difference to the baseline as a person reads it, nan where none is paired."""
-    for found in row.metrics[metric].categories:
-        if found.category == category and found.difference is not None:
-            return row.metrics[metric].unit.factor * found.difference
-    return float("nan")
+def _find_category(row: ComparedRow, metric: str, category: str) -> CategoryMean | None:
+    return next((found for found in row.metrics[metric].categories if found.category == category), None)

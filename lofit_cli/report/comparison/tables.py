@@ -141,6 +141,7 @@ def category_records(section: ComparedSection) -> list[dict[str, Any]]:
         section.facts
         | {"row": row.label, "category": found.category, "num_questions": found.num_questions, "metric": name}
         | {"mean": found.mean, "difference": found.difference, "num_paired": found.num_paired}
+        | {"evidence": found.evidence}
         for row in section.rows
         for name, metric in row.metrics.items()
         for found in metric.categories
