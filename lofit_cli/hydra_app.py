@@ -23,6 +23,7 @@ from lofit_cli.hydra_config import (
     conf_dir,
     find_run_dir,
     register_schemas,
+    search_path,
     split_points,
     to_dataclass,
 )
@@ -38,8 +39,7 @@ def run_stage(stage: str, overrides: list[str], multirun: bool = False, config_d
     """
     register_schemas()
     overrides = as_typed(stage, overrides, multirun, config_dir)
-    search = ["--config-dir", config_dir] if config_dir else []
-    arguments = [*overrides, *(["--multirun"] if multirun else []), *search]
+    arguments = [*search_path(config_dir), *overrides, *(["--multirun"] if multirun else [])]
     try:
         points = split_points(stage, overrides, multirun, config_dir)
         for number, point in enumerate(points):

@@ -21,12 +21,15 @@ from omegaconf.errors import OmegaConfBaseException
 from lofit_cli.errors import UserError
 from lofit_cli.hydra_errors import explain_addition, explained
 from lofit_cli.hydra_overrides import group_overrides, keep_texts, parse_overrides, quote
+from lofit_cli.plugins import conf_dirs, find_plugins, find_settings, load
 from lofit_cli.schema.by_task import register_by_task
 from lofit_cli.schema.groups import SCHEMAS
 
 HYDRA_VERSION_BASE = "1.3"
 RUNS_CODE = ("callbacks", "job_logging", "hydra_logging", "launcher", "sweeper", "job.env_set", "job.env_copy")
 """Where Hydra takes names of functions and classes, or changes the process's environment."""
+PLUGIN_GROUPS = ("task", "method", "selector")
+"""The config groups that installed packages may add options to."""
 OPEN_KEY = "method.config."
 """Where another library's settings stand, so that `+` may add to them."""
 
@@ -55,6 +58,25 @@ def register_schemas() -> None:
     for group, schemas in SCHEMAS.items():
         for name, schema in schemas.items():
             ConfigStore.instance().store(group=group, name=name, node=schema)
+    for group in PLUGIN_GROUPS:
+        _register_plugins(group)
+
+
+def _register_plugins(group: str) -> None:
+    """Make each plugin's name an option of its config group, with the settings that it has."""
+    ours, settings = [file.stem for file in (conf_dir() / group).glob("*.yaml")], find_settings()
+    for name in find_plugins(f"{group}s", ours):
+        node: Any = {"name": name}
+        if point := settings.get(f"{group}.{name}"):
+            node = load(point)(name=name)
+            ConfigStore.instance().store(group=f"schema/{group}", name=name, node=node)
+        ConfigStore.instance().store(group=group, name=name, node=node)
+
+
+def search_path(config_dir: str | None) -> list[str]:
+    """Return the override that lets YAML files be found in a folder of the user's and in those of plugins."""
+    folders = [*([Path(config_dir).resolve()] if config_dir else []), *conf_dirs()]
+    return [f"hydra.searchpath=[{','.join(quote(f'file://{folder}') for folder in folders)}]"] if folders else []
 
 
 def as_typed(stage: str, overrides: list[str], is_sweep: bool, config_dir: str | None) -> list[str]:
@@ -100,7 +122,7 @@ def _composing(config_dir: str | None) -> Iterator[list[str]]:
         raise UserError(f"--config-dir {config_dir} is not a folder")
     GlobalHydra.instance().clear()
     with hydra.initialize_config_dir(str(conf_dir()), version_base=HYDRA_VERSION_BASE):
-        yield [f"hydra.searchpath=[{quote(f'file://{Path(config_dir).resolve()}')}]"] if config_dir else []
+        yield search_path(config_dir)
 
 
 def compose(stage: str, overrides: list[str], config_dir: str | None) -> DictConfig:

@@ -9,6 +9,8 @@ from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
+from lofit_cli.plugins import plugin_versions
+
 RECORDED_PACKAGES = ("lofit", "torch", "transformers", "safetensors", "datasets", "hydra-core", "scipy", "numpy")
 
 
@@ -18,7 +20,7 @@ def describe_origin() -> dict[str, Any]:
         "command": list(sys.argv),
         "python": platform.python_version(),
         "platform": platform.platform(),
-        "versions": {name: _version(name) for name in RECORDED_PACKAGES},
+        "versions": {**{name: _version(name) for name in RECORDED_PACKAGES}, **plugin_versions()},
         "git": _git_state(),
     }
 

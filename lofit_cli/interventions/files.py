@@ -9,11 +9,12 @@ from lofit_cli.artifacts.finished_runs import read_manifest
 from lofit_cli.artifacts.geometry import Geometry
 from lofit_cli.artifacts.manifest import TrainOffsetsManifest
 from lofit_cli.artifacts.tensors import read_all_tensors
-from lofit_cli.errors import UserError, did_you_mean
+from lofit_cli.errors import UserError
 from lofit_cli.interventions import INTERVENTIONS
 from lofit_cli.interventions.intervention import FILE_NAME, KIND, Intervention
 from lofit_cli.models.decoder import Decoder
 from lofit_cli.models.weights import describe_model, one_name
+from lofit_cli.plugins import look_up
 from lofit_cli.schema.sources import ModelConfig
 
 
@@ -28,9 +29,8 @@ def load_intervention_file(folder: Path, lm: Decoder) -> Intervention:
     lm.geometry.require(Geometry.from_metadata(about, file), f"intervention {file}")
     kind = about.get("class")
     try:
-        if not isinstance(kind, str) or kind not in INTERVENTIONS:
-            raise UserError(f"its class {kind!r:.60} is not known; {did_you_mean(str(kind), INTERVENTIONS)}")
-        edit = INTERVENTIONS[kind].restore(lm, _settings(about), tensors)
+        made = look_up("interventions", str(kind)[:60], INTERVENTIONS, "its class")
+        edit = made.restore(lm, _settings(about), tensors)
     except UserError as error:
         raise UserError(f"intervention {file} can't be used: {error}")
     return edit.to(lm.model.device).eval()

@@ -6,7 +6,7 @@ from typing import Any, NamedTuple
 from torch import Tensor
 
 from lofit_cli.artifacts.run_dir import RunDir
-from lofit_cli.errors import UserError, did_you_mean
+from lofit_cli.errors import UserError
 from lofit_cli.interventions.intervention import Intervention
 from lofit_cli.methods.bitfit import make_bitfit
 from lofit_cli.methods.caa import make_caa
@@ -20,6 +20,7 @@ from lofit_cli.methods.random_offset import make_random_offset
 from lofit_cli.methods.red import make_red
 from lofit_cli.methods.repe import make_repe
 from lofit_cli.models.language_model import LanguageModel
+from lofit_cli.plugins import look_up
 from lofit_cli.schema.components import METHOD_CONFIGS, MethodConfig
 from lofit_cli.schema.stages import TrainOffsetsConfig
 from lofit_cli.tasks.task import Task
@@ -55,8 +56,7 @@ METHODS: dict[str, Method] = {
 
 def get_method(config: MethodConfig) -> Method:
     """Return the method that a config names, refusing a name that the config's settings are not for."""
-    if config.name not in METHODS:
-        raise UserError(f"method.name={config.name} is not known; {did_you_mean(config.name, METHODS)}")
+    method = look_up("methods", config.name, METHODS, "method.name")
     if not isinstance(config, METHOD_CONFIGS.get(config.name, MethodConfig)):
         raise UserError(f"method.name={config.name} has settings of its own; write method={config.name} instead")
-    return METHODS[config.name]
+    return method

@@ -6,8 +6,9 @@ from typing import Any
 from torch import Tensor
 
 from lofit_cli.artifacts.run_dir import RunDir
-from lofit_cli.errors import UserError, did_you_mean
+from lofit_cli.errors import UserError
 from lofit_cli.models.language_model import LanguageModel
+from lofit_cli.plugins import look_up
 from lofit_cli.schema.components import SELECTOR_CONFIGS, SelectorConfig
 from lofit_cli.schema.stages import SelectHeadsConfig
 from lofit_cli.selectors.file import copy_from_file
@@ -35,8 +36,7 @@ SELECTORS: dict[str, Selector] = {
 
 def get_selector(config: SelectorConfig) -> Selector:
     """Return the selector that a config names, refusing a name that the config's settings are not for."""
-    if config.name not in SELECTORS:
-        raise UserError(f"selector.name={config.name} is not known; {did_you_mean(config.name, SELECTORS)}")
+    selector = look_up("selectors", config.name, SELECTORS, "selector.name")
     if not isinstance(config, SELECTOR_CONFIGS.get(config.name, SelectorConfig)):
         raise UserError(f"selector.name={config.name} has settings of its own; write selector={config.name} instead")
-    return SELECTORS[config.name]
+    return selector

@@ -6,7 +6,8 @@ from pathlib import Path
 from typing import Any
 
 from lofit_cli.console import say
-from lofit_cli.errors import UserError, did_you_mean
+from lofit_cli.errors import UserError
+from lofit_cli.plugins import look_up
 from lofit_cli.schema.sources import TaskConfig
 from lofit_cli.tasks.arc_challenge import load_arc_challenge
 from lofit_cli.tasks.boolq import load_boolq
@@ -60,14 +61,13 @@ OWN_TEXTS = ("kinship", "misconceptions")
 
 def load_task(config: TaskConfig) -> Task[Any]:
     """Load a benchmark by its registered name."""
-    if config.name not in TASKS:
-        raise UserError(f"task.name={config.name} is not known; {did_you_mean(config.name, TASKS)}")
+    load = look_up("tasks", config.name, TASKS, "task.name")
     folds = FOLDS.get(config.name, 1)
     if not 0 <= config.fold < folds:
         counted = "1 fold" if folds == 1 else f"{folds} folds"
         raise UserError(f"task.fold={config.fold} is not allowed: task '{config.name}' has {counted}, counted from 0")
     try:
-        task = _load_sample(config) if config.data_dir == SAMPLE else TASKS[config.name](config)
+        task = _load_sample(config, load) if config.data_dir == SAMPLE else load(config)
     except (AttributeError, IndexError, KeyError, TypeError, ValueError) as error:
         # A field that is there and holds something else, a number for a text for example.
         raise UserError(
@@ -93,15 +93,15 @@ def _note_ambiguous(task: Task[Any]) -> None:
         )
 
 
-def _load_sample(config: TaskConfig) -> Task[Any]:
+def _load_sample(config: TaskConfig, load: Callable[[TaskConfig], Task[Any]]) -> Task[Any]:
     """Load a task from its bundled sample: a few items of our own in the benchmark's file format, to try things with.
 
     A sample has fewer training items than a task usually draws; all of them are taken then.
     """
     if config.name in OWN_TEXTS:
-        return TASKS[config.name](replace(config, data_dir=None))
+        return load(replace(config, data_dir=None))
     folder = SAMPLES_DIR / SAMPLES.get(config.name, config.name)
-    task = TASKS[config.name](replace(config, data_dir=str(folder)))
+    task = load(replace(config, data_dir=str(folder)))
     size = len(task.splits.get("train", []))
     if not size or config.num_train is None or config.num_train <= size:
         return task
