@@ -6,18 +6,17 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
+from transformers import PreTrainedModel
 
 from lofit_cli.errors import UserError
-from lofit_cli.export.routes import Route
 from lofit_cli.interventions.peft_edit import LIBRARY_ERRORS, PeftEdit
 from lofit_cli.models.decoder import Decoder
 
 USUAL_ROPE = "default"
 
 
-def write_checkpoint(lm: Decoder, route: Route, folder: Path, dtype: torch.dtype) -> None:
-    """Write weights, config, generation settings and tokenizer into a folder; weights are cast last."""
-    model = route.to_model()
+def write_checkpoint(lm: Decoder, model: PreTrainedModel, folder: Path, dtype: torch.dtype) -> None:
+    """Write a model with the base's generation settings and tokenizer into a folder; its weights are cast last."""
     model.generation_config = lm.model.generation_config
     if dtype != torch.float32:
         nn.Module.to(model, dtype)

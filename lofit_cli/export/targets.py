@@ -1,17 +1,14 @@
 """What `to=` names: how an edit leaves the lab, decided before anything is computed or written."""
 
 from collections.abc import Callable
-from dataclasses import dataclass
 from functools import cache
-from pathlib import Path
-
-import torch
 
 from lofit_cli.errors import UserError
 from lofit_cli.export.adapter import require_linear_maps, write_adapter, write_fold
 from lofit_cli.export.checkpoint import merged_state, write_checkpoint
 from lofit_cli.export.engines import LLAMA_CPP_ALL_BIASES, LLAMA_CPP_OUTPUT_BIAS
 from lofit_cli.export.fold import fold_edit, require_weights
+from lofit_cli.export.plan import Plan
 from lofit_cli.export.routes import Route, find_route, own_class
 from lofit_cli.export.vectors import require_control_vector, require_vectors, write_control_vector, write_vectors
 from lofit_cli.interventions.bias_edit import BiasEdit
@@ -22,25 +19,6 @@ from lofit_cli.interventions.weights_edit import WeightsEdit
 from lofit_cli.models.decoder import Decoder
 
 WHOLE_WEIGHTS = "its weights are the model's own, all of them, and an adapter leaves those alone; use to=hf"
-
-
-@dataclass(frozen=True)
-class Plan:
-    """How an edit will be exported.
-
-    Attributes:
-        words: the form that was chosen, for people.
-        kind: how `load_and_run` loads it.
-        write: fills a folder, given the dtype of weights.
-        model_type: the transformers model type of a checkpoint, None for what is added to the base.
-        new_biases: the last part of the name of each map that has a bias which the base has not.
-    """
-
-    words: str
-    kind: str
-    write: Callable[[Path, torch.dtype], None]
-    model_type: str | None = None
-    new_biases: frozenset[str] = frozenset()
 
 
 def plan_export(lm: Decoder, edit: Intervention, to: str) -> Plan:
@@ -90,7 +68,9 @@ def _plan_weights(lm: Decoder, edit: Intervention, allowed: frozenset[str] | Non
     new = {name.removesuffix(".bias") for name in route.state if name.endswith(".bias") and name not in old}
     acting = frozenset(name.rpartition(".")[2] for name in new if route.state[f"{name}.bias"].any())
     kind, words = route.config.get_text_config(decoder=True).model_type, f"weights in {route.words}"
-    return Plan(words, "weights", lambda folder, dtype: write_checkpoint(lm, find(), folder, dtype), kind, acting)
+    return Plan(
+        words, "weights", lambda folder, dtype: write_checkpoint(lm, find().to_model(), folder, dtype), kind, acting
+    )
 
 
 def _find_route(lm: Decoder, edit: Intervention, allowed: frozenset[str] | None) -> Route:

@@ -13,8 +13,9 @@ from lofit_cli.console import say
 from lofit_cli.errors import RunError, UserError
 from lofit_cli.export.card import Exported, card_facts, engine_lines, write_card
 from lofit_cli.export.measured import measured_metrics
+from lofit_cli.export.plan import Plan
 from lofit_cli.export.proof import Proof
-from lofit_cli.export.targets import Plan, plan_export
+from lofit_cli.export.targets import plan_export
 from lofit_cli.export.write import Base, write_and_prove
 from lofit_cli.interventions.files import load_intervention
 from lofit_cli.interventions.intervention import Intervention

@@ -94,8 +94,8 @@ def test_the_model_card_says_what_it_is_and_what_was_measured(trained):
     ok(trained("export", "intervention=runs/made", "to=hf", "out=out"))
     card = Path("out/README.md").read_text()
     assert card.startswith("---\n")
-    for words in ("- Method: lofit", "- Edited heads: 3", "- Trainable parameters: 24", "- Licence: see the base model"):
-        assert words in card
+    for fact in ("Method: lofit", "Edited heads: 3", "Trainable parameters: 24", "Licence: see the base model"):
+        assert f"- {fact}" in card
     (row,) = (line for line in card.splitlines() if "| mc1 |" in line)
     assert all(cell.strip() for cell in row.strip("|").split("|"))
     assert "vLLM 0.33 reads the new biases." in card
