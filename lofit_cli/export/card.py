@@ -61,6 +61,11 @@ def write_card(folder: Path, about: Exported) -> None:
     (folder / README).write_text(f"---\n{metadata}\n---\n\n{text}\n", encoding="utf-8")
 
 
+def name_of(model: str) -> str:
+    """Return a Hub id as it is, and of a folder its own name: where it lies is nobody's business."""
+    return Path(model).name if Path(model).is_dir() else model
+
+
 def base_licence(source: str) -> str | None:
     """Return the licence that the base's own card states, where that card is on this machine."""
     file = Path(source) / README if Path(source).is_dir() else try_to_load_from_cache(source, README)
@@ -72,7 +77,7 @@ def base_licence(source: str) -> str | None:
 
 
 def _paragraphs(about: Exported, licence: str | None) -> list[str]:
-    manifest, name = about.manifest, Path(about.manifest.model).name
+    manifest, name = about.manifest, name_of(about.manifest.model)
     return [
         f"# {name}, edited by {manifest.method}",
         f"This is `{name}` with an edit that [lofit](https://arxiv.org/abs/2406.01563) made on the task "
@@ -94,7 +99,7 @@ def _facts(about: Exported, licence: str | None) -> list[str]:
         heads,
         f"- Trainable parameters: {manifest.num_trained_parameters:,}",
         f"- Trained on: {manifest.task}, seed {manifest.seed}, fold {manifest.fold}",
-        f"- Base model: {Path(manifest.model).name} ({about.num_layers} layers)",
+        f"- Base model: {name_of(manifest.model)} ({about.num_layers} layers)",
         f"- Acts at: {'every token' if about.positions == 'all' else 'answer tokens only'}",
         f"- Numbers are in: {about.dtype}",
         f"- Licence: {licence or 'see the base model'}",
@@ -150,7 +155,7 @@ def card_facts(about: Exported) -> dict[str, Any]:
         "model_type": about.plan.model_type,
         "new_biases": sorted(about.plan.new_biases),
         "method": about.manifest.method,
-        "base_model": about.manifest.model,
+        "base_model": name_of(about.manifest.model),
         "dtype": about.dtype,
         "proof": about.proof.facts(),
         "dtype_difference": about.dtype_difference,

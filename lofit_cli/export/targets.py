@@ -67,10 +67,12 @@ def _plan_weights(lm: Decoder, edit: Intervention, allowed: frozenset[str] | Non
     old = {name for name in lm.model.state_dict() if name.endswith(".bias")}
     new = {name.removesuffix(".bias") for name in route.state if name.endswith(".bias") and name not in old}
     acting = frozenset(name.rpartition(".")[2] for name in new if route.state[f"{name}.bias"].any())
-    kind, words = route.config.get_text_config(decoder=True).model_type, f"weights in {route.words}"
-    return Plan(
-        words, "weights", lambda folder, dtype: write_checkpoint(lm, find().to_model(), folder, dtype), kind, acting
-    )
+    kind = route.config.get_text_config(decoder=True).model_type
+
+    def write(folder: Path, dtype: torch.dtype) -> None:
+        write_checkpoint(lm, find().to_model(), folder, dtype)
+
+    return Plan(f"weights in {route.words}", "weights", write, kind, acting)
 
 
 def _find_route(lm: Decoder, edit: Intervention, allowed: frozenset[str] | None) -> Route:

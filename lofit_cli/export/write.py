@@ -38,33 +38,47 @@ class Written:
     example: dict[str, Any]
 
 
-def write_and_prove(lm: Decoder, edit: Intervention, plan: Plan, folder: Path, base: Base, dtype: str) -> Written:
+@dataclass(frozen=True)
+class Seen:
+    """What the base computes on the proof's texts, plain and edited, and where it did so."""
+
+    texts: list[Passage]
+    plain: Observed
+    edited: Observed
+    device: str
+
+
+def observe_both(lm: Decoder, edit: Intervention) -> Seen:
+    """Run the base plain and edited, and move both to the processor: there may be room for one model only."""
+    texts, device = proof_texts(lm), str(lm.model.device)
+    seen = Seen(texts, observe(lm, texts), observe(lm, texts, edit), device)
+    nn.Module.to(lm.model, "cpu")
+    edit.to("cpu")
+    return seen
+
+
+def write_and_prove(lm: Decoder, plan: Plan, seen: Seen, folder: Path, base: Base, dtype: str) -> Written:
     """Fill a folder with an export in float32, prove it, and cast its weights last.
 
     The model is of no use afterwards: an adapter may have been merged into it.
 
     Args:
-        lm: the base in float32.
+        lm: the base in float32, on the processor, for which the plan was made.
         dtype: of the weights that stay in the folder.
 
     Raises:
         RunError: a fresh process does not compute the same.
     """
-    texts = proof_texts(lm)
-    plain, edited = observe(lm, texts), observe(lm, texts, edit)
     plan.write(folder, torch.float32)
     job = {"base": base.source, "revision": base.revision, "layer_paths": layer_paths(lm), "kind": plan.kind}
-    device = str(lm.model.device)
-    # There may be room for one model only.
-    nn.Module.to(lm.model, "cpu")
-    job |= {"device": device, "dtype": "float32", "folder": str(folder)}
-    fresh, found = run_fresh(job, texts)
+    job |= {"device": seen.device, "dtype": "float32", "folder": str(folder)}
+    fresh, found = run_fresh(job, seen.texts)
     _require_same_files(lm, plan, found)
-    proof = prove(lm, texts, edited, plain, fresh)
+    proof = prove(lm, seen.texts, seen.edited, seen.plain, fresh)
     rounded = None
     if dtype != "float32":
-        rounded = difference(edited, _cast(plan, folder, job | {"dtype": dtype}, texts))
-    return Written(proof, rounded, _example(lm, texts[0], edited))
+        rounded = difference(seen.edited, _cast(plan, folder, job | {"dtype": dtype}, seen.texts))
+    return Written(proof, rounded, _example(lm, seen.texts[0], seen.edited))
 
 
 def _require_same_files(lm: Decoder, plan: Plan, found: dict[str, Any]) -> None:

@@ -16,7 +16,7 @@ from lofit_cli.export.measured import measured_metrics
 from lofit_cli.export.plan import Plan
 from lofit_cli.export.proof import Proof
 from lofit_cli.export.targets import plan_export
-from lofit_cli.export.write import Base, write_and_prove
+from lofit_cli.export.write import Base, observe_both, write_and_prove
 from lofit_cli.interventions.files import load_intervention
 from lofit_cli.interventions.intervention import Intervention
 from lofit_cli.models.language_model import LanguageModel
@@ -50,12 +50,12 @@ def export(config: ExportConfig, run: RunDir) -> Proof:
         edit, _ = load_intervention(config.intervention, lm)
         plan = _plan(lm, edit, config)
         run.record(**{key: value for key, value in describe_model(lm).items() if key in ("model", "model_hash")})
-        about = _write(lm, edit, plan, config, manifest, base, dtype)
+        about = _write(lm, edit, config, manifest, base, dtype if plan.kind == "weights" else WHOLE)
     except (RuntimeError, MemoryError) as error:
         raise out_of_memory_in_a_run(model) if is_out_of_memory(error) else error
     proof = about.proof
-    run.record(method=manifest.method, intervention=config.intervention, to=config.to, out=config.out, dtype=dtype)
-    run.record(form=plan.words, largest_difference=proof.largest_difference, effect=proof.effect)
+    run.record(method=manifest.method, intervention=config.intervention, to=config.to, out=config.out)
+    run.record(form=plan.words, dtype=about.dtype, largest_difference=proof.largest_difference, effect=proof.effect)
     run.record(dtype_difference=about.dtype_difference)
     _show(about, config)
     return proof
@@ -115,7 +115,6 @@ def _plan(lm: LanguageModel, edit: Intervention, config: ExportConfig) -> Plan:
 def _write(
     lm: LanguageModel,
     edit: Intervention,
-    plan: Plan,
     config: ExportConfig,
     manifest: TrainOffsetsManifest,
     base: Base,
@@ -126,17 +125,18 @@ def _write(
     out.parent.mkdir(parents=True, exist_ok=True)
     metrics = measured_metrics(Path(config.runs_dir), Path(config.intervention))
     positions, num_layers = getattr(edit, "positions", "all"), lm.geometry.num_layers
-    is_weights = plan.kind == "weights"
 
     def fill(folder: Path) -> None:
-        written = write_and_prove(lm, edit, plan, folder, base, dtype if is_weights else WHOLE)
+        seen = observe_both(lm, edit)
+        plan = _plan(lm, edit, config)
+        written = write_and_prove(lm, plan, seen, folder, base, dtype)
         about = Exported(
             plan=plan,
             manifest=manifest,
-            source=base.source if base.source == manifest.model else manifest.model,
+            source=base.source if Path(base.source).is_dir() else manifest.model,
             num_layers=num_layers,
             positions=positions,
-            dtype=dtype if is_weights else WHOLE,
+            dtype=dtype,
             proof=written.proof,
             dtype_difference=written.dtype_difference,
             metrics=metrics,
@@ -147,6 +147,8 @@ def _write(
         found.append(about)
 
     write_folder(out, fill)
+    if not (out / PROOF).exists():
+        raise RunError(f"out={out} was filled by another process meanwhile; export again, to another folder")
     return found[0]
 
 
