@@ -2,6 +2,9 @@
 
 from collections.abc import Callable
 from functools import cache
+from pathlib import Path
+
+import torch
 
 from lofit_cli.errors import UserError
 from lofit_cli.export.adapter import require_linear_maps, write_adapter, write_fold
