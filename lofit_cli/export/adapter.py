@@ -1,5 +1,6 @@
 """An edit as an adapter that the stock peft library loads."""
 
+import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -65,8 +66,11 @@ def write_adapter(lm: Decoder, edit: PeftEdit, folder: Path) -> None:
 
 def _save(adapted: peft.PeftModel, lm: Decoder, folder: Path) -> None:
     adapted.peft_config[ADAPTER].base_model_name_or_path = lm.id
-    # Asked to find out whether the vocabulary has grown, the library would look for the base on the Hub.
-    adapted.save_pretrained(str(folder), save_embedding_layers=False)
+    with warnings.catch_warnings():
+        # The library takes the bias of one dimension for a part of a matrix.
+        warnings.filterwarnings("ignore", message=".*LoRA tensor.* have invalid shape")
+        # Asked to find out whether the vocabulary has grown, it would look for the base on the Hub.
+        adapted.save_pretrained(str(folder), save_embedding_layers=False)
 
 
 @contextmanager
@@ -78,7 +82,9 @@ def _lora(lm: Decoder, fold: Fold) -> Iterator[peft.PeftModel]:
         r=rank, lora_alpha=rank, target_modules=paths, lora_bias=True, task_type="CAUSAL_LM", inference_mode=True
     )
     try:
-        adapted = peft.get_peft_model(lm.model, config)
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            adapted = peft.get_peft_model(lm.model, config)
     except LIBRARY_ERRORS as error:
         reason = next(iter(str(error).strip().splitlines()), type(error).__name__)
         raise UserError(f"the peft library can't adapt {paths[0]} of this model ({reason}); use to=hf")

@@ -135,7 +135,7 @@ def _engines(about: Exported) -> list[str]:
         return describe_engines(about.plan.model_type, about.plan.new_biases)
     return {
         "adapter": [
-            "The peft library loads it from version 0.14 on.",
+            "The peft library loads it from version 0.14 on; with biases it is merged into a base with biases only.",
             "vLLM refuses adapters with lora_bias and SGLang has none: export to=hf for them.",
         ],
         "vectors": ["No engine loads these vectors by itself; they are for hooks of your own."],

@@ -173,7 +173,8 @@ def start_process(file: Path) -> None:
 def difference(one: Observed, other: Observed) -> float:
     """Return the largest difference of a token's log-probability, in nats."""
     pairs = zip([*one.log_probs, *one.last], [*other.log_probs, *other.last], strict=True)
-    return max(float((a - b).abs().max()) for a, b in pairs)
+    # Of torch's, because Python's `max` passes over what is no number.
+    return float(torch.stack([(a - b).abs().max() for a, b in pairs]).max())
 
 
 def same_text(wanted: Observed, found: Observed) -> bool:

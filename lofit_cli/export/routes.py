@@ -97,8 +97,8 @@ def find_route(lm: Decoder, fold: Fold, allowed: frozenset[str] | None = None) -
             "loaded by it; use to=hf, or to=peft"
         )
     raise UserError(
-        f"no stock class of transformers computes what a {family} does and has a bias in its {places}; use to=peft or "
-        "to=vector"
+        f"no stock class of transformers computes what a model of type {family} does and has a bias in its {places}; "
+        "use to=peft or to=vector, or to=gguf for a vector after a layer"
     )
 
 
