@@ -4,6 +4,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import yaml
 from huggingface_hub import ModelCard, ModelCardData, try_to_load_from_cache
 
 from lofit_cli.artifacts.manifest import TrainOffsetsManifest
@@ -71,7 +72,7 @@ def base_licence(source: str) -> str | None:
     file = Path(source) / README if Path(source).is_dir() else try_to_load_from_cache(source, README)
     try:
         found = ModelCard.load(Path(file)).data.license if isinstance(file, str | Path) else None
-    except (OSError, ValueError):
+    except (OSError, ValueError, yaml.YAMLError):
         return None
     return found if isinstance(found, str) else None
 

@@ -76,16 +76,16 @@ def _smollm3(config: PreTrainedConfig, state: Weights) -> Found | None:
     return "SmolLM3's class", SmolLM3Config(**settings), state
 
 
-def _llama_of_phi3(config: PreTrainedConfig, state: Weights) -> Found | None:
-    """Split what Phi-3 keeps in one map; with a part of each head turned, or longrope, it is no Llama."""
+def _of_phi3(config: PreTrainedConfig, state: Weights) -> Found | None:
+    """Split what Phi-3 keeps in one map; with a part of each head turned, or longrope, there is no other."""
     rope = config.rope_parameters or {}
     partial = float(rope.get("partial_rotary_factor") or getattr(config, "partial_rotary_factor", None) or 1)
     if rope.get("rope_type", "default") != "default" or partial != 1:
         return None
-    if (found := _llama(config, state)) is None:
+    if (found := _llama(config, state) or _smollm3(config, state)) is None:
         return None
-    words, llama, _ = found
-    head_dim = llama.head_dim
+    words, other, _ = found
+    head_dim = other.head_dim
     parts = {
         "qkv_proj": {
             "q_proj": config.num_attention_heads * head_dim,
@@ -94,7 +94,7 @@ def _llama_of_phi3(config: PreTrainedConfig, state: Weights) -> Found | None:
         },
         "gate_up_proj": dict.fromkeys(("gate_proj", "up_proj"), config.intermediate_size),
     }
-    return words, llama, _split(state, parts)
+    return words, other, _split(state, parts)
 
 
 def _split(state: Weights, parts: dict[str, dict[str, int]]) -> Weights:
@@ -133,7 +133,7 @@ OTHERS: dict[str, tuple[Callable[[PreTrainedConfig, Weights], Found | None], ...
     "mistral": (_llama, _smollm3),
     "ministral": (_llama, _smollm3),
     "qwen2": (_llama, _smollm3),
-    "phi3": (_llama_of_phi3,),
+    "phi3": (_of_phi3,),
     "mixtral": (_granite_moe,),
 }
 """Model type -> the classes that hold its weights, the one that more engines read first."""

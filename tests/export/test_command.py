@@ -10,29 +10,37 @@ from safetensors.torch import load_file
 from stage_runs import FAST, manifest, ok, only_run
 
 import lofit_cli
+from lofit_cli.export import load_and_run, proof
 
 HEADS = "[[0, 1], [1, 0], [2, 3]]"
 
 
 @pytest.fixture
-def trained(lofit):
-    """A run of `train-offsets` on three heads, with offsets large enough to matter."""
+def trained_elsewhere(lofit):
+    """A run of `train-offsets` on three heads, with offsets large enough to matter; exports start a process each."""
     Path("heads.json").write_text(HEADS)
     ok(lofit("train-offsets", "head_mask=heads.json", "trainer.learning_rate=0.3", *FAST, "hydra.run.dir=runs/made"))
     return lofit
 
 
-def test_the_exported_folder_is_clean_and_its_run_says_what_was_proven(trained):
-    ok(trained("export", "intervention=runs/made", "to=hf", "out=out"))
+@pytest.fixture
+def trained(trained_elsewhere, monkeypatch):
+    """The same, where exports are loaded by this process, which is quicker."""
+    monkeypatch.setattr(proof, "start_process", load_and_run.main)
+    return trained_elsewhere
+
+
+def test_the_exported_folder_is_clean_and_its_run_says_what_was_proven(trained_elsewhere):
+    ok(trained_elsewhere("export", "intervention=runs/made", "to=hf", "out=out"))
     names = {path.name for path in Path("out").iterdir()}
     assert names >= {"config.json", "model.safetensors", "tokenizer.json", "README.md", "lofit_export.json"}
     assert not [name for name in names if name.startswith(".") or "partial" in name]
     assert not list(Path().glob(".*partial"))
     facts = manifest(only_run("export"))
-    proof = json.loads(Path("out/lofit_export.json").read_text())["proof"]
+    proven = json.loads(Path("out/lofit_export.json").read_text())["proof"]
     assert facts["status"] == "finished"
-    assert facts["largest_difference"] == proof["largest_difference"] <= 1e-4
-    assert facts["effect"] == proof["effect"] > 0.1
+    assert facts["largest_difference"] == proven["largest_difference"] <= 1e-4
+    assert facts["effect"] == proven["effect"] > 0.1
     assert facts["form"] == "weights in its own class with attention_bias=true"
 
 
@@ -99,3 +107,40 @@ def test_the_model_card_says_what_it_is_and_what_was_measured(trained):
     (row,) = (line for line in card.splitlines() if "| mc1 |" in line)
     assert all(cell.strip() for cell in row.strip("|").split("|"))
     assert "vLLM 0.33 reads the new biases." in card
+
+
+def test_an_adapter_and_vectors_are_proven_too(trained):
+    for to, file in (("peft", "adapter_model.safetensors"), ("vector", "vector.safetensors")):
+        ok(trained("export", "intervention=runs/made", f"to={to}", f"out={to}"))
+        assert Path(to, file).exists()
+        said = json.loads(Path(to, "lofit_export.json").read_text())
+        assert (said["to"], said["dtype_difference"]) == (to, None)
+        assert said["proof"]["largest_difference"] <= 1e-4 < 0.1 < said["proof"]["effect"]
+
+
+def test_for_llama_cpp_the_command_that_converts_is_printed(trained):
+    result = ok(trained("export", "intervention=runs/made", "to=gguf", "out=out"))
+    assert "python convert_hf_to_gguf.py out --outtype f32 --outfile out.gguf" in " ".join(result.stderr.split())
+
+
+def test_a_sweep_over_forms_leaves_a_folder_each(trained):
+    ok(trained("export", "-m", "intervention=runs/made", "to=peft,vector", "out=out/${to}"))
+    assert {path.name for path in Path("out").iterdir()} == {"peft", "vector"}
+
+
+def test_the_example_is_what_a_stranger_would_compute(trained):
+    ok(trained("export", "intervention=runs/made", "to=hf", "out=out"))
+    example = json.loads(Path("out/lofit_export.json").read_text())["example"]
+    stock = transformers.AutoModelForCausalLM.from_pretrained("out")
+    ids = torch.tensor([example["tokens"]])
+    with torch.no_grad():
+        log_probs = stock(ids).logits[0, :-1].log_softmax(-1)
+    found = log_probs.gather(1, ids[0, 1:, None])[:, 0]
+    torch.testing.assert_close(found, torch.tensor(example["log_probs"]), atol=1e-4, rtol=0)
+    assert transformers.AutoTokenizer.from_pretrained("out").decode(example["greedy_tokens"]) == example["greedy_text"]
+
+
+def test_nothing_exported_says_where_the_base_lies(trained, model_dir):
+    ok(trained("export", "intervention=runs/made", "to=hf", "out=out"))
+    for file in Path("out").iterdir():
+        assert str(model_dir).encode() not in file.read_bytes(), file

@@ -26,6 +26,7 @@ OTHERS = {
     "gemma2": ("gemma2", {}, "gemma2", "in its own class with attention_bias=true"),
     "gemma3": ("gemma3_text", {}, "gemma3_text", "in its own class with attention_bias=true"),
     "phi3 of full attention": ("phi3", FULL, "llama", "in Llama's class with attention_bias=true"),
+    "phi3 with a window": ("phi3", {"sliding_window": 16}, "smollm3", "in SmolLM3's class with attention_bias=true"),
     "gpt_neox": ("gpt_neox", {}, "gpt_neox", "in its own class"),
     "opt": ("opt", {}, "opt", "in its own class"),
     "bloom": ("bloom", {}, "bloom", "in its own class"),

@@ -8,6 +8,7 @@ from refusals import refused
 from stage_runs import FAST, ok
 
 from lofit_cli.artifacts.files import read_json
+from lofit_cli.export import load_and_run, proof
 
 HEADS = ("head_mask=heads.json",)
 CANDIDATES = ("method.alphas=[9.0]", "method.layers=[1]")
@@ -45,7 +46,8 @@ def test_what_cant_be_exact_is_refused_and_the_sentence_says_why(lofit, name, to
 
 
 @pytest.fixture
-def made(lofit):
+def made(lofit, monkeypatch):
+    monkeypatch.setattr(proof, "start_process", load_and_run.main)
     Path("heads.json").write_text("[[0, 1], [2, 3]]")
     ok(lofit("train-offsets", *HEADS, *FAST, "hydra.run.dir=runs/made"))
     return lofit
@@ -110,7 +112,10 @@ USAGE = {
     "unknown dtype": (("intervention=runs/x", "to=hf", "out=out", "dtype=float23"), "did you mean 'float32'?"),
     "no such run": (("intervention=runs/x", "to=hf", "out=out"), "run directory runs/x does not exist"),
     "no folder": (("intervention=runs/x", "to=hf", "out="), "out= is empty"),
-    "a model": (("intervention=runs/x", "to=hf", "out=out", "model.id=x"), "unknown key 'model.id'"),
+    "a model": (
+        ("intervention=runs/x", "to=hf", "out=out", "model.id=x"),
+        "unknown key 'model'; allowed: device, dtype, intervention",
+    ),
 }
 
 
