@@ -40,7 +40,8 @@ FAMILIES = {
     "gemma": ("gemma", {}),
     "gemma2": ("gemma2", {}),
     "gemma3": ("gemma3_text", {}),
-    "phi3": ("phi3", FULL),
+    "phi3, no window": ("phi3", FULL),
+    "phi3, window": ("phi3", {"sliding_window": 16}),
     "gpt2": ("gpt2", {}),
     "gpt_neox": ("gpt_neox", {}),
     "gptj": ("gptj", {}),
@@ -71,10 +72,10 @@ TARGETS = {
 TITLES = {
     "hf": "Weights (`to=hf`); the form is that of offsets on heads:",
     "peft": "Adapters (`to=peft`):",
-    "gguf": "For llama.cpp (`to=gguf`): weights for offsets on heads, and control vectors, which were "
-    "read back and added by hooks, not by llama.cpp:",
-    "vector": "Vectors (`to=vector`), added by hooks as the JSON says:",
+    "gguf": "Weights for llama.cpp (`to=gguf`), where it reads the bias of the output projection:",
 }
+IN_TABLES = {"hf": TARGETS["hf"], "peft": TARGETS["peft"], "gguf": ("offset",)}
+"""What has a table; control vectors and vectors, which are added by hooks, differ by nothing and have a sentence."""
 FAULT = "FAULT"
 
 
@@ -122,7 +123,11 @@ def tables(found: dict[str, dict[tuple[str, str], Cell]]) -> str:
         f"tiny random models; {len(done)} exports hold. A token's log-probability differs by {largest:.1e} nats at "
         f"most, and each edit itself moves some token by {smallest:.2g} nats or more.",
     ]
-    for to, edits in TARGETS.items():
+    hooked = [cells[key] for cells in found.values() for key in (("gguf", "direction"), ("vector", "scale and offset"))]
+    lines[0] += (
+        f" Control vectors and vectors, added by hooks, differ by {max(c.difference for c in hooked):.1e} at most."
+    )
+    for to, edits in IN_TABLES.items():
         form = ["form"] if to in ("hf", "gguf") else []
         lines += ["", TITLES[to], "", _row(["family", *edits, *form]), _row(["---"] * (1 + len(edits) + len(form)))]
         for name, cells in found.items():
