@@ -124,9 +124,7 @@ def tables(found: dict[str, dict[tuple[str, str], Cell]]) -> str:
         f"most, and each edit itself moves some token by {smallest:.2g} nats or more.",
     ]
     hooked = [cells[key] for cells in found.values() for key in (("gguf", "direction"), ("vector", "scale and offset"))]
-    lines[0] += (
-        f" Control vectors and vectors, added by hooks, differ by {max(c.difference for c in hooked):.1e} at most."
-    )
+    lines[0] += f" Control vectors and vectors, added by hooks, differ by at most {_largest(hooked)}."
     for to, edits in IN_TABLES.items():
         form = ["form"] if to in ("hf", "gguf") else []
         lines += ["", TITLES[to], "", _row(["family", *edits, *form]), _row(["---"] * (1 + len(edits) + len(form)))]
@@ -135,6 +133,10 @@ def tables(found: dict[str, dict[tuple[str, str], Cell]]) -> str:
             words = [row[0].words] if form else []
             lines.append(_row([name, *map(_shown, row), *words]))
     return "\n".join(lines)
+
+
+def _largest(cells: list[Cell]) -> str:
+    return f"{max(cell.difference for cell in cells):.1e} nats"
 
 
 def _row(cells: list[str]) -> str:

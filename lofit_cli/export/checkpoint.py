@@ -6,7 +6,7 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
-from transformers import PreTrainedModel
+from transformers import AutoConfig, PreTrainedModel
 
 from lofit_cli.errors import UserError
 from lofit_cli.interventions.peft_edit import LIBRARY_ERRORS, PeftEdit
@@ -22,9 +22,21 @@ def write_checkpoint(lm: Decoder, model: PreTrainedModel, folder: Path, dtype: t
         nn.Module.to(model, dtype)
     model.save_pretrained(folder)
     lm.tokenizer.save_pretrained(folder)
-    file = folder / "config.json"
-    config = json.loads(file.read_text(encoding="utf-8"))
-    file.write_text(json.dumps(with_older_names(config), indent=2) + "\n", encoding="utf-8")
+    _add_older_names(folder)
+
+
+def _add_older_names(folder: Path) -> None:
+    """Add to a config what older readers look for, unless the reader in use then understands it in another way."""
+    file, before = folder / "config.json", _read_rope(folder)
+    own = file.read_text(encoding="utf-8")
+    file.write_text(json.dumps(with_older_names(json.loads(own)), indent=2) + "\n", encoding="utf-8")
+    if _read_rope(folder) != before:
+        file.write_text(own, encoding="utf-8")
+
+
+def _read_rope(folder: Path) -> Any:
+    config = AutoConfig.from_pretrained(folder, trust_remote_code=False).get_text_config(decoder=True)
+    return getattr(config, "rope_parameters", None), config.dtype
 
 
 def with_older_names(config: dict[str, Any]) -> dict[str, Any]:
@@ -44,12 +56,12 @@ def with_older_names(config: dict[str, Any]) -> dict[str, Any]:
 
 
 def _older_rope(rope: dict[str, Any]) -> dict[str, Any]:
-    full = rope.get("full_attention", rope)
-    older = {name: full[name] for name in ("rope_theta", "partial_rotary_factor") if full.get(name) is not None}
-    if full.get("rope_type", USUAL_ROPE) != USUAL_ROPE:
-        older["rope_scaling"] = full
-    if sliding := rope.get("sliding_attention"):
-        older["rope_local_base_freq"] = sliding.get("rope_theta")
+    if "full_attention" in rope:
+        kinds = {"rope_theta": "full_attention", "rope_local_base_freq": "sliding_attention"}
+        older = {name: rope.get(kind, {}).get("rope_theta") for name, kind in kinds.items()}
+    else:
+        older = {name: rope.get(name) for name in ("rope_theta", "partial_rotary_factor")}
+        older["rope_scaling"] = rope if rope.get("rope_type", USUAL_ROPE) != USUAL_ROPE else None
     return {name: value for name, value in older.items() if value is not None}
 
 

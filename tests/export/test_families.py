@@ -40,6 +40,9 @@ OTHERS = {
     "glm4": ("glm4", {}, "glm4", "with a KV head for each query head and value biases"),
     "starcoder2": ("starcoder2", {}, "starcoder2", "in its own class"),
     "phi": ("phi", {}, "phi", "in its own class"),
+    "gemma4": ("gemma4_text", {}, "gemma4_text", "in its own class with attention_bias=true"),
+    "glm4_moe": ("glm4_moe", {}, "glm4_moe", "value biases with attention_bias=true"),
+    "gemma3 with eyes": ("gemma3", {}, "gemma3", "in its own class with attention_bias=true"),
     "nemotron": ("nemotron", {}, "nemotron", "in its own class with attention_bias=true"),
 }
 CASES = EVERYDAY | OTHERS
@@ -54,7 +57,9 @@ def test_scales_and_offsets_of_heads_are_stock_weights(case, tmp_path):
     assert words in plan.words
     assert json.loads((tmp_path / "out/config.json").read_text())["model_type"] == model_type
     assert written.proof.largest_difference <= 1e-4 < 0.05 < written.proof.effect
-    _, report = transformers.AutoModelForCausalLM.from_pretrained(tmp_path / "out", output_loading_info=True)
+    eyes = case.endswith("eyes")
+    reader = transformers.AutoModelForImageTextToText if eyes else transformers.AutoModelForCausalLM
+    _, report = reader.from_pretrained(tmp_path / "out", output_loading_info=True)
     assert not any(report.values())
 
 
@@ -111,3 +116,16 @@ def test_biases_that_a_class_has_no_place_for_are_refused(tmp_path):
     build_checkpoint("qwen3", tmp_path / "base")
     with pytest.raises(UserError, match="computes what a model of type qwen3 does and has a bias"):
         export_edit(tmp_path / "base", EDITS["bitfit"], "hf", tmp_path / "out")
+
+
+LONG = {"rope_type": "yarn", "rope_theta": 2e4, "factor": 4.0, "original_max_position_embeddings": 64}
+
+
+@pytest.mark.parametrize("family", ["qwen2", pytest.param("llama", marks=pytest.mark.slow)])
+def test_a_longer_context_goes_along_for_new_readers_and_for_older_ones(family, tmp_path):
+    build_checkpoint(family, tmp_path / "base", rope_parameters=LONG)
+    _, written = export_edit(tmp_path / "base", EDITS["offset"], "hf", tmp_path / "out")
+    assert written.proof.longest_text > 64
+    config = json.loads((tmp_path / "out/config.json").read_text())
+    assert config["rope_theta"] == config["rope_parameters"]["rope_theta"] == 2e4
+    assert config["rope_scaling"] == config["rope_parameters"]
