@@ -106,7 +106,7 @@ def proof_texts(lm: Decoder) -> list[Passage]:
 
 
 def observe(lm: Decoder, texts: Sequence[Passage], edit: Intervention | None = None) -> Observed:
-    """Return what the model computes, under an edit if there is one, a text at a time."""
+    """Return what the model computes, a text at a time, under an edit if there is one; only then what it says, too."""
     seen = Observed([], [], [], [])
     with torch.inference_mode(), edit.attach(lm) if edit else nullcontext():
         for text in texts:
@@ -114,7 +114,7 @@ def observe(lm: Decoder, texts: Sequence[Passage], edit: Intervention | None = N
             wanted = torch.tensor(text.tokens[1:], device=logits.device)
             seen.log_probs.append(logits[:-1].log_softmax(-1).gather(1, wanted[:, None])[:, 0].cpu())
             seen.last.append(logits[-1].log_softmax(-1).cpu())
-        for text in texts[: len(TEXTS)]:
+        for text in texts[: len(TEXTS)] if edit else ():
             said, margins = _greedy(lm, text.tokens[: text.start])
             seen.greedy.append(said)
             seen.margins.append(margins)
