@@ -26,6 +26,8 @@ NUM_NEW_TOKENS = 16
 LONGEST = 5000
 """Tokens of the longest text: more than the attention windows in use, few enough for a processor."""
 MORE_THAN_A_WINDOW = 16
+NUM_LIKELY = 100
+"""Tokens that are compared after a text's end: of the least likely ones float32 rounds the logits alone by more."""
 
 TEXTS = (
     ("Q: Can penguins fly?\nA:", " No, penguins can't fly, but they swim very well."),
@@ -171,8 +173,10 @@ def start_process(file: Path) -> None:
 
 
 def difference(one: Observed, other: Observed) -> float:
-    """Return the largest difference of a token's log-probability, in nats."""
-    pairs = zip([*one.log_probs, *one.last], [*other.log_probs, *other.last], strict=True)
+    """Return the largest difference of a token's log-probability, in nats: of the texts, and of what is likely next."""
+    likely = [tensor.topk(min(NUM_LIKELY, len(tensor))).indices for tensor in one.last]
+    ends = [(a[ids], b[ids]) for a, b, ids in zip(one.last, other.last, likely, strict=True)]
+    pairs = [*zip(one.log_probs, other.log_probs, strict=True), *ends]
     # Of torch's, because Python's `max` passes over what is no number.
     return float(torch.stack([(a - b).abs().max() for a, b in pairs]).max())
 
