@@ -12,7 +12,7 @@ import typer
 import lofit_cli
 
 app = typer.Typer(
-    help="Localized fine-tuning of attention heads (LoFiT): select heads, train offsets, evaluate, compare.",
+    help="Localized fine-tuning of attention heads (LoFiT): select heads, train offsets, evaluate, compare, export.",
     no_args_is_help=True,
     context_settings={"help_option_names": ["-h", "--help"]},
     add_completion=False,
@@ -33,7 +33,7 @@ PATIENCE_SECONDS = 1.0
 
 @app.callback(invoke_without_command=True)
 def lofit(version: Annotated[bool, typer.Option("--version", help="Print the version and stop.")] = False) -> None:
-    """Localized fine-tuning of attention heads (LoFiT): select heads, train offsets, evaluate, compare."""
+    """Localized fine-tuning of attention heads (LoFiT): select heads, train offsets, evaluate, compare, export."""
     if version:
         typer.echo(f"lofit {lofit_cli.__version__}")
         raise typer.Exit
@@ -90,6 +90,17 @@ def generate(overrides: Overrides = None, cfg: PrintConfig = False) -> None:
     Example: `lofit generate intervention=latest prompt='Q: Can penguins fly?\nA:'`
     """
     _run("generate", overrides, False, cfg, None)
+
+
+@app.command()
+def export(
+    overrides: Overrides = None, multirun: Multirun = False, cfg: PrintConfig = False, config_dir: ConfigDir = None
+) -> None:
+    """Write an intervention as weights, an adapter or vectors that other programs load, and prove that it is the same.
+
+    Example: `lofit export intervention=runs/train_offsets/RUN to=hf out=my-model`
+    """
+    _run("export", overrides, multirun, cfg, config_dir)
 
 
 def _run(stage: str, overrides: list[str] | None, multirun: bool, print_config: bool, config_dir: str | None) -> None:

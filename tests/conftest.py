@@ -48,6 +48,6 @@ def lofit(model_dir, workplace):
             "task=truthfulqa",
             "task.data_dir=data",
         ]
-        return CliRunner().invoke(app, [stage, *(settings if stage != "compare" else []), *overrides])
+        return CliRunner().invoke(app, [stage, *(settings if stage not in ("compare", "export") else []), *overrides])
 
     return run

@@ -8,7 +8,7 @@ from typer.testing import CliRunner
 import lofit_cli
 from lofit_cli.cli import app
 
-STAGES = ("select-heads", "train-offsets", "evaluate", "compare")
+STAGES = ("select-heads", "train-offsets", "evaluate", "compare", "export")
 
 
 def invoke(*arguments):

@@ -21,7 +21,7 @@ def test_option_composes_in_each_stage_that_has_its_group(option):
         assert compose_yaml(stage, [f"{group}={name}", *needed], None)
 
 
-@pytest.mark.parametrize("stage", [*STAGES, "compare"])
+@pytest.mark.parametrize("stage", [*STAGES, "compare", "export"])
 def test_stage_composes_without_arguments(stage):
     assert "runs_dir: runs" in compose_yaml(stage, [], None)
 

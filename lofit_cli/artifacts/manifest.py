@@ -178,8 +178,36 @@ class CompareManifest(Manifest):
     runs: list[str]
 
 
+@dataclass(frozen=True, kw_only=True)
+class ExportManifest(Manifest):
+    """A run of `export`.
+
+    Attributes:
+        form: how the intervention was written.
+        dtype: of the numbers that were written.
+        largest_difference: between the export and the edited model, of a token's log-probability in nats, in float32.
+        effect: the largest that the edit itself makes.
+        dtype_difference: the same of the weights as they were written, where these are not in float32.
+    """
+
+    STAGE = "export"
+
+    model: str
+    model_hash: str
+    method: str
+    intervention: str
+    to: str
+    out: str
+    form: str
+    dtype: str
+    largest_difference: float
+    effect: float
+    dtype_difference: float | None
+
+
 MANIFESTS: dict[str, type[Manifest]] = {
-    kind.STAGE: kind for kind in (SelectHeadsManifest, TrainOffsetsManifest, EvaluateManifest, CompareManifest)
+    kind.STAGE: kind
+    for kind in (SelectHeadsManifest, TrainOffsetsManifest, EvaluateManifest, CompareManifest, ExportManifest)
 }
 
 

@@ -31,13 +31,13 @@ class BiasEdit(Intervention):
     @classmethod
     def zero(cls, lm: Decoder) -> "BiasEdit":
         """Return the edit that changes nothing."""
-        return cls([torch.zeros(_width(module), device=lm.model.device) for module in _biased_modules(lm)])
+        return cls([torch.zeros(_width(module), device=lm.model.device) for module in biased_modules(lm)])
 
     @contextmanager
     def attach(self, lm: Decoder) -> Iterator[None]:
         """Add each vector to its module's output."""
         with ExitStack() as stack:
-            for module, bias in zip(_biased_modules(lm), self.biases, strict=True):
+            for module, bias in zip(biased_modules(lm), self.biases, strict=True):
                 stack.enter_context(hooked_output(module, _add(bias)))
             yield
 
@@ -49,7 +49,7 @@ class BiasEdit(Intervention):
     def restore(cls, lm: Decoder, settings: dict[str, Any], tensors: dict[str, Tensor]) -> "BiasEdit":
         """Make it again, refusing vectors that do not fit the model's maps."""
         require_settings(settings)
-        shapes = {f"biases.{i}": (_width(module),) for i, module in enumerate(_biased_modules(lm))}
+        shapes = {f"biases.{i}": (_width(module),) for i, module in enumerate(biased_modules(lm))}
         return cls(list(require_tensors(tensors, shapes).values()))
 
 
@@ -60,7 +60,7 @@ def _add(bias: Tensor) -> Hook:
     return edit
 
 
-def _biased_modules(lm: Decoder) -> list[nn.Module]:
+def biased_modules(lm: Decoder) -> list[nn.Module]:
     """Return the linear maps of all layers and the norms that have a bias, in the model's order."""
     modules = [module for layer in lm.layers for module in layer.modules()]
     return [m for m in modules if isinstance(m, nn.Linear | Conv1D) or _is_norm_with_bias(m)]

@@ -57,16 +57,20 @@ def load_intervention(folder: Path | str, lm: Decoder) -> tuple[Intervention, di
     return load_intervention_file(folder, lm), {**manifest.repeated(), "training_seconds": seconds}
 
 
-def settings_of_model(manifest: TrainOffsetsManifest, device: str) -> ModelConfig:
-    """Return the settings of the model that an intervention was trained on, but for the device.
+def settings_of_model(folder: Path | str, manifest: TrainOffsetsManifest, device: str | None) -> ModelConfig:
+    """Return the settings of the model that a run's intervention was trained on, with another device if one is named.
 
     Raises:
         UserError: the manifest does not state them.
     """
+    stated = manifest.config.get("model")
+    if not isinstance(stated, dict) or not isinstance(stated.get("id"), str):
+        stated = {"unknown": None}
     try:
-        return replace(ModelConfig(**manifest.config["model"]), device=device)
-    except (KeyError, TypeError):
-        raise UserError("the run's manifest does not state the settings of its model; train it with this version")
+        model = ModelConfig(**stated)
+    except TypeError:
+        raise UserError(f"intervention={folder} does not say what model it is for; train it again")
+    return replace(model, device=device or model.device)
 
 
 def _require_same_weights(manifest: TrainOffsetsManifest, lm: Decoder, folder: Path) -> None:

@@ -76,6 +76,12 @@ class PeftEdit(Intervention):
     @contextmanager
     def attach(self, lm: Decoder) -> Iterator[None]:
         """Put the adapter's modules into the model, with these weights, and take them out again."""
+        with self.adapted(lm):
+            yield
+
+    @contextmanager
+    def adapted(self, lm: Decoder) -> Iterator[peft.PeftModel]:
+        """Attach the adapter, and yield the peft library's view of the model, which can save and merge it."""
         with _injected(lm, self.config) as adapted:
             for name, weight in zip(self.names, self.weights, strict=True):
                 owner, _, leaf = name.rpartition(".")
@@ -86,7 +92,7 @@ class PeftEdit(Intervention):
             ]
             self.train(self.training)
             try:
-                yield
+                yield adapted
             finally:
                 self._adapter_modules = []
 
@@ -115,7 +121,7 @@ class PeftEdit(Intervention):
 
 
 @contextmanager
-def _injected(lm: Decoder, config: dict[str, Any]) -> Iterator[nn.Module]:
+def _injected(lm: Decoder, config: dict[str, Any]) -> Iterator[peft.PeftModel]:
     """Put a fresh adapter into the model for the length of a `with` block."""
     settings = _adapter_config(config)
     try:

@@ -1,4 +1,4 @@
-"""The four stages."""
+"""The five stages."""
 
 from dataclasses import dataclass, field
 from typing import Any
@@ -6,10 +6,10 @@ from typing import Any
 from omegaconf import MISSING
 
 from lofit_cli.errors import UserError
-from lofit_cli.schema.checks import not_empty, within
+from lofit_cli.schema.checks import not_empty, one_of, within
 from lofit_cli.schema.components import MethodConfig, SelectorConfig, TrainerConfig
 from lofit_cli.schema.limits import MAX_RESAMPLES, MAX_SEED
-from lofit_cli.schema.sources import EvalConfig, ModelConfig, TaskConfig
+from lofit_cli.schema.sources import DTYPES, EvalConfig, ModelConfig, TaskConfig
 
 
 @dataclass
@@ -97,15 +97,39 @@ class GenerateConfig:
     intervention: str = "latest"
     prompt: str | None = None
     max_new_tokens: int = 64
-    device: str = "auto"
+    device: str | None = None
     runs_dir: str = "runs"
 
     def __post_init__(self) -> None:
-        not_empty(intervention=self.intervention, prompt=self.prompt, runs_dir=self.runs_dir)
+        not_empty(intervention=self.intervention, prompt=self.prompt, device=self.device, runs_dir=self.runs_dir)
         within("max_new_tokens", self.max_new_tokens, 1)
 
 
-StageConfig = SelectHeadsConfig | TrainOffsetsConfig | EvaluateConfig | CompareConfig
+EXPORTS = ("hf", "peft", "gguf", "vector")
+"""What an intervention can leave the lab as."""
+
+
+@dataclass
+class ExportConfig:
+    """`lofit export`. The model is that of the intervention's own run; `out` must not exist, or be empty.
+
+    `dtype` is that of the weights that are written; `auto` is the base's. The proof is made in float32.
+    """
+
+    intervention: str = MISSING
+    to: str = MISSING
+    out: str = MISSING
+    dtype: str = "auto"
+    device: str | None = None
+    runs_dir: str = "runs"
+
+    def __post_init__(self) -> None:
+        not_empty(intervention=self.intervention, out=self.out, device=self.device, runs_dir=self.runs_dir)
+        one_of("to", self.to, EXPORTS)
+        one_of("dtype", self.dtype, ("auto", *DTYPES))
+
+
+StageConfig = SelectHeadsConfig | TrainOffsetsConfig | EvaluateConfig | CompareConfig | ExportConfig
 
 STAGE_CONFIGS: dict[str, type[Any]] = {
     "select_heads": SelectHeadsConfig,
@@ -113,4 +137,5 @@ STAGE_CONFIGS: dict[str, type[Any]] = {
     "evaluate": EvaluateConfig,
     "compare": CompareConfig,
     "generate": GenerateConfig,
+    "export": ExportConfig,
 }

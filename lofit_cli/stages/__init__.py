@@ -1,1 +1,1 @@
-"""The four stages: plain functions of a config and a run directory, which read and write artifacts."""
+"""The five stages: plain functions of a config and a run directory, which read and write artifacts."""

@@ -27,7 +27,7 @@ def generate(config: GenerateConfig) -> None:
     """
     folder = _find_run(config)
     manifest = read_manifest(folder, TrainOffsetsManifest, "intervention")
-    lm = load_model_once(settings_of_model(manifest, config.device))
+    lm = load_model_once(settings_of_model(folder, manifest, config.device))
     edit, _ = load_intervention(folder, lm)
     titles = "base model", f"{manifest.method} ({manifest.num_trained_parameters:,} trainable parameters)"
     num_answered = 0

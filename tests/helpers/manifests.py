@@ -40,6 +40,19 @@ FACTS = {
     "train_offsets": SETTING | MADE | {"method": "lofit", "head_mask": None, "selection_seconds": 1.5},
     "evaluate": SETTING | MADE | MEASURED,
     "compare": {"sections": [], "runs": []},
+    "export": {
+        "model": "smollm2",
+        "model_hash": "a" * 64,
+        "method": "lofit",
+        "intervention": "runs/x",
+        "to": "hf",
+        "out": "out",
+        "form": "weights in its own class",
+        "dtype": "float32",
+        "largest_difference": 1e-6,
+        "effect": 1.5,
+        "dtype_difference": None,
+    },
 }
 
 
