@@ -5,7 +5,7 @@ from pathlib import Path
 
 import numpy as np
 
-from lofit_cli.artifacts.evaluations import MeasuredRun, read_evaluations
+from lofit_cli.artifacts.evaluations import SAME_MEASUREMENT, MeasuredRun, read_evaluations
 from lofit_cli.artifacts.manifest import MANIFEST
 
 Row = tuple[str, str, str, str]
@@ -27,10 +27,10 @@ def _is(name: str, folder: Path) -> bool:
 
 def _base_of(run: MeasuredRun, runs: Iterable[MeasuredRun]) -> MeasuredRun | None:
     """Return the run of the same model without an intervention on the same questions."""
-    same = ("questions_hash", "protocol", "split", "model_hash", "dtype", "task")
     for other in runs:
         facts = other.manifest
-        if facts.intervention is None and all(getattr(facts, key) == getattr(run.manifest, key) for key in same):
+        is_same = all(getattr(facts, key) == getattr(run.manifest, key) for key in SAME_MEASUREMENT)
+        if facts.intervention is None and is_same:
             return other
     return None
 

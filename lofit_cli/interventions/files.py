@@ -5,10 +5,11 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from lofit_cli.artifacts.finished_runs import read_manifest
+from lofit_cli.artifacts.finished_runs import find_newest, read_manifest
 from lofit_cli.artifacts.geometry import Geometry
 from lofit_cli.artifacts.manifest import TrainOffsetsManifest
 from lofit_cli.artifacts.tensors import read_all_tensors
+from lofit_cli.console import say
 from lofit_cli.errors import UserError
 from lofit_cli.interventions import INTERVENTIONS
 from lofit_cli.interventions.intervention import FILE_NAME, KIND, Intervention
@@ -55,6 +56,15 @@ def load_intervention(folder: Path | str, lm: Decoder) -> tuple[Intervention, di
     _require_same_weights(manifest, lm, folder)
     seconds = manifest.selection_seconds + manifest.wall_seconds
     return load_intervention_file(folder, lm), {**manifest.repeated(), "training_seconds": seconds}
+
+
+def find_run(name: str, runs_dir: Path) -> Path:
+    """Return the run directory that `intervention` names; `latest` is the newest finished one, whatever its model."""
+    if name != "latest":
+        return Path(name)
+    folder = find_newest(runs_dir, TrainOffsetsManifest)
+    say(f"intervention=latest: taking {folder}")
+    return folder
 
 
 def settings_of_model(folder: Path | str, manifest: TrainOffsetsManifest, device: str | None) -> ModelConfig:

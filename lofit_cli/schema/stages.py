@@ -116,7 +116,7 @@ class ExportConfig:
     `dtype` is that of the weights that are written; `auto` is the base's. The proof is made in float32.
     """
 
-    intervention: str = MISSING
+    intervention: str = "latest"
     to: str = MISSING
     out: str = MISSING
     dtype: str = "auto"

@@ -18,7 +18,7 @@ from lofit_cli.export.plan import Plan
 from lofit_cli.export.proof import Proof
 from lofit_cli.export.targets import plan_export
 from lofit_cli.export.write import Base, observe_both, write_and_prove
-from lofit_cli.interventions.files import load_intervention, settings_of_model
+from lofit_cli.interventions.files import find_run, load_intervention, settings_of_model
 from lofit_cli.interventions.intervention import Intervention
 from lofit_cli.models.language_model import LanguageModel
 from lofit_cli.models.load import check_source, load_model
@@ -42,6 +42,7 @@ def export(config: ExportConfig, run: RunDir) -> Proof:
         RunError: what was written does not compute what the edited base computes; it is removed.
     """
     _require_free(Path(config.out))
+    config = replace(config, intervention=str(find_run(config.intervention, Path(config.runs_dir))))
     manifest = read_manifest(Path(config.intervention), TrainOffsetsManifest, "intervention")
     model = _model_config(manifest, config)
     base = Base(check_source(model.id, "model.id"), model.revision)

@@ -4,11 +4,11 @@ import sys
 from collections.abc import Iterator
 from pathlib import Path
 
-from lofit_cli.artifacts.finished_runs import find_newest, read_manifest
+from lofit_cli.artifacts.finished_runs import read_manifest
 from lofit_cli.artifacts.manifest import TrainOffsetsManifest
 from lofit_cli.console import say
 from lofit_cli.errors import ItemError, UserError
-from lofit_cli.interventions.files import load_intervention, settings_of_model
+from lofit_cli.interventions.files import find_run, load_intervention, settings_of_model
 from lofit_cli.interventions.intervention import Intervention
 from lofit_cli.models.kept import load_model_once
 from lofit_cli.models.language_model import LanguageModel
@@ -25,7 +25,7 @@ def generate(config: GenerateConfig) -> None:
     Raises:
         UserError: the run is no finished one of train-offsets, or there is nothing to answer.
     """
-    folder = _find_run(config)
+    folder = find_run(config.intervention, Path(config.runs_dir))
     manifest = read_manifest(folder, TrainOffsetsManifest, "intervention")
     lm = load_model_once(settings_of_model(folder, manifest, config.device))
     edit, _ = load_intervention(folder, lm)
@@ -36,14 +36,6 @@ def generate(config: GenerateConfig) -> None:
         num_answered += 1
     if not num_answered:
         raise UserError("there is no prompt: set prompt='...', or give one on each line of standard input")
-
-
-def _find_run(config: GenerateConfig) -> Path:
-    if config.intervention != "latest":
-        return Path(config.intervention)
-    folder = find_newest(Path(config.runs_dir), TrainOffsetsManifest)
-    say(f"intervention=latest: taking {folder}")
-    return folder
 
 
 def _prompts(config: GenerateConfig) -> Iterator[str]:
