@@ -5,11 +5,12 @@ from typing import Any
 
 __version__ = "0.1.0"
 
+STAGES = ("select_heads", "train_offsets", "evaluate", "compare", "export")
 _HOMES = {
     "ModelConfig": "lofit_cli.schema.sources",
     "load_intervention": "lofit_cli.interventions.files",
     "load_model": "lofit_cli.models.load",
-    **dict.fromkeys(("select_heads", "train_offsets", "evaluate", "compare", "generate"), "lofit_cli.api"),
+    **dict.fromkeys((*STAGES, "generate", "model_of"), "lofit_cli.api"),
 }
 """Name -> the module that has it, imported once it is asked for, because `lofit --help` should not wait for torch."""
 

@@ -4,9 +4,13 @@ from collections.abc import Sequence
 from contextlib import nullcontext
 from pathlib import Path
 
+from lofit_cli.artifacts.finished_runs import read_manifest
+from lofit_cli.artifacts.manifest import TrainOffsetsManifest
 from lofit_cli.hydra_app import run_stage
+from lofit_cli.interventions.files import settings_of_model
 from lofit_cli.interventions.intervention import Intervention
 from lofit_cli.models.language_model import LanguageModel
+from lofit_cli.schema.sources import ModelConfig
 
 
 def select_heads(*settings: str) -> Path:
@@ -37,6 +41,17 @@ def evaluate(*settings: str) -> Path:
 def compare(*settings: str) -> Path:
     """Set evaluated runs side by side, and write the report; as `select_heads`."""
     return _run("compare", settings)
+
+
+def export(*settings: str) -> Path:
+    """Write an intervention as weights, an adapter or vectors, and prove that it is the same; as `select_heads`."""
+    return _run("export", settings)
+
+
+def model_of(run_dir: Path | str) -> ModelConfig:
+    """Return the settings of the model that a train-offsets run was made with, to load it again."""
+    manifest = read_manifest(Path(run_dir), TrainOffsetsManifest, "run_dir")
+    return settings_of_model(run_dir, manifest, None)
 
 
 def generate(

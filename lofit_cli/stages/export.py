@@ -12,12 +12,12 @@ from lofit_cli.artifacts.manifest import TrainOffsetsManifest
 from lofit_cli.artifacts.run_dir import RunDir
 from lofit_cli.console import say
 from lofit_cli.errors import RunError, UserError
-from lofit_cli.export.card import Exported, card_facts, engine_lines, write_card
-from lofit_cli.export.measured import measured_metrics
-from lofit_cli.export.plan import Plan
-from lofit_cli.export.proof import Proof
-from lofit_cli.export.targets import plan_export
-from lofit_cli.export.write import Base, observe_both, write_and_prove
+from lofit_cli.exports.card import Exported, card_facts, engine_lines, write_card
+from lofit_cli.exports.measured import measured_metrics
+from lofit_cli.exports.plan import Plan
+from lofit_cli.exports.proof import Proof
+from lofit_cli.exports.targets import plan_export
+from lofit_cli.exports.write import Base, observe_both, write_and_prove
 from lofit_cli.interventions.files import find_run, load_intervention, settings_of_model
 from lofit_cli.interventions.intervention import Intervention
 from lofit_cli.models.language_model import LanguageModel

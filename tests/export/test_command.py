@@ -10,7 +10,7 @@ from safetensors.torch import load_file
 from stage_runs import FAST, manifest, ok, only_run
 
 import lofit_cli
-from lofit_cli.export import load_and_run, proof
+from lofit_cli.exports import load_and_run, proof
 
 HEADS = "[[0, 1], [1, 0], [2, 3]]"
 

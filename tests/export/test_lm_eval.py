@@ -8,7 +8,7 @@ import pytest
 import yaml
 from stage_runs import FAST, ok
 
-from lofit_cli.export import load_and_run, proof
+from lofit_cli.exports import load_and_run, proof
 
 pytestmark = pytest.mark.slow
 METRICS = ("mc1", "mc2")

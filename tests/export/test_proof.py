@@ -13,8 +13,8 @@ from stage_runs import FAST, manifest, ok, only_run
 from tiny_checkpoints import build_checkpoint
 
 from lofit_cli.errors import RunError
-from lofit_cli.export import checkpoint, load_and_run, proof, routes, targets
-from lofit_cli.export.proof import Observed
+from lofit_cli.exports import checkpoint, load_and_run, proof, routes, targets
+from lofit_cli.exports.proof import Observed
 
 
 def test_a_fold_that_is_off_by_a_hundredth_is_found_by_the_fresh_process_and_leaves_no_folder(lofit, monkeypatch):

@@ -8,7 +8,7 @@ from refusals import refused
 from stage_runs import FAST, ok
 
 from lofit_cli.artifacts.files import read_json
-from lofit_cli.export import load_and_run, proof
+from lofit_cli.exports import load_and_run, proof
 
 HEADS = ("head_mask=heads.json",)
 CANDIDATES = ("method.alphas=[9.0]", "method.layers=[1]")

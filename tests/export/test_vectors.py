@@ -48,7 +48,7 @@ def test_a_vector_after_a_layer_has_the_layers_name(base, tmp_path, positions):
 
 
 def test_vectors_at_other_tokens_than_the_json_says_are_found_out(base, tmp_path, monkeypatch):
-    monkeypatch.setattr("lofit_cli.export.load_and_run._add_after", _everywhere)
+    monkeypatch.setattr("lofit_cli.exports.load_and_run._add_after", _everywhere)
     with pytest.raises(UserError, match="differs from the edited model"):
         export_edit(base, lambda lm: direction_edit(lm, positions="answer"), "vector", tmp_path / "out")
 

@@ -4,9 +4,9 @@ import json
 
 import pytest
 
-from lofit_cli.export.card import base_licence, name_of
-from lofit_cli.export.checkpoint import with_older_names
-from lofit_cli.export.engines import describe_engines
+from lofit_cli.exports.card import base_licence, name_of
+from lofit_cli.exports.checkpoint import with_older_names
+from lofit_cli.exports.engines import describe_engines
 
 ENGINES = {
     ("llama", ("o_proj",)): ["vLLM 0.33 reads", "SGLang 0.5.23 reads", "llama.cpp reads"],

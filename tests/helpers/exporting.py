@@ -5,9 +5,9 @@ from contextlib import contextmanager
 import peft
 import torch
 
-from lofit_cli.export import load_and_run, proof
-from lofit_cli.export.targets import plan_export
-from lofit_cli.export.write import Base, observe_both, write_and_prove
+from lofit_cli.exports import load_and_run, proof
+from lofit_cli.exports.targets import plan_export
+from lofit_cli.exports.write import Base, observe_both, write_and_prove
 from lofit_cli.interventions.bias_edit import BiasEdit
 from lofit_cli.interventions.head_edit import HeadEdit
 from lofit_cli.interventions.peft_edit import PeftEdit

@@ -8,7 +8,7 @@ from torch import Tensor, nn
 from transformers.pytorch_utils import Conv1D
 
 from lofit_cli.errors import UserError
-from lofit_cli.export.places import module_paths, parallel_map, residual_map
+from lofit_cli.exports.places import module_paths, parallel_map, residual_map
 from lofit_cli.interventions.bias_edit import BiasEdit, biased_modules
 from lofit_cli.interventions.head_edit import HeadEdit
 from lofit_cli.interventions.intervention import Intervention

@@ -7,13 +7,13 @@ from pathlib import Path
 import torch
 
 from lofit_cli.errors import UserError
-from lofit_cli.export.adapter import require_linear_maps, write_adapter, write_fold
-from lofit_cli.export.checkpoint import merged_state, write_checkpoint
-from lofit_cli.export.engines import LLAMA_CPP_ALL_BIASES, LLAMA_CPP_OUTPUT_BIAS
-from lofit_cli.export.fold import fold_edit, require_weights
-from lofit_cli.export.plan import Plan
-from lofit_cli.export.routes import Route, find_route, own_class
-from lofit_cli.export.vectors import require_control_vector, require_vectors, write_control_vector, write_vectors
+from lofit_cli.exports.adapter import require_linear_maps, write_adapter, write_fold
+from lofit_cli.exports.checkpoint import merged_state, write_checkpoint
+from lofit_cli.exports.engines import LLAMA_CPP_ALL_BIASES, LLAMA_CPP_OUTPUT_BIAS
+from lofit_cli.exports.fold import fold_edit, require_weights
+from lofit_cli.exports.plan import Plan
+from lofit_cli.exports.routes import Route, find_route, own_class
+from lofit_cli.exports.vectors import require_control_vector, require_vectors, write_control_vector, write_vectors
 from lofit_cli.interventions.bias_edit import BiasEdit
 from lofit_cli.interventions.intervention import Intervention
 from lofit_cli.interventions.peft_edit import PeftEdit

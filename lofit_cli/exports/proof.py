@@ -15,7 +15,7 @@ from safetensors.torch import load_file
 from torch import Tensor
 
 from lofit_cli.errors import RunError
-from lofit_cli.export import load_and_run
+from lofit_cli.exports import load_and_run
 from lofit_cli.interventions.intervention import Intervention
 from lofit_cli.models.attention_masks import reached_windows
 from lofit_cli.models.decoder import Decoder

@@ -5,7 +5,7 @@ import copy
 from torch import Tensor
 from transformers import PreTrainedConfig
 
-from lofit_cli.export.fold import Fold
+from lofit_cli.exports.fold import Fold
 from lofit_cli.models.decoder import Decoder
 
 SINKS = "sinks"

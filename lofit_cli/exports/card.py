@@ -8,9 +8,9 @@ import yaml
 from huggingface_hub import ModelCard, ModelCardData, try_to_load_from_cache
 
 from lofit_cli.artifacts.manifest import TrainOffsetsManifest
-from lofit_cli.export.engines import describe_engines
-from lofit_cli.export.plan import Plan
-from lofit_cli.export.proof import Proof
+from lofit_cli.exports.engines import describe_engines
+from lofit_cli.exports.plan import Plan
+from lofit_cli.exports.proof import Proof
 
 README = "README.md"
 USES = {

@@ -9,9 +9,9 @@ import torch
 from torch import nn
 
 from lofit_cli.errors import RunError
-from lofit_cli.export.plan import Plan
-from lofit_cli.export.proof import Observed, Passage, Proof, difference, observe, proof_texts, prove, run_fresh
-from lofit_cli.export.vectors import layer_paths
+from lofit_cli.exports.plan import Plan
+from lofit_cli.exports.proof import Observed, Passage, Proof, difference, observe, proof_texts, prove, run_fresh
+from lofit_cli.exports.vectors import layer_paths
 from lofit_cli.interventions.intervention import Intervention
 from lofit_cli.models.decoder import Decoder
 

@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from transformers.pytorch_utils import Conv1D
 
 from lofit_cli.errors import UserError
-from lofit_cli.export.fold import Fold, weight_rows
+from lofit_cli.exports.fold import Fold, weight_rows
 from lofit_cli.interventions.peft_edit import LIBRARY_ERRORS, PeftEdit
 from lofit_cli.models.decoder import Decoder
 

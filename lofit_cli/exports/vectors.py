@@ -9,8 +9,8 @@ import safetensors.torch
 from torch import Tensor
 
 from lofit_cli.errors import UserError
-from lofit_cli.export.fold import head_values
-from lofit_cli.export.places import module_paths
+from lofit_cli.exports.fold import head_values
+from lofit_cli.exports.places import module_paths
 from lofit_cli.interventions.head_edit import HeadEdit
 from lofit_cli.interventions.intervention import Intervention
 from lofit_cli.interventions.residual_edit import DirectionEdit

@@ -10,9 +10,9 @@ from torch import Tensor
 from transformers import AutoModelForCausalLM, PreTrainedConfig, PreTrainedModel
 
 from lofit_cli.errors import UserError
-from lofit_cli.export.fold import Fold, folded_state, move_to_parallel_map
-from lofit_cli.export.other_classes import other_classes
-from lofit_cli.export.value_biases import value_bias_state
+from lofit_cli.exports.fold import Fold, folded_state, move_to_parallel_map
+from lofit_cli.exports.other_classes import other_classes
+from lofit_cli.exports.value_biases import value_bias_state
 from lofit_cli.models.decoder import Decoder
 
 MOST_KEYS = 2
