@@ -21,7 +21,7 @@ print(report)
 lm = lofit_cli.load_model(lofit_cli.model_of(trained))
 edit, about = lofit_cli.load_intervention(trained, lm)
 for (layer, head), offset in zip(edit.heads, edit.offset, strict=True):
-    print(f"layer {layer}, head {head}: an offset of length {float(offset.norm()):.3f}")
+    print(f"layer {layer}, head {head}: an offset of length {float(offset.detach().norm()):.3f}")
 
 # %% It acts inside a `with` block, and is gone after it.
 question = "Q: Can penguins fly?\nA:"
@@ -33,4 +33,4 @@ print(f"base: {base[0]}\nedited: {edited[0]}")
 print(f"the same inside the block: {inside == edited}; gone after it: {after == base}")
 
 # %% Take it away as a checkpoint of stock transformers, once a fresh process has computed the same with it.
-lofit_cli.exports(f"intervention={trained}", "to=hf", "out=walkthrough-model")
+lofit_cli.export(f"intervention={trained}", "to=hf", "out=walkthrough-model")

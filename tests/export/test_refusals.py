@@ -107,7 +107,7 @@ def test_a_run_that_does_not_name_its_model_is_refused(made, model, words, exit_
 
 
 USAGE = {
-    "nothing is said": ((), "intervention, out, to must be set"),
+    "nothing is said": ((), "out, to must be set"),
     "unknown form": (("intervention=runs/x", "to=hff", "out=out"), "did you mean 'hf'?"),
     "unknown dtype": (("intervention=runs/x", "to=hf", "out=out", "dtype=float23"), "did you mean 'float32'?"),
     "no such run": (("intervention=runs/x", "to=hf", "out=out"), "run directory runs/x does not exist"),
