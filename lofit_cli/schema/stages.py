@@ -1,4 +1,4 @@
-"""The five stages."""
+"""The stages: the four of the paper, `generate` and `export`."""
 
 from dataclasses import dataclass, field
 from typing import Any

@@ -1,1 +1,1 @@
-"""The five stages: plain functions of a config and a run directory, which read and write artifacts."""
+"""The stages: plain functions of a config and a run directory, which read and write artifacts."""
