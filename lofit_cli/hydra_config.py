@@ -4,6 +4,7 @@ import copy
 from collections.abc import Iterator
 from contextlib import contextmanager
 from functools import cache
+from importlib.metadata import EntryPoint
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +19,7 @@ from hydra.errors import HydraException
 from omegaconf import DictConfig, OmegaConf, open_dict
 from omegaconf.errors import OmegaConfBaseException
 
+from lofit_cli.console import say
 from lofit_cli.errors import UserError
 from lofit_cli.hydra_errors import explain_addition, explained
 from lofit_cli.hydra_overrides import group_overrides, keep_texts, parse_overrides, quote
@@ -68,9 +70,18 @@ def _register_plugins(group: str) -> None:
     for name in find_plugins(f"{group}s", ours):
         node: Any = {"name": name}
         if point := settings.get(f"{group}.{name}"):
-            node = load(point)(name=name)
+            node = _plugin_settings(point, name) or node
             ConfigStore.instance().store(group=f"schema/{group}", name=name, node=node)
         ConfigStore.instance().store(group=group, name=name, node=node)
+
+
+def _plugin_settings(point: EntryPoint, name: str) -> Any:
+    """Return a plugin's settings; None, said, where they can't be had, because other commands go on without them."""
+    try:
+        return load(point)(name=name)
+    except Exception as error:  # whatever the package does
+        say(f"note: the settings of '{point.name}' are left out ({error})")
+        return None
 
 
 def search_path(config_dir: str | None) -> list[str]:

@@ -1,6 +1,7 @@
 """What installed packages add to lofit through entry points: found by name, imported once it is asked for."""
 
 from collections.abc import Iterable, Mapping
+from contextlib import suppress
 from functools import cache
 from importlib.metadata import EntryPoint, entry_points
 from importlib.util import find_spec
@@ -58,8 +59,12 @@ def find_settings() -> dict[str, EntryPoint]:
 
 def conf_dirs() -> list[Path]:
     """Return the folders of YAML files that packages bring along."""
-    specs = [find_spec(point.value) for point in _points(CONF)]
-    folders = [Path(place) / "conf" for spec in specs if spec for place in spec.submodule_search_locations or ()]
+    folders = []
+    for point in _points(CONF):
+        # A package that is not there has no folder; whoever asks for an option of it is told so.
+        with suppress(ImportError, ValueError):
+            spec = find_spec(point.value)
+            folders += [Path(place) / "conf" for place in (spec.submodule_search_locations or () if spec else ())]
     return [folder for folder in folders if folder.is_dir()]
 
 
@@ -77,7 +82,7 @@ def load(point: EntryPoint) -> Any:
     """
     try:
         return point.load()
-    except Exception as error:  # whatever the package does when it is imported
+    except (Exception, SystemExit) as error:  # whatever the package does when it is imported
         raise UserError(
             f"'{point.name}' of {_package(point)} could not be imported ({type(error).__name__}: {error}); mend it or "
             "uninstall it"

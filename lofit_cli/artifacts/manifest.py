@@ -76,7 +76,7 @@ class TaskManifest(Manifest):
     dataset_hash: str = field(metadata=ROWS_IF_ASKED)
 
     @property
-    def is_chat(self) -> bool:
+    def uses_chat_template(self) -> bool:
         """Return whether prompts were turns of a conversation."""
         return self.chat_template is not None
 

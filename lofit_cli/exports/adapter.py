@@ -15,6 +15,7 @@ from lofit_cli.errors import UserError
 from lofit_cli.exports.fold import Fold, weight_rows
 from lofit_cli.interventions.peft_edit import LIBRARY_ERRORS, PeftEdit
 from lofit_cli.models.decoder import Decoder
+from lofit_cli.models.weights import name_of
 
 ADAPTER = "default"
 
@@ -65,7 +66,7 @@ def write_adapter(lm: Decoder, edit: PeftEdit, folder: Path) -> None:
 
 
 def _save(adapted: peft.PeftModel, lm: Decoder, folder: Path) -> None:
-    adapted.peft_config[ADAPTER].base_model_name_or_path = lm.id
+    adapted.peft_config[ADAPTER].base_model_name_or_path = name_of(lm.id)
     with warnings.catch_warnings():
         # The library takes the bias of one dimension for a part of a matrix.
         warnings.filterwarnings("ignore", message=".*LoRA tensor.* have invalid shape")

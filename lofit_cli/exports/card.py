@@ -11,6 +11,7 @@ from lofit_cli.artifacts.manifest import TrainOffsetsManifest
 from lofit_cli.exports.engines import describe_engines
 from lofit_cli.exports.plan import Plan
 from lofit_cli.exports.proof import Proof
+from lofit_cli.models.weights import name_of
 
 README = "README.md"
 USES = {
@@ -62,11 +63,6 @@ def write_card(folder: Path, about: Exported) -> None:
     (folder / README).write_text(f"---\n{metadata}\n---\n\n{text}\n", encoding="utf-8")
 
 
-def name_of(model: str) -> str:
-    """Return a Hub id as it is, and of a folder its own name: where it lies is nobody's business."""
-    return Path(model).name if Path(model).is_dir() else model
-
-
 def base_licence(source: str) -> str | None:
     """Return the licence that the base's own card states, where that card is on this machine."""
     file = Path(source) / README if Path(source).is_dir() else try_to_load_from_cache(source, README)
@@ -99,10 +95,11 @@ def _facts(about: Exported, licence: str | None) -> list[str]:
         f"- Method: {manifest.method}",
         heads,
         f"- Trainable parameters: {manifest.num_trained_parameters:,}",
-        f"- Trained on: {manifest.task}, seed {manifest.seed}, fold {manifest.fold}",
+        f"- Trained on: {manifest.task}, seed {manifest.seed}, fold {manifest.fold}, in {manifest.dtype}",
+        f"- Asked: {'in turns, by its chat template' if manifest.uses_chat_template else 'as plain text'}",
         f"- Base model: {name_of(manifest.model)} ({about.num_layers} layers)",
         f"- Acts at: {'every token' if about.positions == 'all' else 'answer tokens only'}",
-        f"- Numbers are in: {about.dtype}",
+        f"- Weights here are in: {about.dtype}",
         f"- Licence: {licence or 'see the base model'}",
     ]
 

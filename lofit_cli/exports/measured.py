@@ -7,6 +7,7 @@ import numpy as np
 
 from lofit_cli.artifacts.evaluations import SAME_MEASUREMENT, MeasuredRun, read_evaluations
 from lofit_cli.artifacts.manifest import MANIFEST
+from lofit_cli.errors import UserError
 
 Row = tuple[str, str, str, str]
 
@@ -16,7 +17,10 @@ def measured_metrics(runs_dir: Path, intervention: Path) -> list[Row]:
     place = runs_dir / "evaluate"
     if not any(place.glob(f"*/{MANIFEST}")):
         return []
-    runs = read_evaluations([str(file.parent) for file in sorted(place.glob(f"*/{MANIFEST}"))])
+    try:
+        runs = read_evaluations([str(place)])
+    except UserError:
+        return []
     edited = [run for run in runs if run.manifest.intervention and _is(run.manifest.intervention, intervention)]
     return [row for run in edited for row in _rows(run, _base_of(run, runs))]
 
@@ -37,7 +41,12 @@ def _base_of(run: MeasuredRun, runs: Iterable[MeasuredRun]) -> MeasuredRun | Non
 
 def _rows(run: MeasuredRun, base: MeasuredRun | None) -> list[Row]:
     facts = run.manifest
-    where = f"{facts.task}, {facts.split} split, protocol {facts.protocol}, {len(run.question_ids)} questions"
+    asked = ", chat template" * facts.uses_chat_template + f", system prompt {facts.system_prompt!r}" * bool(
+        facts.system_prompt
+    )
+    drawn = f" drawn by task.num_test={facts.num_test}" * bool(facts.num_test)
+    questions = f"{len(run.question_ids)} questions{drawn}"
+    where = f"{facts.task}, {facts.split} split, {facts.protocol}, {questions}, computed in {facts.dtype}{asked}"
     return [
         (where, metric, _mean(run, metric), "" if base is None else _mean(base, metric)) for metric in facts.metrics
     ]

@@ -15,6 +15,7 @@ from lofit_cli.interventions.head_edit import HeadEdit
 from lofit_cli.interventions.intervention import Intervention
 from lofit_cli.interventions.residual_edit import DirectionEdit
 from lofit_cli.models.decoder import Decoder
+from lofit_cli.models.weights import name_of
 
 FORMAT = 1
 TENSORS, ABOUT, CONTROL = "vector.safetensors", "vector.json", "control_vector.gguf"
@@ -34,7 +35,7 @@ def require_vectors(edit: Intervention) -> HeadEdit | DirectionEdit:
     """Return an edit that is made of vectors, refusing others."""
     if isinstance(edit, HeadEdit | DirectionEdit):
         return edit
-    raise UserError(f"it is a {edit.kind}, which is no vector per head or layer; use to=hf or to=peft")
+    raise UserError(f"it is a {edit.kind}, which is no vector per head or layer; to=hf says whether it can be weights")
 
 
 def write_vectors(lm: Decoder, edit: HeadEdit | DirectionEdit, folder: Path) -> None:
@@ -43,7 +44,7 @@ def write_vectors(lm: Decoder, edit: HeadEdit | DirectionEdit, folder: Path) -> 
     about = {
         "format": FORMAT,
         "kind": edit.kind,
-        "base_model": lm.id,
+        "base_model": name_of(lm.id),
         "what_to_do": HEADS if isinstance(edit, HeadEdit) else RESIDUAL,
         "positions": edit.positions,
         "where": POSITIONS[edit.positions],

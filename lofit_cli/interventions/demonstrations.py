@@ -46,7 +46,9 @@ class Demonstrations(Intervention):
     @classmethod
     def restore(cls, lm: Decoder, settings: dict[str, Any], tensors: dict[str, Tensor]) -> "Demonstrations":
         """Make it again."""
-        require_settings(settings, text=str, turns=list)
+        # Turns that a row holds are no text of a base model's.
+        is_conversation = isinstance(settings, dict) and settings.get("text", "") is None
+        require_settings({**settings, "text": ""} if is_conversation else settings, text=str, turns=list)
         require_tensors(tensors, {})
         if not all(isinstance(turn, list) and [*map(type, turn)] == [str, str] for turn in settings["turns"]):
             raise UserError("its setting turns must be a list of pairs of texts; make it again")

@@ -57,6 +57,10 @@ METHODS: dict[str, Method] = {
 def get_method(config: MethodConfig) -> Method:
     """Return the method that a config names, refusing a name that the config's settings are not for."""
     method = look_up("methods", config.name, METHODS, "method.name")
+    if not isinstance(method, Method):
+        raise UserError(
+            f"method.name={config.name} stands for a {type(method).__name__}, not a Method; mend its package"
+        )
     if not isinstance(config, METHOD_CONFIGS.get(config.name, MethodConfig)):
         raise UserError(f"method.name={config.name} has settings of its own; write method={config.name} instead")
     return method

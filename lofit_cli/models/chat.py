@@ -5,7 +5,6 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
-from jinja2 import TemplateError
 from transformers import PreTrainedTokenizerBase
 
 from lofit_cli.errors import UserError, beginning
@@ -95,7 +94,7 @@ class Chat:
             text = self.tokenizer.apply_chat_template(
                 messages, tokenize=False, add_generation_prompt=is_open, **options
             )
-        except (TemplateError, TypeError, ValueError) as error:
+        except Exception as error:  # what a template does is its author's
             raise UserError(f"has turns that the model's chat template does not take ({error}); change them")
         return str(text)
 

@@ -54,13 +54,12 @@ def tokenize(lm: Decoder, items: Sequence[Prompted], append_eos: bool = False) -
         with naming_item(index):
             texts += [(index, text) for text in lm.answered_texts(as_prompt(prompt), answers)]
     try:
-        encoded = lm.encode([text.text for _, text in texts])
+        # What a chat template writes after an answer may share a token with it, which scoring has to do without.
+        encoded = lm.encode([text.text if append_eos else text.text[: text.end] for _, text in texts])
     except ItemError as error:
         raise ItemError(texts[error.index][0], error.reason)
     closing = _closing_tokens(lm) if append_eos else ()
-    sequences = (
-        _sequence(index, text, found, append_eos, closing) for (index, text), found in zip(texts, encoded, strict=True)
-    )
+    sequences = (_sequence(i, text, found, closing) for (i, text), found in zip(texts, encoded, strict=True))
     return [[next(sequences) for _ in answers] for _, answers in items]
 
 
@@ -75,17 +74,13 @@ def _closing_tokens(lm: Decoder) -> tuple[int, ...]:
     return (lm.tokenizer.eos_token_id,)
 
 
-def _sequence(
-    index: int, text: AnsweredText, found: EncodedText, is_closed: bool, closing: tuple[int, ...]
-) -> TokenSequence:
-    """Return a text's tokens up to the end of its answer, or of all of it where that is to be closed."""
+def _sequence(index: int, text: AnsweredText, found: EncodedText, closing: tuple[int, ...]) -> TokenSequence:
+    """Return the tokens of a text of the item of this number, told where its answer begins."""
     start = next((i for i, end in enumerate(found.ends) if end > text.start), 0)
     if start == 0:
         part = "prompt" if text.end > text.start else "answer"
         raise ItemError(index, f"has no token in its {part}; give it some text")
-    # What a chat template writes after the answer is a token of its own, but for the last one perhaps.
-    stop = len(found.tokens) if is_closed else max(start + 1, sum(end <= text.end for end in found.ends))
-    return TokenSequence((*found.tokens[:stop], *closing), start)
+    return TokenSequence((*found.tokens, *closing), start)
 
 
 def tokenize_items(lm: Decoder, items: Sequence[Prompted], append_eos: bool = False) -> list[list[TokenSequence]]:

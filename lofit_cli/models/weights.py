@@ -18,6 +18,11 @@ def one_name(name: str) -> str:
     return str(Path(name).resolve()) if is_folder else name
 
 
+def name_of(model: str) -> str:
+    """Return a Hub id as it is, and of a folder its own name: where it lies is nobody's business."""
+    return Path(model).name if Path(model).is_dir() else model
+
+
 def describe_model(lm: Decoder) -> dict[str, Any]:
     """Return what the manifest states of a model."""
     return {

@@ -35,7 +35,7 @@ class ModelConfig:
     @property
     def asking(self) -> dict[str, Any]:
         """Return what a run's manifest says of how the model is asked, for finding the latest such run."""
-        return {"is_chat": self.chat_template, "system_prompt": self.system_prompt}
+        return {"uses_chat_template": self.chat_template, "system_prompt": self.system_prompt}
 
     def __post_init__(self) -> None:
         one_of("model.dtype", self.dtype, ("auto", *DTYPES))

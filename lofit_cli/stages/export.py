@@ -74,9 +74,9 @@ def _require_free(out: Path) -> None:
 
 
 def _model_config(manifest: TrainOffsetsManifest, config: ExportConfig) -> ModelConfig:
-    """Return the base model as the run asked for it, in float32, in which the proof is made, and on plain texts."""
+    """Return the base model as the run asked for it, in float32, in which the proof is made."""
     asked = settings_of_model(config.intervention, manifest, config.device)
-    return replace(asked, dtype=WHOLE, chat_template=False, system_prompt=None)
+    return replace(asked, dtype=WHOLE)
 
 
 def _written_dtype(config: ExportConfig, model: ModelConfig, base: Base) -> str:

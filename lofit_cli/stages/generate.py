@@ -43,6 +43,8 @@ def _prompts(config: GenerateConfig) -> Iterator[str]:
     if config.prompt is not None:
         yield line_ends(config.prompt)
         return
+    if sys.stdin is None:
+        return
     if sys.stdin.isatty():
         say("a prompt on each line; Ctrl-D ends")
     while line := _read_line():
@@ -58,6 +60,10 @@ def _read_line() -> str:
 
 
 def _answer(lm: LanguageModel, edit: Intervention, prompt: str, titles: tuple[str, str], max_new_tokens: int) -> None:
+    try:
+        prompt.encode()
+    except UnicodeEncodeError:
+        raise UserError("the prompt holds bytes that are no text in UTF-8; give it as text")
     try:
         with side_by_side(prompt, titles) as (write_base, write_edited):
             lm.generate(prompt, max_new_tokens, write_base)

@@ -7,6 +7,7 @@ from lofit_cli.artifacts.run_dir import RunDir
 from lofit_cli.artifacts.seen_items import add_seen
 from lofit_cli.errors import UserError
 from lofit_cli.models.kept import load_model_once
+from lofit_cli.models.language_model import LanguageModel
 from lofit_cli.models.weights import describe_model
 from lofit_cli.report.plots import plot_head_scores, plot_heads_per_layer, plot_training
 from lofit_cli.report.results import print_head_mask
@@ -28,7 +29,7 @@ def select_heads(config: SelectHeadsConfig, run: RunDir) -> HeadMask:
     run.record(num_trained_parameters=0)
     add_seen(run.path, ())
     torch.manual_seed(config.seed)
-    scores = selector(lm, task, config, run).masked_fill(~lm.geometry.every_head(), -torch.inf)
+    scores = _require_scores(selector(lm, task, config, run), config, lm)
     mask = select_top(scores, count)
     if not scores[mask].isfinite().all():
         raise UserError(f"num_heads={config.num_heads} is more than the selector ranks; ask for fewer heads")
@@ -40,3 +41,15 @@ def select_heads(config: SelectHeadsConfig, run: RunDir) -> HeadMask:
         plot_training(run.path)
     print_head_mask(heads)
     return heads
+
+
+def _require_scores(scores: object, config: SelectHeadsConfig, lm: LanguageModel) -> torch.Tensor:
+    """Return a selector's scores, minus infinity where there is no head; a plugin's may be anything."""
+    every_head = lm.geometry.every_head()
+    if not isinstance(scores, torch.Tensor) or scores.shape != every_head.shape or not scores.is_floating_point():
+        shape = tuple(scores.shape) if isinstance(scores, torch.Tensor) else type(scores).__name__
+        raise UserError(
+            f"selector={config.selector.name} returns {shape} in place of a floating-point score for each head, "
+            f"{tuple(every_head.shape)}; mend the selector"
+        )
+    return scores.masked_fill(~every_head, -torch.inf)

@@ -38,6 +38,10 @@ def train_offsets(config: TrainOffsetsConfig, run: RunDir) -> Intervention:
     add_seen(run.path, ())
     torch.manual_seed(config.seed)
     edit = method.make(lm, task, config, head_mask, run)
+    if not isinstance(edit, Intervention):
+        raise UserError(
+            f"method={config.method.name} makes a {type(edit).__name__}, not an Intervention; mend its package"
+        )
     edit.save(run.path, lm)
     run.record(num_trained_parameters=edit.num_parameters)
     if run.has_lines("validation.jsonl"):

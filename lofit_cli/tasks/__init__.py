@@ -74,6 +74,8 @@ def load_task(config: TaskConfig) -> Task[Any]:
             f"the files of task '{config.name}' are not in its form ({type(error).__name__}: {error}); "
             "compare them with those of task.data_dir=sample"
         )
+    if not isinstance(task, Task):
+        raise UserError(f"task.name={config.name} loads a {type(task).__name__}, not a Task; mend its package")
     if config.swap_questions and not task.can_swap_questions:
         raise UserError(
             f"task.swap_questions is for tasks in TruthfulQA's form, not for '{config.name}'; leave it out, or set "

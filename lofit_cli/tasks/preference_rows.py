@@ -33,12 +33,17 @@ def read_conversation(record: Record) -> tuple[Turns, str, str]:
 def _prompt(record: Record, chosen: Turns, rejected: Turns) -> Turns:
     """Return the row's prompt, turns or a text of the user's; where the answers have more turns, their common ones."""
     given = record.content.get("prompt")
+    if record.content.get("question") is not None:
+        raise UserError(f"{record.source} has turns and a 'question' beside them; leave one of them out")
     if isinstance(given, list):
         return _turns(record, "prompt")
     if given is not None and len(chosen) == len(rejected) == 1:
         return (Turn(USER, record.text("prompt")),)
     pairs = takewhile(lambda pair: pair[0] == pair[1], zip(chosen[:-1], rejected[:-1], strict=False))
-    return tuple(turn for turn, _ in pairs)
+    shared = tuple(turn for turn, _ in pairs)
+    if given is not None and record.text("prompt").strip() not in [turn.content.strip() for turn in shared]:
+        raise UserError(f"{record.source} has a 'prompt' that its turns do not have; make them agree, or leave it out")
+    return shared
 
 
 def _answer(record: Record, name: str, turns: Turns, before: Turns) -> str:
@@ -50,7 +55,11 @@ def _answer(record: Record, name: str, turns: Turns, before: Turns) -> str:
 
 
 def _turns(record: Record, name: str) -> Turns:
-    turns = tuple(Turn(part.text("role"), part.text("content")) for part in record.parts(name))
+    parts = record.parts(name)
+    for part in parts:
+        if more := [key for key, value in part.content.items() if value and key not in ("role", "content")]:
+            raise UserError(f"{part.source} has '{more[0]}' too; a turn has a role and a content, and nothing else")
+    turns = tuple(Turn(part.text("role"), part.text("content")) for part in parts)
     for turn in turns:
         if turn.role not in ROLES:
             raise record.refusal(name, turn.role, f"a list of turns whose role is {', '.join(ROLES)}")

@@ -4,6 +4,7 @@ import csv
 import io
 import json
 import random
+import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -111,13 +112,14 @@ def read_csv(file: Path, columns: Sequence[str] = (), delimiter: str = ",") -> l
         UserError: the file is missing, is no CSV file or lacks one of the columns, or a row has not as many fields as
             the first line, so that it would be read shifted.
     """
+    csv.field_size_limit(sys.maxsize)
     lines = csv.reader(io.StringIO(_read_text(file, "CSV"), newline=""), strict=True, delimiter=delimiter)
     try:
         rows = [(f"{file}, line {lines.line_num}", row) for row in lines if row]
     except csv.Error as error:
         raise UserError(f"{file}, line {lines.line_num} could not be read ({error}); check its quotation marks")
     names = rows[0][1] if rows else []
-    _require_columns(names, columns, file)
+    _require_columns(names, columns or [name for name in names if name], file)
     return [_csv_record(names, row, source) for source, row in rows[1:]]
 
 

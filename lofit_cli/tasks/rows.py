@@ -147,7 +147,7 @@ def _list(config: RowsConfig, record: Record, name: str) -> tuple[str, ...]:
         listed = json.loads(value)
     except ValueError:
         raise record.refusal(name, value, """a list: JSON, as in ["Paris", "Lyon"], or set task.list_separator=';'""")
-    return Record({name: listed}, record.source).texts(name)
+    return tuple(text.strip() for text in Record({name: listed}, record.source).texts(name))
 
 
 def _answers(config: RowsConfig, record: Record, item_id: str) -> Question:
@@ -166,17 +166,17 @@ def _choices(config: RowsConfig, record: Record, item_id: str) -> MultipleChoice
 
 
 def _right(record: Record, choices: Sequence[str]) -> int:
-    """Return which choice is right: named by its text, by a letter from A, or by a number from 0."""
-    answer = record.label("answer").strip()
-    if answer in choices:
-        return choices.index(answer)
-    letters = [chr(ord("A") + i) for i in range(len(choices))]
-    if answer.upper() in letters:
-        return letters.index(answer.upper())
-    if answer.isdecimal() and int(answer) < len(choices):
-        return int(answer)
+    """Return which choice is right: a number from 0, or a text that is a choice, a letter from A or such a number."""
+    given = record.get("answer")
+    answer, letters = record.label("answer").strip(), [chr(ord("A") + i) for i in range(len(choices))]
+    as_text = [] if isinstance(given, int) else [i for i, choice in enumerate(choices) if choice == answer]
+    as_letter = [i for i, letter in enumerate(letters) if letter == answer.upper() and not isinstance(given, int)]
+    as_number = [int(answer)] if answer.isdecimal() and int(answer) < len(choices) else []
+    meant = {*as_text, *as_letter, *as_number}
+    if len(meant) == 1:
+        return meant.pop()
     due = f"one of its {len(choices)} choices, a letter from A on, or a number from 0 on"
-    raise record.refusal("answer", record.get("answer"), due)
+    raise record.refusal("answer", given, f"{due}, and mean one choice only" if meant else due)
 
 
 def _texts(config: RowsConfig, record: Record, item_id: str) -> OpenItem:
@@ -191,6 +191,8 @@ def _texts(config: RowsConfig, record: Record, item_id: str) -> OpenItem:
 
 def _pair(config: RowsConfig, record: Record, item_id: str) -> PreferenceItem:
     if is_conversation(record):
+        if config.prompt:
+            raise UserError(f"task.prompt={config.prompt!r} is for texts, and {record.source} has turns; leave it out")
         turns, chosen, rejected = read_conversation(record)
         text = "\n".join(turn.content for turn in turns)
         about: dict[str, Any] = {**_about(record, item_id), "text": text, "turns": turns, "is_conversation": True}

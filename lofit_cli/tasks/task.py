@@ -50,8 +50,8 @@ class Item:
         return Prompt(self.text, self.turns or ask(self.text).turns)
 
     def content(self) -> dict[str, Any]:
-        """Return all that its row says; its turns say the same as its text."""
-        return {key: value for key, value in asdict(self).items() if key != "turns"}
+        """Return all that its row says; turns only where it has more to say in a conversation than its text."""
+        return {key: value for key, value in asdict(self).items() if key != "turns" or value}
 
     def measured_by(self) -> dict[str, Any]:
         """Return what the item's metrics depend on; what training alone sees is left out."""

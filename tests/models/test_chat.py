@@ -1,5 +1,7 @@
 """Prompts as turns of a conversation: token for token what the template writes, scored as a plain loop does."""
 
+from dataclasses import replace
+
 import pytest
 import torch
 from chat_models import ENDS, TEMPLATES, build_chat_model, chat_tokenizer
@@ -159,6 +161,23 @@ def test_a_template_that_states_the_date_states_one_day():
     chat = open_chat(tokenizer, None, "m")
     assert chat.prompt_text(ask("Who?").turns).startswith("26 Jul 2024<|begin_of_text|>")
     assert chat.template == ONE_DAY + dated
+
+
+def test_all_of_an_answer_is_scored_where_a_turn_is_closed_by_plain_text():
+    tokenizer = chat_tokenizer("qwen3")
+    tokenizer.chat_template = "{% for m in messages %}{{ m.content }}: N{% endfor %}"
+    lm = replace(build_chat_model("qwen3"), tokenizer=tokenizer, chat=open_chat(tokenizer, None, "m"))
+    ((short, long),) = tokenize(lm, [(ask("Who?"), ("the", "the:"))])
+    assert tokenizer.decode(long.tokens[long.start :]).endswith("the:")
+    assert len(long.tokens) > len(short.tokens)
+
+
+@pytest.mark.parametrize("template", ["{{ 1 / 0 }}", "{% macro again() %}{{ again() }}{% endmacro %}{{ again() }}"])
+def test_a_template_that_fails_in_any_way_is_refused(template):
+    tokenizer = chat_tokenizer("qwen3")
+    tokenizer.chat_template = template
+    with pytest.raises(UserError, match="does not take"):
+        open_chat(tokenizer, None, "m")
 
 
 def test_the_primer_of_truthfulqa_is_turns():

@@ -61,7 +61,7 @@ def test_the_latest_run_is_one_that_was_asked_alike(chat, lofit):
     chat("train-offsets", "method=red", *FAST, "hydra.run.dir=runs/train_offsets/text")
     refused = lofit("evaluate", "model.id=chat", *CHAT)
     assert refused.exit_code == 2
-    assert "is_chat True, system_prompt Be brief." in " ".join(refused.stderr.split())
+    assert "uses_chat_template True, system_prompt Be brief." in " ".join(refused.stderr.split())
     chat("train-offsets", "method=red", *CHAT, *FAST, "hydra.run.dir=runs/train_offsets/turns")
     assert "taking runs/train_offsets/turns" in chat("evaluate", *CHAT).stderr
     assert "taking runs/train_offsets/text" in chat("evaluate").stderr

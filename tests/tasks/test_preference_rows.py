@@ -95,12 +95,22 @@ def test_conversations_are_measured_in_turns_and_refused_without(tmp_path):
         ({"prompt": [{"role": "user"}]}, "line 1, prompt 1 has no 'content'"),
         ({"prompt": []}, "has no prompt"),
         ({"prompt": None}, "has no prompt"),
+        ({"chosen": [{**CHOSEN, "tool_calls": [1]}]}, "chosen 1 has 'tool_calls' too"),
+        ({"question": "Why?"}, "has turns and a 'question' beside them"),
+        ({"prompt": "Other?", "chosen": [USER, CHOSEN], "rejected": [USER, REJECTED]}, "that its turns do not have"),
         ({"chosen": [{**CHOSEN, "content": 5}]}, "field 'content' holds 5; it must be some text"),
     ],
 )
 def test_rows_that_hold_no_pair_of_answers_are_refused_by_field(change, words, tmp_path):
     with pytest.raises(UserError, match=words):
         load(tmp_path, {**FORMS["explicit"], **change}, form="preference")
+
+
+def test_roles_are_part_of_what_is_measured(tmp_path):
+    rows = [{**FORMS["explicit"], "prompt": [{**USER, "role": role}, USER]} for role in ("system", "user")]
+    assert len({load(tmp_path, row).questions_hash("test") for row in rows}) == 2
+    with pytest.raises(UserError, match="is for texts, and"):
+        load(tmp_path, rows[0], prompt="Say {prompt}")
 
 
 def test_a_text_without_its_other_answer_is_refused(tmp_path):

@@ -85,8 +85,9 @@ def test_a_best_answer_is_the_first_unless_it_is_named():
         (["red", "green"], 1, 1),
         (["red", "green"], "0", 0),
         (["red", "green"], "b", 1),
-        (["5", "0"], "0", 1),
-        (["B", "A"], "A", 1),
+        (["5", "7"], "7", 1),
+        (["9", "0", "1"], 1, 1),
+        (["A ", "B "], "B", 1),
     ],
 )
 def test_the_right_choice_is_named_by_text_or_letter_or_number(choices, answer, right):

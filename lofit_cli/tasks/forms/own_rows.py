@@ -7,15 +7,16 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from lofit_cli.artifacts.predictions import LogProb
+from lofit_cli.artifacts.run_dir import content_hash
 from lofit_cli.prompts import NOTHING, Prompt
 from lofit_cli.schema.rows import RowsConfig
 from lofit_cli.tasks.forms.generation import GenerationTask, OpenItem
 from lofit_cli.tasks.forms.multiple_choice import MultipleChoiceItem, MultipleChoiceTask, is_highest
 from lofit_cli.tasks.forms.truthfulqa import Question, TruthfulQATask
-from lofit_cli.tasks.task import Example
+from lofit_cli.tasks.task import Example, Task
 
 ARTICLES = re.compile(r"\b(a|an|the)\b")
-PUNCTUATION = str.maketrans("", "", string.punctuation)
+PUNCTUATION = re.compile(rf"(?!(?<!\w)-\d|(?<=\d)\.\d)[{re.escape(string.punctuation)}]")
 
 
 @dataclass(frozen=True)
@@ -29,6 +30,10 @@ class OwnAnswersTask(TruthfulQATask):
     def prompt(self, item: Question, protocol: str, demonstrations: Prompt = NOTHING) -> Prompt:
         """Return the item's own prompt."""
         return demonstrations + item.prompt
+
+    def questions_hash(self, split: str) -> str:
+        """Return a hash of what is measured, with the answers as settings of the task write them."""
+        return content_hash([super().questions_hash(split), [*map(self.answers, self.items(split))]])
 
     def answers(self, item: Question) -> tuple[str, ...]:
         """Return the answers to score, correct ones first."""
@@ -47,6 +52,10 @@ class OwnChoicesTask(MultipleChoiceTask):
 
     config: RowsConfig
 
+    def items(self, split: str) -> list[MultipleChoiceItem]:
+        """Return a split's items; unlike most benchmarks of this kind, rows have all splits."""
+        return Task.items(self, split)
+
     @property
     def objective(self) -> str:
         """Return the one that is set, or that of all such benchmarks."""
@@ -62,7 +71,8 @@ class OwnChoicesTask(MultipleChoiceTask):
 
         Source: lm-evaluation-harness, whose `acc_norm` divides by the length of the answer without its separator.
         """
-        per_letter = [value / len(text.strip()) for value, text in zip(log_probs, item.answers, strict=True)]
+        choices = [text.removeprefix(self.config.answer_prefix) for text in item.answers]
+        per_letter = [value / len(text) for value, text in zip(log_probs, choices, strict=True)]
         per_token = [value / value.num_tokens for value in log_probs]
         found = [is_highest(item.right, values) for values in (log_probs, per_letter, per_token)]
         return dict(zip(self.metrics, found, strict=True))
@@ -91,8 +101,12 @@ class OwnTextsTask(GenerationTask):
 
 
 def normalised(text: str) -> str:
-    """Return a text without letter case, punctuation, English articles and more than one space between words."""
-    return " ".join(ARTICLES.sub(" ", text.casefold().translate(PUNCTUATION)).split())
+    """Return a text without letter case, punctuation, English articles and more than one space between words.
+
+    A sign or a point of a number stays: -5 is not 5. So does all that there is, where nothing else would be left: `A`.
+    """
+    words = " ".join(ARTICLES.sub(" ", PUNCTUATION.sub("", text.casefold())).split())
+    return words or text.casefold().strip()
 
 
 def word_f1(found: str, right: str) -> float:
