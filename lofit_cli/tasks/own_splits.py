@@ -5,37 +5,42 @@ from pathlib import Path
 from typing import Any
 
 from lofit_cli.artifacts.files import write_json
+from lofit_cli.artifacts.run_dir import content_hash
 from lofit_cli.console import say
 from lofit_cli.errors import UserError
 from lofit_cli.schema.rows import RowsConfig
 from lofit_cli.schema.sources import SPLITS
+from lofit_cli.tasks.same_text import same_text
 from lofit_cli.tasks.task import AnyItem, Item, Task
 
 HASH_SIZE = 16**16
 
 
-def fill_splits(given: Mapping[str, list[AnyItem]], shares: Mapping[str, float]) -> dict[str, list[AnyItem]]:
+def fill_splits(
+    given: Mapping[str, list[AnyItem]], texts: Sequence[str], shares: Mapping[str, float]
+) -> dict[str, list[AnyItem]]:
     """Return the splits, those that are missing taken from the training items, as far as there are any.
 
     Where an item goes depends on its own text, so that adding items moves no other.
 
     Args:
+        texts: what each training item asks, in whatever words it is shown.
         shares: of the training items and of what is missing; what has files keeps all of its items.
     """
     if "train" not in given or not (missing := [split for split in SPLITS if split not in given]):
         return dict(given)
     drawn = {split: shares.get(split, 0.0) for split in ("train", *missing)}
     parts: dict[str, list[AnyItem]] = {split: [] for split in drawn}
-    for item in given["train"]:
-        parts[_place(item, drawn)].append(item)
+    for item, text in zip(given["train"], texts, strict=True):
+        parts[_place(text, drawn)].append(item)
     sizes = ", ".join(f"{len(part)} for {split}" for split, part in parts.items())
     say(f"{len(given['train'])} rows are split by their text: {sizes}; task.shares says otherwise")
     return {**given, **parts}
 
 
-def _place(item: Item, shares: Mapping[str, float]) -> str:
-    """Return the split in whose share of all hashes the item's lies."""
-    point = int(item.fingerprint, 16) / HASH_SIZE * sum(shares.values())
+def _place(text: str, shares: Mapping[str, float]) -> str:
+    """Return the split in whose share of all hashes the text's lies."""
+    point = int(content_hash(same_text(text))[:16], 16) / HASH_SIZE * sum(shares.values())
     for split, share in shares.items():
         point -= share
         if point < 0:

@@ -66,9 +66,17 @@ def _make_task(config: RowsConfig, records: Mapping[str, Sequence[Record]]) -> T
     form = config.form or _told_form(named)
     if config.objective is not None and form != "choices":
         raise UserError(f"task.objective={config.objective} is for task.form=choices; leave it out for {form}")
-    splits = fill_splits({split: _read(config, form, rows, split) for split, rows in named.items()}, config.shares)
+    items = {split: _read(config, form, rows, split) for split, rows in named.items()}
+    texts = [_asked(*pair) for pair in zip(named.get("train", ()), items.get("train", ()), strict=True)]
+    splits = fill_splits(items, texts, config.shares)
     refuse_shared_items(splits)
     return FORMS[form].task(config, splits)
+
+
+def _asked(record: Record, item: Item) -> str:
+    """Return what a row asks, whatever the words are in which it is shown."""
+    said = (record.content.get(name) for name in TEXTS)
+    return next((text for text in said if isinstance(text, str)), item.text)
 
 
 def _renamed(record: Record, columns: Mapping[str, str]) -> Record:

@@ -66,3 +66,12 @@ def test_settings_that_write_answers_otherwise_are_other_questions():
 def test_signs_points_and_single_letters_count(accepted, said, right):
     task = load(files={"test": write({"prompt": "?", "answer": accepted})})
     assert task.measure(task.items("test")[0], said)["em"] == right
+
+
+def test_a_row_stays_in_its_split_however_it_is_shown():
+    rows = [{"question": f"Why {i}?", "answer": "so"} for i in range(60)]
+    Path("a.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    found = [load(data_dir="a.jsonl", **shown).splits for shown in ({}, {"prompt": "Say: {question}"})]
+    ids = [{split: [item.id for item in items] for split, items in splits.items()} for splits in found]
+    assert ids[0] == ids[1]
+    assert all(ids[0].values())
