@@ -92,7 +92,8 @@ def _job(stage: str, outcomes: Outcomes) -> Callable[[DictConfig], None]:
 
 
 def _stage_function(stage: str) -> Callable[..., Any]:
-    return getattr(importlib.import_module(f"lofit_cli.stages.{stage}"), stage)  # type: ignore[no-any-return]
+    function: Callable[..., Any] = getattr(importlib.import_module(f"lofit_cli.stages.{stage}"), stage)
+    return function
 
 
 def _without_memory(error: Exception, settings: Any) -> Exception:

@@ -31,7 +31,8 @@ def look_up(kind: str, name: str, own: Mapping[str, Value], key: str) -> Value:
     if name in own:
         return own[name]
     if name in plugins:
-        return load(plugins[name])  # type: ignore[no-any-return]
+        found: Value = load(plugins[name])
+        return found
     raise UserError(f"{key}={name} is not known; {did_you_mean(name, [*own, *plugins])}")
 
 

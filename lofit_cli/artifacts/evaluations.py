@@ -119,6 +119,11 @@ def read_evaluation(path: Path) -> MeasuredRun:
     return MeasuredRun(path, manifest, found.question_ids, found.categories, found.values)
 
 
+def is_of_base(manifest: EvaluateManifest, facts: Mapping[str, Any]) -> bool:
+    """Return whether this is an evaluation of the model as it is, on the same questions as another, told by facts."""
+    return manifest.method == "none" and all(getattr(manifest, name) == facts[name] for name in SAME_MEASUREMENT)
+
+
 def find_base_run(runs_dir: Path, facts: Mapping[str, Any]) -> Path | None:
     """Return the newest finished evaluation of the model as it is, on the same questions; None where there is none.
 
@@ -130,6 +135,6 @@ def find_base_run(runs_dir: Path, facts: Mapping[str, Any]) -> Path | None:
         # It is only to be shown beside another one: what is damaged is passed over, and `compare` names it.
         with suppress(UserError):
             manifest = read_manifest(folder, EvaluateManifest, "runs_dir")
-            if manifest.method == "none" and all(getattr(manifest, name) == facts[name] for name in SAME_MEASUREMENT):
+            if is_of_base(manifest, facts):
                 found.append((manifest.ended_at, folder))
     return max(found)[1] if found else None

@@ -84,7 +84,7 @@ def _paragraphs(about: Exported, licence: str | None) -> list[str]:
         _measured(about),
         *_table(about.metrics),
         "## Engines",
-        "\n".join(f"- {line}" for line in _engines(about)),
+        "\n".join(f"- {line}" for line in engine_lines(about)),
     ]
 
 
@@ -128,7 +128,8 @@ def _table(rows: list[tuple[str, str, str, str]]) -> list[str]:
     return ["## Results", "\n".join(lines)]
 
 
-def _engines(about: Exported) -> list[str]:
+def engine_lines(about: Exported) -> list[str]:
+    """Return what engines make of the export, a sentence each."""
     if about.plan.model_type is not None:
         return describe_engines(about.plan.model_type, about.plan.new_biases)
     return {
@@ -139,11 +140,6 @@ def _engines(about: Exported) -> list[str]:
         "vectors": ["No engine loads these vectors by itself; they are for hooks of your own."],
         "control_vector": ["llama.cpp loads it with --control-vector; this was not run here."],
     }[about.plan.kind]
-
-
-def engine_lines(about: Exported) -> list[str]:
-    """Return what engines make of the export, a sentence each."""
-    return _engines(about)
 
 
 def card_facts(about: Exported) -> dict[str, Any]:

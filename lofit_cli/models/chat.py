@@ -3,6 +3,7 @@
 import hashlib
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any, NamedTuple
 
 from transformers import PreTrainedTokenizerBase
@@ -76,6 +77,7 @@ class Chat:
             raise UserError(f"has an answer '{beginning(said)}' that {reason}; change it, or leave it out")
         return AnsweredText(text, len(prompt), found + len(said))
 
+    @cached_property
     def ends(self) -> list[int]:
         """Return the token that ends a turn of the assistant's, if it is one of the tokenizer's special ones."""
         turns = [Turn(USER, "Who?")]
@@ -118,7 +120,7 @@ def open_chat(tokenizer: PreTrainedTokenizerBase, system_prompt: str | None, nam
     special = tuple(dict.fromkeys([*tokenizer.all_special_tokens, *added]))
     chat = Chat(tokenizer, template, system_prompt, special)
     try:
-        chat.ends()
+        _ = chat.ends
     except UserError as error:
         key = "chat_template=true" if system_prompt is None else "system_prompt"
         raise UserError(f"model.{key} can't be used with model '{name}': a conversation {error}")

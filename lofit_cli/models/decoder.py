@@ -80,7 +80,7 @@ class Decoder:
         An instructed model often ends its turn with another token than the one that ends a document.
         """
         own = getattr(self.model.generation_config, "eos_token_id", None)
-        of_turn = self.chat.ends() if self.chat else []
+        of_turn = self.chat.ends if self.chat else []
         ends = [self.tokenizer.eos_token_id, *(own if isinstance(own, list) else [own]), *of_turn]
         if wrong := [end for end in ends if end is not None and (not isinstance(end, int) or end < 0)]:
             raise UserError(
