@@ -48,7 +48,7 @@ def for_people(error: Exception) -> UserError:
         return error
     named = getattr(error, "filename", None) or "a file"
     if isinstance(error, OSError) and error.errno in FULL:
-        return RunError(f"could not write {named}: {error.strerror}; free some space or choose another runs_dir")
+        return RunError(f"could not write {named}: {error.strerror}; free some space or write to another folder")
     if isinstance(error, OSError) and error.errno in (*REFUSED, *MISNAMED):
         return RunError(f"could not use {named}: {error.strerror}; mend that or name another file or folder")
     raise error

@@ -1,5 +1,7 @@
 """Files, run directories and models that can't be used are refused in one plain sentence."""
 
+import json
+import shutil
 from pathlib import Path
 
 import pytest
@@ -8,6 +10,7 @@ from lofit_data import write_truthfulqa
 from refusals import FAST, SELECT, refused
 from safetensors import safe_open
 from safetensors.torch import load_file, save_file
+from stage_runs import ok
 from tiny_models import build_model, build_tokenizer
 
 
@@ -110,9 +113,41 @@ def test_offsets_of_another_model(lofit, model_dir):
     assert lofit(*arguments).exit_code == 0
     Path("twin").symlink_to(model_dir)
     assert lofit("evaluate", "intervention=runs/a", "model.id=./twin").exit_code == 0
-    build_model("llama", rms_norm_eps=1e-6, hidden_act="relu", tie_word_embeddings=True).save_pretrained("other")
-    build_tokenizer().save_pretrained("other")
+    shutil.copytree(model_dir, "other")
+    weights = load_file("other/model.safetensors")
+    name = "model.layers.0.mlp.up_proj.weight"
+    save_file({**weights, name: weights[name] + 1}, "other/model.safetensors", {"format": "pt"})
     refused(lofit("evaluate", "intervention=runs/a", "model.id=./other"), "has other weights")
+
+
+def test_offsets_of_a_model_whose_config_or_tokenizer_was_changed(lofit, model_dir):
+    Path("heads.json").write_text("[[0, 1]]")
+    ok(lofit("train-offsets", "head_mask=heads.json", "trainer.num_epochs=1", "hydra.run.dir=runs/a"))
+    config = Path(shutil.copytree(model_dir, "changed")) / "config.json"
+    as_it_was = json.loads(config.read_text())
+    evaluate = ("evaluate", "intervention=runs/a", "model.id=./changed")
+    config.write_text(json.dumps({**as_it_was, "architectures": ["Else"], "transformers_version": "9"}))
+    ok(lofit(*evaluate, "hydra.run.dir=runs/b"))
+    config.write_text(json.dumps({**as_it_was, "rms_norm_eps": 0.001}))
+    refused(lofit(*evaluate), "has other values in its config.json (rms_norm_eps was 1e-06, and is 0.001)")
+    refused(lofit(*evaluate, "model.dtype=bfloat16"), "has other values in its config.json (rms_norm_eps was ")
+    rope = {"rope_theta": 9.0, "rope_type": "default"}
+    config.write_text(json.dumps({**as_it_was, "rope_parameters": rope}))
+    refused(lofit(*evaluate), "has other values in its config.json (rope_parameters was ")
+    config.write_text(json.dumps(as_it_was))
+    tokenizer = build_tokenizer()
+    tokenizer.add_tokens(["which"])
+    tokenizer.save_pretrained("changed")
+    refused(lofit(*evaluate), "its tokenizer's vocabulary or the way it splits a text has changed")
+
+
+def test_offsets_in_the_place_of_others(lofit):
+    Path("heads.json").write_text("[[0, 1]]")
+    common = ("train-offsets", "head_mask=heads.json", "trainer.num_epochs=1")
+    for seed in (1, 2):
+        ok(lofit(*common, f"seed={seed}", f"hydra.run.dir=runs/{seed}"))
+    shutil.copy("runs/2/intervention.safetensors", "runs/1/intervention.safetensors")
+    refused(lofit("evaluate", "intervention=runs/1"), "its intervention.safetensors is not the one that the run wrote")
 
 
 def test_offsets_that_were_trained_on_the_test_questions(lofit):

@@ -5,6 +5,7 @@ Where a link stands in its place the link is replaced: nothing outside the folde
 """
 
 import errno
+import hashlib
 import json
 import os
 import secrets
@@ -90,6 +91,12 @@ def append_line(file: Path, content: dict[str, Any], is_first: bool) -> None:
             lines.write(json.dumps(content, allow_nan=False) + "\n")
 
 
+def file_hash(file: Path) -> str:
+    """Return the SHA-256 of a file's bytes."""
+    with file.open("rb") as content:
+        return hashlib.file_digest(content, "sha256").hexdigest()
+
+
 def sync(path: Path) -> None:
     """Put a file, or the names in a folder, on the disk.
 
@@ -116,7 +123,7 @@ def _explained(file: Path) -> Iterator[None]:
     try:
         yield
     except OSError as error:
-        raise RunError(f"could not write {file}: {error.strerror or error}; free some space or choose another runs_dir")
+        raise RunError(f"could not write {file}: {error.strerror or error}; free some space or write to another folder")
 
 
 def _create(file: Path) -> int:

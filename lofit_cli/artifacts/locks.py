@@ -15,14 +15,14 @@ NO_LOCKS = (errno.ENOLCK, errno.ENOTSUP, errno.EOPNOTSUPP, errno.EINVAL)
 
 
 @contextmanager
-def locked(file: Path, busy: str, wait: bool = False) -> Iterator[None]:
+def locked(file: Path, busy: str, wait: bool = False, keep: bool = True) -> Iterator[None]:
     """Hold the lock on a file inside a `with` block.
-
-    The file stays when the lock ends: one that is removed could be locked by two processes, under one name.
 
     Args:
         busy: what to tell the person where another process holds the lock.
         wait: tell it, and wait as long as it takes.
+        keep: leave the file when the lock ends. One that is removed could be locked by two processes, under one name,
+            where the second came in that moment.
 
     Raises:
         UserError: another process holds it, and this one is not to wait.
@@ -40,6 +40,8 @@ def locked(file: Path, busy: str, wait: bool = False) -> Iterator[None]:
     try:
         yield
     finally:
+        if not keep:
+            file.unlink(missing_ok=True)
         lock.release()
 
 

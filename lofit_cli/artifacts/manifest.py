@@ -57,6 +57,8 @@ class TaskManifest(Manifest):
 
     Attributes:
         model: the name it was asked for by; two names may be one model, which `model_hash` tells.
+        model_config: what its config says beyond the defaults of its class.
+        tokenizer_hash: of the vocabulary and of how a few texts are split.
         first_tokens: what every text begins with, such as the BOS token.
         chat_template: a hash of the template that prompts were made turns of a conversation by, if any.
     """
@@ -64,6 +66,8 @@ class TaskManifest(Manifest):
     model: str
     model_commit: str | None
     model_hash: str = field(metadata=TABLES)
+    model_config: dict[str, Any] | None = None
+    tokenizer_hash: str | None = None
     num_model_parameters: int
     dtype: str = field(metadata=TABLES)
     device: str
@@ -130,10 +134,12 @@ class TrainOffsetsManifest(TaskManifest, MethodMaking):
 
     Attributes:
         alpha, layer: what was chosen by the validation split, where something was.
+        intervention_hash: a SHA-256 of the intervention's file.
     """
 
     STAGE = "train_offsets"
 
+    intervention_hash: str | None = None
     head_mask: str | None = None
     selection_seconds: float = 0.0
     alpha: float | None = None

@@ -5,9 +5,10 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+from lofit_cli.artifacts.files import file_hash
 from lofit_cli.artifacts.finished_runs import find_newest, read_manifest
 from lofit_cli.artifacts.geometry import Geometry
-from lofit_cli.artifacts.manifest import TrainOffsetsManifest
+from lofit_cli.artifacts.manifest import MANIFEST, TrainOffsetsManifest
 from lofit_cli.artifacts.tensors import read_all_tensors
 from lofit_cli.console import say
 from lofit_cli.errors import UserError
@@ -53,9 +54,14 @@ def load_intervention(folder: Path | str, lm: Decoder) -> tuple[Intervention, di
     """
     folder = Path(folder)
     manifest = read_manifest(folder, TrainOffsetsManifest, "intervention")
-    _require_same_weights(manifest, lm, folder)
-    seconds = manifest.selection_seconds + manifest.wall_seconds
-    return load_intervention_file(folder, lm), {**manifest.repeated(), "training_seconds": seconds}
+    _require_same_model(manifest, lm, folder)
+    edit = load_intervention_file(folder, lm)
+    if manifest.intervention_hash not in (None, file_hash(folder / FILE_NAME)):
+        raise UserError(
+            f"intervention={folder}: its {FILE_NAME} is not the one that the run wrote (intervention_hash in its "
+            f"{MANIFEST}); put that one back, or train again"
+        )
+    return edit, {**manifest.repeated(), "training_seconds": manifest.selection_seconds + manifest.wall_seconds}
 
 
 def find_run(name: str, runs_dir: Path) -> Path:
@@ -83,15 +89,31 @@ def settings_of_model(folder: Path | str, manifest: TrainOffsetsManifest, device
     return replace(model, device=device or model.device)
 
 
-def _require_same_weights(manifest: TrainOffsetsManifest, lm: Decoder, folder: Path) -> None:
-    """Refuse offsets trained on other weights; between dtypes, whose weights differ, the names must be the same."""
+def _require_same_model(manifest: TrainOffsetsManifest, lm: Decoder, folder: Path) -> None:
+    """Refuse offsets trained on another model; between dtypes, whose weights differ, the names must be the same."""
+    if other := _first_difference(manifest, lm):
+        raise UserError(
+            f"intervention={folder} was trained on model '{manifest.model}' and '{lm.id}' has other {other}; "
+            "set model.id and model.revision to the model it was trained on"
+        )
+
+
+def _first_difference(manifest: TrainOffsetsManifest, lm: Decoder) -> str | None:
+    """Return what a model has other than the one that a run was trained on, if anything."""
     here = describe_model(lm)
+    trained, found = manifest.model_config or {}, here["model_config"]
+    for key in sorted(trained.keys() | found.keys() if trained else ()):
+        if trained.get(key) != found.get(key):
+            return f"values in its config.json ({key} was {_short(trained, key)}, and is {_short(found, key)})"
+    if manifest.tokenizer_hash not in (None, here["tokenizer_hash"]):
+        return "tokens: its tokenizer's vocabulary or the way it splits a text has changed"
     if manifest.dtype == here["dtype"]:
         is_same = manifest.model_hash == here["model_hash"]
     else:
         is_same = one_name(manifest.model) == one_name(lm.id)
-    if not is_same:
-        raise UserError(
-            f"intervention={folder} was trained on model '{manifest.model}' and '{lm.id}' has other weights; "
-            "set model.id and model.revision to the model it was trained on"
-        )
+    return None if is_same else "weights"
+
+
+def _short(config: dict[str, Any], key: str) -> str:
+    """Return a value of a config as JSON, cut where it is long; what it does not state is its class's default."""
+    return json.dumps(config[key])[:60] if key in config else "its default"

@@ -1,15 +1,28 @@
-"""What a model's weights are, so that an artifact can say which ones it was made for."""
+"""What a model is: its weights, config and tokenizer, so that an artifact can say which ones it was made for."""
 
 import hashlib
+import json
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from transformers import PreTrainedModel
+from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from lofit_cli.models.decoder import Decoder
 from lofit_cli.models.embedded import EMBEDDED_MODELS
 
 SAMPLED_VALUES = 4096
+BOOKKEEPING = (
+    *("transformers_version", "architectures", "auto_map", "dtype", "torch_dtype", "use_cache"),
+    *("id2label", "label2id", "problem_type", "initializer_range"),
+)
+"""What a config says that changes no number, or that the manifest states elsewhere."""
+SPLIT_TEXTS = (
+    "Which of these answers is right? The 2nd, of 1,024; it isn't 'naïve'.",
+    "\n\n  def f(x):\n\treturn x**2\n",
+    "Größe 漢字 🙂",
+)
+"""Words, numbers, spaces and letters of several scripts: what tokenizers of one vocabulary may split in other ways."""
 
 
 def one_name(name: str) -> str:
@@ -24,11 +37,14 @@ def name_of(model: str) -> str:
 
 
 def describe_model(lm: Decoder) -> dict[str, Any]:
-    """Return what the manifest states of a model."""
+    """Return what the manifest states of a model; its hash is of all that it computes with, weights, config and tokenizer."""
+    config, tokens = stated_config(lm.model.config.to_diff_dict()), tokenizer_hash(lm.tokenizer)
     return {
         "model": lm.id,
         "model_commit": getattr(lm.model.config, "_commit_hash", None),
-        "model_hash": weights_hash(lm.model),
+        "model_hash": _hash([weights_hash(lm.model), config, tokens]),
+        "model_config": config,
+        "tokenizer_hash": tokens,
         "num_model_parameters": lm.model.num_parameters(),
         "dtype": str(lm.model.dtype).removeprefix("torch."),
         "device": str(lm.model.device),
@@ -48,3 +64,25 @@ def weights_hash(model: PreTrainedModel) -> str:
         digest.update(f"{name} {tuple(weight.shape)} ".encode())
         digest.update(sample.numpy().tobytes())
     return digest.hexdigest()
+
+
+def stated_config(config: Mapping[str, Any]) -> dict[str, Any]:
+    """Return what a config says beyond the defaults of its class, as JSON, of what a model computes with.
+
+    A default that a later version of transformers adds does not stand in it, so that a model stays the same model.
+    """
+    stated = {key: value for key, value in config.items() if key not in BOOKKEEPING and not key.startswith("_")}
+    nested = {key: stated_config(value) if isinstance(value, dict) else value for key, value in stated.items()}
+    known: dict[str, Any] = json.loads(json.dumps(nested, default=str, sort_keys=True))
+    return known
+
+
+def tokenizer_hash(tokenizer: PreTrainedTokenizerBase) -> str:
+    """Return a SHA-256 of a tokenizer's vocabulary, added tokens among it, and of how it splits a few texts."""
+    vocabulary = sorted(tokenizer.get_vocab().items())
+    split = [tokenizer(text, add_special_tokens=False)["input_ids"] for text in SPLIT_TEXTS]
+    return _hash([vocabulary, split])
+
+
+def _hash(content: Any) -> str:
+    return hashlib.sha256(json.dumps(content).encode()).hexdigest()

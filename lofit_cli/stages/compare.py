@@ -76,7 +76,7 @@ def _note_other_weights(evaluations: Sequence[Evaluation]) -> None:
         hashes.setdefault((run.manifest.model, run.manifest.dtype), set()).add(run.manifest.model_hash)
     for (model, _), found in hashes.items():
         if len(found) > 1:
-            say(f"note: not all runs of model '{model}' have the same weights (model_hash); a table for each")
+            say(f"note: not all runs of model '{model}' have the same model_hash; a table for each")
 
 
 def _note_mixed(group: Group) -> None:

@@ -6,8 +6,9 @@ from pathlib import Path
 from transformers import AutoConfig
 
 import lofit_cli
-from lofit_cli.artifacts.files import write_folder, write_json
+from lofit_cli.artifacts.files import remove_partial_folders, write_folder, write_json
 from lofit_cli.artifacts.finished_runs import read_manifest
+from lofit_cli.artifacts.locks import locked
 from lofit_cli.artifacts.manifest import TrainOffsetsManifest
 from lofit_cli.artifacts.run_dir import RunDir
 from lofit_cli.console import say
@@ -67,8 +68,10 @@ def _require_free(out: Path) -> None:
     """Refuse a folder that holds something; nothing of anybody's is ever overwritten."""
     if out.is_dir() and not any(out.iterdir()):
         return
-    if out.exists() or out.is_symlink():
+    if out.exists():
         raise UserError(f"out={out} is there already; name a folder that does not exist, or an empty one")
+    if out.is_symlink():
+        raise UserError(f"out={out} is a link to {out.readlink()}, which is not there; name a folder")
     if above := next((parent for parent in out.parents if parent.exists() and not parent.is_dir()), None):
         raise UserError(f"out={out} lies in {above}, which is a file; name another folder")
 
@@ -115,7 +118,7 @@ def _write(
     dtype: str,
 ) -> Exported:
     """Write the folder under another name, prove it there, and give it its own name."""
-    out, found = Path(config.out), list[Exported]()
+    out, found = Path(config.out).resolve(), list[Exported]()
     out.parent.mkdir(parents=True, exist_ok=True)
     metrics = measured_metrics(Path(config.runs_dir), Path(config.intervention))
     positions, num_layers = getattr(edit, "positions", "all"), lm.geometry.num_layers
@@ -140,9 +143,12 @@ def _write(
         write_card(folder, about)
         found.append(about)
 
-    write_folder(out, fill)
+    busy = f"out={config.out} is being written by another process; wait for it or name another folder"
+    with locked(out.with_name(f".{out.name}.lock"), busy, keep=False):
+        remove_partial_folders(out)
+        write_folder(out, fill)
     if not (out / PROOF).exists():
-        raise RunError(f"out={out} was filled by another process meanwhile; export again, to another folder")
+        raise RunError(f"out={config.out} was filled by another process meanwhile; export again, to another folder")
     return found[0]
 
 

@@ -6,6 +6,7 @@ from typing import Any
 
 import torch
 
+from lofit_cli.artifacts.files import file_hash
 from lofit_cli.artifacts.finished_runs import find_latest, read_manifest, read_selection
 from lofit_cli.artifacts.head_mask import FILE_NAME, HeadMask, parse_num_heads, select_top
 from lofit_cli.artifacts.manifest import SelectHeadsManifest
@@ -13,6 +14,7 @@ from lofit_cli.artifacts.run_dir import RunDir, content_hash
 from lofit_cli.artifacts.seen_items import add_seen, inherit_seen
 from lofit_cli.console import say
 from lofit_cli.errors import UserError
+from lofit_cli.interventions.intervention import FILE_NAME as INTERVENTION
 from lofit_cli.interventions.intervention import Intervention
 from lofit_cli.methods import Method, get_method
 from lofit_cli.models.kept import load_model_once
@@ -43,7 +45,7 @@ def train_offsets(config: TrainOffsetsConfig, run: RunDir) -> Intervention:
             f"method={config.method.name} makes a {type(edit).__name__}, not an Intervention; mend its package"
         )
     edit.save(run.path, lm)
-    run.record(num_trained_parameters=edit.num_parameters)
+    run.record(num_trained_parameters=edit.num_parameters, intervention_hash=file_hash(run.path / INTERVENTION))
     if run.has_lines("validation.jsonl"):
         plot_training(run.path)
     say(f"method {config.method.name} has {edit.num_parameters:,} trainable parameters")

@@ -62,11 +62,17 @@ def test_a_folder_that_holds_something_is_left_as_it_is(made):
     refused(made("export", "intervention=runs/made", "to=vector", "out=file"), "out=file is there already")
     refused(made("export", "intervention=runs/made", "to=vector", "out=file/x"), "out=file/x lies in file, which is a")
     assert Path("file").read_text() == "mine"
+    Path("link").symlink_to("nowhere")
+    refused(made("export", "intervention=runs/made", "to=vector", "out=link"), "out=link is a link to nowhere, which")
 
 
 def test_an_empty_folder_is_filled_and_new_ones_are_made(made):
     Path("out").mkdir()
-    ok(made("export", "intervention=runs/made", "to=vector", "out=out"))
+    Path("link").symlink_to("out")
+    Path(".out.of-a-killed-process.partial").mkdir()
+    ok(made("export", "intervention=runs/made", "to=vector", "out=link"))
+    assert Path("link").is_symlink()
+    assert not list(Path().glob(".*.partial")) + list(Path().glob(".*.lock"))
     ok(made("export", "intervention=runs/made", "to=vector", "out=some/where/else"))
     assert Path("out/vector.json").exists()
     assert Path("some/where/else/lofit_export.json").exists()

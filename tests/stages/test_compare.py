@@ -141,7 +141,7 @@ def test_a_rerun_and_other_weights_are_said():
     write_run(Path("runs/c"), "clutrr", 0, 1, num_questions=20, model_hash="b")
     said = run_compare("runs=[runs/*]").stderr
     assert "note: runs/a repeats runs/b (base model, same fold and seed); taking the newer one" in said
-    assert "note: not all runs of model 'smollm2' have the same weights (model_hash); a table for each" in said
+    assert "note: not all runs of model 'smollm2' have the same model_hash; a table for each" in said
     assert [row["model_hash"] for row in records()] == ["a" * 64, "b"]
 
 
