@@ -141,7 +141,7 @@ class Decoder:
         raise ItemError(
             longest,
             f"has {num_tokens[longest]} tokens with its prompt and answer{others}, and model '{self.id}' has positions "
-            f"for {self.max_positions} tokens; shorten it, take it out of the task's files, or choose another model",
+            f"for {self.max_positions} tokens; shorten it, leave it out, or choose another model",
         )
 
     def require_finite(self, log_probs: Tensor) -> Tensor:

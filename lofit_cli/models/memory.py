@@ -1,5 +1,8 @@
 """Memory: how much a forward pass may take, and what a person is told when a device has too little."""
 
+from collections.abc import Iterator
+from contextlib import contextmanager
+
 import torch
 from transformers import PreTrainedConfig, PreTrainedModel
 
@@ -58,6 +61,19 @@ def out_of_memory_in_a_run(config: ModelConfig) -> RunError:
         f"{_memory_of(device)} is too small for rows of {rows} tokens of model '{config.id}' in {config.dtype}; set "
         f"model.max_row_tokens={max(1, rows // 2)}{smaller}, which needs about half as much, or less still"
     )
+
+
+@contextmanager
+def memory_explained(config: ModelConfig) -> Iterator[None]:
+    """Say what to do where the work inside a `with` block needs more memory than there is.
+
+    Raises:
+        RunError: it does.
+    """
+    try:
+        yield
+    except (RuntimeError, MemoryError) as error:
+        raise out_of_memory_in_a_run(config) if is_out_of_memory(error) else error
 
 
 def out_of_memory_at_load(config: ModelConfig, num_weights: int) -> RunError:

@@ -37,7 +37,7 @@ def name_of(model: str) -> str:
 
 
 def describe_model(lm: Decoder) -> dict[str, Any]:
-    """Return what the manifest states of a model; its hash is of all that it computes with, weights, config and tokenizer."""
+    """Return what the manifest states of a model; `model_hash` is of weights, config and tokenizer."""
     config, tokens = stated_config(lm.model.config.to_diff_dict()), tokenizer_hash(lm.tokenizer)
     return {
         "model": lm.id,

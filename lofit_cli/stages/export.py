@@ -23,7 +23,7 @@ from lofit_cli.interventions.files import find_run, load_intervention, settings_
 from lofit_cli.interventions.intervention import Intervention
 from lofit_cli.models.language_model import LanguageModel
 from lofit_cli.models.load import check_source, load_model
-from lofit_cli.models.memory import is_out_of_memory, out_of_memory_in_a_run
+from lofit_cli.models.memory import memory_explained
 from lofit_cli.models.weights import describe_model
 from lofit_cli.schema.sources import DTYPES, ModelConfig
 from lofit_cli.schema.stages import ExportConfig
@@ -48,14 +48,12 @@ def export(config: ExportConfig, run: RunDir) -> Proof:
     model = _model_config(manifest, config)
     base = Base(check_source(model.id, "model.id"), model.revision)
     dtype = _written_dtype(config, model, base)
-    try:
+    with memory_explained(model):
         lm = load_model(model)
         edit, _ = load_intervention(config.intervention, lm)
         plan = _plan(lm, edit, config)
         run.record(**{key: value for key, value in describe_model(lm).items() if key in ("model", "model_hash")})
         about = _write(lm, edit, config, manifest, base, dtype if plan.kind == "weights" else WHOLE)
-    except (RuntimeError, MemoryError) as error:
-        raise out_of_memory_in_a_run(model) if is_out_of_memory(error) else error
     proof = about.proof
     run.record(method=manifest.method, intervention=config.intervention, to=config.to, out=config.out)
     run.record(form=plan.words, dtype=about.dtype, largest_difference=proof.largest_difference, effect=proof.effect)

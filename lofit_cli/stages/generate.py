@@ -2,6 +2,7 @@
 
 import sys
 from collections.abc import Iterator
+from itertools import chain
 from pathlib import Path
 
 from lofit_cli.artifacts.finished_runs import read_manifest
@@ -12,6 +13,7 @@ from lofit_cli.interventions.files import find_run, load_intervention, settings_
 from lofit_cli.interventions.intervention import Intervention
 from lofit_cli.models.kept import load_model_once
 from lofit_cli.models.language_model import LanguageModel
+from lofit_cli.models.memory import memory_explained
 from lofit_cli.report.side_by_side import side_by_side
 from lofit_cli.schema.checks import line_ends
 from lofit_cli.schema.stages import GenerateConfig
@@ -27,29 +29,37 @@ def generate(config: GenerateConfig) -> None:
     """
     folder = find_run(config.intervention, Path(config.runs_dir))
     manifest = read_manifest(folder, TrainOffsetsManifest, "intervention")
-    lm = load_model_once(settings_of_model(folder, manifest, config.device))
-    edit, _ = load_intervention(folder, lm)
+    model = settings_of_model(folder, manifest, config.device)
     titles = "base model", f"{manifest.method} ({manifest.num_trained_parameters:,} trainable parameters)"
-    num_answered = 0
-    for prompt in _prompts(config):
-        _answer(lm, edit, prompt, titles, config.max_new_tokens)
-        num_answered += 1
-    if not num_answered:
-        raise UserError("there is no prompt: set prompt='...', or give one on each line of standard input")
+    with memory_explained(model):
+        lm = load_model_once(model)
+        edit, _ = load_intervention(folder, lm)
+        for prompt in _prompts(config):
+            _answer(lm, edit, prompt, titles, config.max_new_tokens)
 
 
 def _prompts(config: GenerateConfig) -> Iterator[str]:
-    """Yield the prompt that was set, or the lines of standard input that have any text, inviting them at a terminal."""
-    if config.prompt is not None:
-        yield line_ends(config.prompt)
-        return
+    """Yield the prompt that was set, or the lines of standard input that have any text.
+
+    Raises:
+        UserError: there is none.
+    """
+    prompts = _lines() if config.prompt is None else iter([config.prompt])
+    first = next(prompts, None)
+    if first is None:
+        raise UserError("there is no prompt: set prompt='...', or give one on each line of standard input")
+    yield from map(line_ends, chain([first], prompts))
+
+
+def _lines() -> Iterator[str]:
+    """Yield the lines of standard input that have any text, inviting them at a terminal."""
     if sys.stdin is None:
         return
     if sys.stdin.isatty():
         say("a prompt on each line; Ctrl-D ends")
     while line := _read_line():
         if line.strip():
-            yield line_ends(line.removesuffix("\n"))
+            yield line.removesuffix("\n")
 
 
 def _read_line() -> str:

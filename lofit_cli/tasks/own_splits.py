@@ -60,8 +60,8 @@ def refuse_shared_items(splits: Mapping[str, Sequence[Item]]) -> None:
     if shared:
         item, first, second = shared[0]
         raise UserError(
-            f"{len(shared)} items stand in two splits, {item.name} for one, in {first} and in {second}; "
-            "remove them from one of these"
+            f"{'1 item stands' if len(shared) == 1 else f'{len(shared)} items stand'} in two splits, {item.name} for "
+            f"one, in {first} and in {second}; remove {'it' if len(shared) == 1 else 'them'} from one of these"
         )
 
 

@@ -105,7 +105,8 @@ def _told_form(rows: Mapping[str, Sequence[Record]]) -> str:
 
 
 def _read(config: RowsConfig, form: str, rows: Sequence[Record], split: str) -> list[Any]:
-    items = [FORMS[form].read(config, record, f"{split}-{i}") for i, record in enumerate(rows, 1)]
+    read = FORMS[form].read
+    items = [replace(read(config, row, f"{split}-{i}"), source=row.source) for i, row in enumerate(rows, 1)]
     return _with_wrong_answers(items) if form == "generation" else items
 
 

@@ -32,17 +32,24 @@ class Item:
 
     Attributes:
         turns: what it is in a conversation, where that is more than its text as one turn of the user's.
+        source: the file and row that it stands in, where these are the user's own.
     """
 
     id: str
     category: str
     text: str
     turns: tuple[Turn, ...] = field(default=(), kw_only=True)
+    source: str = field(default="", kw_only=True, compare=False)
 
     @property
     def name(self) -> str:
-        """Return its id with the beginning of its text, as sentences name it."""
-        return f"{self.id} ('{beginning(self.text)}')"
+        """Return its id with its place and the beginning of its text, as sentences name it."""
+        return f"{self.id} ({self.source}{', ' * bool(self.source)}'{beginning(self.shown)}')"
+
+    @property
+    def shown(self) -> str:
+        """Return what it asks as people read it: without the frame that a question stands in for a base model."""
+        return self.turns[0].content if len(self.turns) == 1 else self.text
 
     @property
     def prompt(self) -> Prompt:
@@ -51,7 +58,8 @@ class Item:
 
     def content(self) -> dict[str, Any]:
         """Return all that its row says; turns only where it has more to say in a conversation than its text."""
-        return {key: value for key, value in asdict(self).items() if key != "turns" or value}
+        said = {key: value for key, value in asdict(self).items() if key != "source"}
+        return {key: value for key, value in said.items() if key != "turns" or value}
 
     def measured_by(self) -> dict[str, Any]:
         """Return what the item's metrics depend on; what training alone sees is left out."""

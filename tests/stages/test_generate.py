@@ -16,6 +16,7 @@ import lofit_cli
 from lofit_cli.cli import app
 from lofit_cli.console import Terminal
 from lofit_cli.errors import UserError
+from lofit_cli.models.language_model import LanguageModel
 from lofit_cli.report import side_by_side as shown
 from lofit_cli.schema.sources import ModelConfig
 
@@ -129,3 +130,12 @@ def test_a_prompt_that_cannot_be_answered_is_refused(overrides, stdin, words, tr
 
 def test_a_terminal_is_what_results_go_to():
     assert isinstance(shown.results(), Terminal)
+
+
+def test_too_little_memory_is_said_in_a_sentence(trained, monkeypatch):
+    def take_all(*arguments):
+        raise MemoryError
+
+    monkeypatch.setattr(LanguageModel, "generate", take_all)
+    found = generate("intervention=latest", f"prompt={PROMPT}")
+    assert (found.exit_code, "set model.max_row_tokens=" in found.stderr) == (1, True), found.stderr

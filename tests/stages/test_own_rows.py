@@ -54,6 +54,22 @@ def test_drawn_test_items_are_a_table_of_their_own_and_the_splits_are_written(lo
     assert sorted(str(section["num_test"]) for section in manifest(folder)["sections"]) == ["5", "6", "None"]
 
 
+def test_what_the_model_cannot_read_is_named_by_its_file_and_row(lofit):
+    rows = [written(ROWS["choices"], i) for i in range(40)]
+    rows[20]["question"] = "Which " + "word " * 2000
+    Path("own.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    found = lofit("evaluate", "task=file", "task.files={test: own.jsonl}", "task.data_dir=null", "intervention=none")
+    assert found.exit_code == 2
+    assert "question test-21 (own.jsonl, line 21, 'Which word" in found.stderr.replace("\n", " ")
+
+
+def test_questions_are_shown_without_the_frame_of_a_base_model(lofit):
+    Path("own.jsonl").write_text("".join(json.dumps(written(ROWS["choices"], i)) + "\n" for i in range(40)))
+    ok(lofit("evaluate", "task=file", "task.data_dir=own.jsonl", "intervention=none", "hydra.run.dir=out"))
+    shown = pq.read_table("out/predictions.parquet")["question"].to_pylist()
+    assert all(question.startswith("Which is ") and question.endswith("?") for question in shown)
+
+
 def test_pairs_are_compared_by_their_margins_in_nats(lofit):
     rows = [written(ROWS["preference"], i) for i in range(40)]
     Path("own.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
@@ -76,8 +92,8 @@ def test_names_of_files_and_columns_are_taken_from_the_command_line(lofit):
     Path("a.csv").write_text("q_text,good,bad,place\nWhy?,so;thus,no,Rome\nHow?,well,badly,Oslo\n")
     columns = "task.columns={question: q_text, correct: good, incorrect: bad}"
     task = ("task=file", "task.data_dir=null", "task.files={test: a.csv}", columns, "task.list_separator=;")
-    ok(lofit("evaluate", *task, r"task.prompt=In {place}: {question}\n", "intervention=none", "hydra.run.dir=out"))
-    assert pq.read_table("out/predictions.parquet")["question"].to_pylist() == ["In Rome: Why?\n", "In Oslo: How?\n"]
+    ok(lofit("evaluate", *task, r"task.prompt=In {place}:\n{question}", "intervention=none", "hydra.run.dir=out"))
+    assert pq.read_table("out/predictions.parquet")["question"].to_pylist() == ["In Rome:\nWhy?", "In Oslo:\nHow?"]
 
 
 def test_a_folder_that_the_datasets_library_reads_is_a_task_too(lofit):

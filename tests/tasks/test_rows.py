@@ -216,7 +216,7 @@ def test_two_files_for_a_split_and_none_are_refused():
 def test_an_item_in_two_files_is_refused_however_it_was_typed():
     write("d/train.jsonl", *many(3), {"prompt": "It’s  late", "answer": "x"})
     write("d/test.jsonl", {"prompt": "it's late", "answer": "y"})
-    with pytest.raises(UserError, match=r"1 items stand in two splits, train-4 \('It’s late'\)"):
+    with pytest.raises(UserError, match=r"1 item stands in two splits, train-4 \(d/train.jsonl, line 4, 'It’s late'\)"):
         load(data_dir="d", shares={"train": 1.0})
 
 

@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from lofit_cli.analysis.comparison import ComparedMetric, ComparedSection
+from lofit_cli.artifacts.predictions import PERCENT
 from lofit_cli.report.comparison.words import amount, describe_model, name_sections, percent, shown_names
 from lofit_cli.report.tables import Cell, Entry, Table, left_and_right
 
@@ -63,8 +64,11 @@ def summarise_sections(sections: Sequence[ComparedSection]) -> list[Summary]:
 
 
 def average(summary: Summary, cells: Sequence[Measured | None]) -> float | None:
-    """Return the mean over all columns, as the paper's last column is; None where one is missing or a task repeats."""
-    means = [cell.metric.mean for cell in cells if cell]
+    """Return the mean over all columns, as the paper's last column is.
+
+    None where one is missing, a task repeats, or columns are in other units than percent.
+    """
+    means = [cell.metric.mean for cell in cells if cell and cell.metric.unit == PERCENT]
     return sum(means) / len(means) if len(means) == len(cells) and not summary.repeats else None
 
 

@@ -79,7 +79,7 @@ class GenerationTask(Task[OpenItem]):
     def predict(self, item: OpenItem, outcome: str) -> GeneratedAnswer:
         """Return an item with the line generated after it."""
         metrics = self.measure(item, outcome)
-        return GeneratedAnswer(item.id, item.category, item.text, metrics, list(item.accepted), outcome)
+        return GeneratedAnswer(item.id, item.category, item.shown, metrics, list(item.accepted), outcome)
 
     def measure(self, item: OpenItem, generated: str) -> dict[str, float]:
         """Return 1 for a right answer and 0 for a wrong one."""

@@ -73,7 +73,7 @@ class MultipleChoiceTask(Task[MultipleChoiceItem]):
         answers = [answer.strip() for answer in item.answers]
         correct = [i == item.right for i in range(len(answers))]
         metrics = self.measure(item, outcome)
-        return ScoredAnswers(item.id, item.category, item.text, metrics, answers, correct, [*outcome])
+        return ScoredAnswers(item.id, item.category, item.shown, metrics, answers, correct, [*outcome])
 
     def measure(self, item: MultipleChoiceItem, log_probs: Sequence[LogProb]) -> dict[str, float]:
         """Return 1 where the right answer is likelier than every other."""

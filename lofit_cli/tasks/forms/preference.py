@@ -50,4 +50,4 @@ class PairsTask(Task[PreferenceItem]):
         margin = outcome[0] - outcome[1]
         metrics = {"accuracy": float(margin > 0), MARGIN: float(margin)}
         said = [answer.strip() for answer in self.answers(item)]
-        return ScoredAnswers(item.id, item.category, item.text, metrics, said, [True, False], outcome)
+        return ScoredAnswers(item.id, item.category, item.shown, metrics, said, [True, False], outcome)

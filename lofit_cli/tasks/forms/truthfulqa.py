@@ -127,7 +127,7 @@ class TruthfulQATask(PreferenceTask):
         """Return a question with the log-probabilities of its answers."""
         answers = [answer.strip() for answer in self.answers(item)]
         correct = [i < len(item.correct) for i in range(len(answers))]
-        return ScoredAnswers(item.id, item.category, item.text, self.measure(item, outcome), answers, correct, outcome)
+        return ScoredAnswers(item.id, item.category, item.shown, self.measure(item, outcome), answers, correct, outcome)
 
     def measure(self, question: Question, log_probs: Sequence[float]) -> dict[str, float]:
         """Return a question's metrics from the log-probabilities of its answers, correct ones first."""

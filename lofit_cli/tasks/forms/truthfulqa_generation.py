@@ -37,7 +37,7 @@ class TruthfulQAGenerationTask(PreferenceTask):
     def predict(self, item: Question, outcome: str) -> GeneratedAnswer:
         """Return a question with the line generated after it, and the answers that count as correct."""
         accepted, _ = references(item)
-        return GeneratedAnswer(item.id, item.category, item.text, self.measure(item, outcome), accepted, outcome)
+        return GeneratedAnswer(item.id, item.category, item.shown, self.measure(item, outcome), accepted, outcome)
 
     def measure(self, question: Question, generated: str) -> dict[str, float]:
         """Return a text's metrics: `_acc` is 0 or 1, `_diff` lies in [-1, 1].
