@@ -14,7 +14,9 @@ from hydra.core.global_hydra import GlobalHydra
 from hydra.core.hydra_config import HydraConfig
 from omegaconf import DictConfig
 
-from lofit_cli.artifacts.run_dir import make_way, start_run
+from lofit_cli.artifacts.leftovers import make_way
+from lofit_cli.artifacts.reuse import take
+from lofit_cli.artifacts.run_dir import FinishedRun, start_run
 from lofit_cli.errors import UserError
 from lofit_cli.hydra_config import (
     HYDRA_VERSION_BASE,
@@ -44,8 +46,7 @@ def run_stage(stage: str, overrides: list[str], multirun: bool = False, config_d
         points = split_points(stage, overrides, multirun, config_dir)
         for number, point in enumerate(points):
             config = compose(stage, point, config_dir)
-            to_dataclass(config)
-            make_way(find_run_dir(config, number if multirun else None))
+            make_way(find_run_dir(config, number if multirun else None), stage, to_dataclass(config))
         with tempfile.TemporaryDirectory() as folder, _hydra_arguments([stage, *arguments]):
             outcomes = Outcomes(Path(folder) / "outcomes.jsonl")
             hydra.main(str(conf_dir()), stage, HYDRA_VERSION_BASE)(_job(stage, outcomes))()
@@ -82,6 +83,8 @@ def _job(stage: str, outcomes: Outcomes) -> Callable[[DictConfig], None]:
                 function(settings, run)
             say(f"run directory: {os.path.relpath(run_dir)}")
             outcomes.add(run_dir)
+        except FinishedRun as found:
+            outcomes.add(take(found.path, run_dir, _is_named()))
         except (UserError, OSError, RuntimeError, MemoryError) as error:
             failure = for_people(_without_memory(error, settings))
             outcomes.add(run_dir, failure)
@@ -89,6 +92,12 @@ def _job(stage: str, outcomes: Outcomes) -> Callable[[DictConfig], None]:
                 say(f"{os.path.relpath(run_dir)} failed: {failure}")
 
     return job
+
+
+def _is_named() -> bool:
+    """Return whether the user has said where the run is to go."""
+    own = ("hydra.run.dir=", "hydra.sweep.dir=", "hydra.sweep.subdir=")
+    return any(override.startswith(own) for override in HydraConfig.get().overrides.hydra)
 
 
 def _stage_function(stage: str) -> Callable[..., Any]:

@@ -30,7 +30,12 @@ class Git:
 
 @dataclass(frozen=True, kw_only=True)
 class Manifest:
-    """What is known of every run."""
+    """What is known of every run.
+
+    Attributes:
+        reused_at: when the same run was last asked for again, and not made again.
+        copied_from: the directory of the run that this one's files are a second name of.
+    """
 
     STAGE: ClassVar[str]
 
@@ -42,6 +47,8 @@ class Manifest:
     peak_memory_bytes: int = 0
     peak_gpu_memory_bytes: int = 0
     error: str | None = None
+    reused_at: str | None = None
+    copied_from: str | None = None
     config_hash: str
     config: dict[str, Any]
     command: list[str]
@@ -49,6 +56,11 @@ class Manifest:
     platform: str
     versions: dict[str, str | None]
     git: Git | None
+
+    @property
+    def wanted_at(self) -> str:
+        """Return when this run was last made or asked for."""
+        return max(self.ended_at, self.reused_at or "")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -61,6 +73,8 @@ class TaskManifest(Manifest):
         tokenizer_hash: of the vocabulary and of how a few texts are split.
         first_tokens: what every text begins with, such as the BOS token.
         chat_template: a hash of the template that prompts were made turns of a conversation by, if any.
+        content_key: a hash of all that shaped the run; runs that agree in it are the same run.
+        continued: whether it went on from where an earlier process stopped.
     """
 
     model: str
@@ -76,6 +90,8 @@ class TaskManifest(Manifest):
     chat_template: str | None = field(default=None, metadata=TABLES)
     system_prompt: str | None = field(default=None, metadata=TABLES)
     task: str = field(metadata=TABLES)
+    content_key: str | None = None
+    continued: bool = False
     fold: int = field(metadata=ROWS_IF_ASKED)
     dataset_hash: str = field(metadata=ROWS_IF_ASKED)
 
