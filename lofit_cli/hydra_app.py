@@ -31,6 +31,7 @@ from lofit_cli.hydra_config import (
 )
 from lofit_cli.hydra_errors import for_people
 from lofit_cli.hydra_outcomes import Outcomes
+from lofit_cli.hydra_resume import resumed
 
 
 def run_stage(stage: str, overrides: list[str], multirun: bool = False, config_dir: str | None = None) -> list[Path]:
@@ -40,7 +41,7 @@ def run_stage(stage: str, overrides: list[str], multirun: bool = False, config_d
         UserError: an override can't be used (nothing has run then), or a stage failed.
     """
     register_schemas()
-    overrides = as_typed(stage, overrides, multirun, config_dir)
+    overrides = as_typed(stage, resumed(stage, overrides, multirun), multirun, config_dir)
     arguments = [*search_path(config_dir), *overrides, *(["--multirun"] if multirun else [])]
     try:
         points = split_points(stage, overrides, multirun, config_dir)
