@@ -18,11 +18,8 @@ from lofit_cli.artifacts.manifest import FINISHED, EvaluateManifest
 from lofit_cli.artifacts.predictions import metric_scale, metric_unit, read_metrics
 from lofit_cli.console import say, show_text
 from lofit_cli.errors import UserError, did_you_mean
-from lofit_cli.report.tables import Column, Table, show_table
 
 FIELDS = ("stage", "status", "task", "method", "model")
-HEADS = (*FIELDS, "result", "age", "size", "run directory")
-NOTE = "result: the headline metric in percent, with a 95 % interval"
 PRUNED = ("failed", SUPERSEDED)
 UNITS = {"d": timedelta(days=1), "h": timedelta(hours=1), "min": timedelta(minutes=1), "s": timedelta(seconds=1)}
 
@@ -68,32 +65,35 @@ def _fits(run: ListedRun, text: str) -> bool:
 
 
 def _show(runs: Sequence[ListedRun]) -> None:
-    columns = [Column(head, "left" if head in (*FIELDS, "run directory") else "right") for head in HEADS]
-    rows = [
-        [*(getattr(run, name) or "" for name in FIELDS), _result(run), _age(run), decimal(run.num_bytes), _place(run)]
-        for run in runs
-    ]
-    show_table(
-        Table(f"{len(runs)} runs", columns, rows, "result: the headline metric in percent, with a 95 % interval")
-    )
+    """Print two lines a run, which fit any terminal: where it is, and what it is."""
+    show_text("".join(f"{_place(run)}\n  {_describe(run)}\n" for run in runs))
+    say(f"{len(runs)} run{'s' * (len(runs) != 1)}")
     unfinished = [run for run in runs if run.status in ("killed", "interrupted") and run.can_go_on]
     if unfinished:
         example = f"lofit {(unfinished[-1].stage or 'STAGE').replace('_', '-')} resume={_place(unfinished[-1])}"
         say(f"{len(unfinished)} of them can go on from where they stopped: the same command again, or {example}")
 
 
+def _describe(run: ListedRun) -> str:
+    """Return how a run ended and when, what it was, its size, and what it measured."""
+    age = _age(run)
+    what = " ".join(
+        f"{word} {name}".strip() for word, name in (("", run.method), ("on", run.task), ("with", run.model)) if name
+    )
+    measured = _measure(run)
+    parts = [f"{run.status} {age}".strip(), *([what] if what else []), decimal(run.num_bytes)]
+    return ", ".join(parts) + (f": {_result(*measured)}" if measured else "")
+
+
 def _place(run: ListedRun) -> str:
     return os.path.relpath(run.path)
 
 
-def _result(run: ListedRun) -> str:
-    measured = _measure(run)
-    if measured is None:
-        return ""
-    metric, mean, interval = measured
+def _result(metric: str, mean: float, interval: Interval) -> str:
+    """Return a metric with its 95 % interval, in percent or its own unit."""
     unit = metric_unit(metric)
     value, low, high = (f"{unit.factor * number:.{unit.decimals}f}" for number in (mean, interval.low, interval.high))
-    return f"{metric.upper()} {value} [{low}, {high}]"
+    return f"{metric.upper()} {value} {unit.of_mean} [{low}, {high}]"
 
 
 def _measure(run: ListedRun) -> tuple[str, float, Interval] | None:
@@ -112,7 +112,7 @@ def _age(run: ListedRun) -> str:
     if run.began_or_ended is None:
         return ""
     passed = max(datetime.now(UTC) - run.began_or_ended, timedelta(0))
-    return next((f"{passed // size} {unit}" for unit, size in UNITS.items() if passed >= size), "now")
+    return next((f"{passed // size} {unit} ago" for unit, size in UNITS.items() if passed >= size), "just now")
 
 
 def _record(run: ListedRun) -> dict[str, Any]:
