@@ -9,7 +9,6 @@ from pathlib import Path
 from typing import Any
 
 from lofit_cli.artifacts.files import content_hash, read_json, remove_partial_files
-from lofit_cli.artifacts.finished_runs import read_content
 from lofit_cli.artifacts.locks import locked
 from lofit_cli.artifacts.manifest import FINISHED, MANIFEST
 from lofit_cli.errors import RunError, UserError
@@ -128,9 +127,10 @@ def how_it_ended(path: Path) -> str:
     if not _has(path, MANIFEST):
         return "killed"
     try:
-        status = read_content(path).get("status")
+        content = read_json(path / MANIFEST)
     except UserError:
         return "unreadable"
+    status = content.get("status") if isinstance(content, dict) else None
     return status if status in (FINISHED, "failed", "interrupted") else "unreadable"
 
 

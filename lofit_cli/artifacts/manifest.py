@@ -4,11 +4,8 @@ A field's metadata says what it means to a comparison: runs that differ in it st
 be put into rows by it.
 """
 
-from collections.abc import Mapping
 from dataclasses import dataclass, field, fields
-from typing import Any, ClassVar, get_type_hints
-
-from lofit_cli.artifacts.typed import UnfitError, fit
+from typing import Any, ClassVar
 
 MANIFEST = "manifest.json"
 FORMAT = 1
@@ -231,24 +228,3 @@ MANIFESTS: dict[str, type[Manifest]] = {
     kind.STAGE: kind
     for kind in (SelectHeadsManifest, TrainOffsetsManifest, EvaluateManifest, CompareManifest, ExportManifest)
 }
-
-
-def separating(meaning: Mapping[str, str]) -> list[str]:
-    """Return the facts of an evaluation whose metadata says this."""
-    return [known.name for known in fields(EvaluateManifest) if known.metadata == meaning]
-
-
-def require_facts(stage: str, facts: Mapping[str, Any]) -> None:
-    """Refuse facts that the manifest of a stage has no field for, or of another type: a mistake in the stage.
-
-    Raises:
-        TypeError: there is one.
-    """
-    hints = get_type_hints(MANIFESTS[stage])
-    for name, value in facts.items():
-        if name not in hints:
-            raise TypeError(f"{MANIFESTS[stage].__name__} has no field {name}")
-        try:
-            fit(name, value, hints[name])
-        except UnfitError as error:
-            raise TypeError(f"{MANIFESTS[stage].__name__}: a run {error}")

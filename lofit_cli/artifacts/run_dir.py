@@ -10,6 +10,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
+from lofit_cli.artifacts.facts import require_facts
 from lofit_cli.artifacts.files import append_line, sync, write_file, write_json
 from lofit_cli.artifacts.leftovers import (
     HYDRA,
@@ -23,7 +24,7 @@ from lofit_cli.artifacts.leftovers import (
     move_aside,
     remove_entries,
 )
-from lofit_cli.artifacts.manifest import FINISHED, FORMAT, MANIFEST, require_facts
+from lofit_cli.artifacts.manifest import FINISHED, FORMAT, MANIFEST
 from lofit_cli.artifacts.provenance import describe_origin, peak_memory, reset_peak_memory
 
 SYNC_SECONDS = 1.0

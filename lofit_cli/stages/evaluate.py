@@ -11,7 +11,6 @@ from lofit_cli.artifacts.evaluations import find_base_run
 from lofit_cli.artifacts.files import read_json, write_json
 from lofit_cli.artifacts.finished_runs import find_latest, read_manifest
 from lofit_cli.artifacts.manifest import TrainOffsetsManifest
-from lofit_cli.artifacts.outcomes import KeptOutcomes
 from lofit_cli.artifacts.predictions import GeneratedAnswer, Prediction, write_predictions
 from lofit_cli.artifacts.reuse import begin
 from lofit_cli.artifacts.run_dir import FinishedRun, RunDir
@@ -19,6 +18,7 @@ from lofit_cli.artifacts.seen_items import refuse_seen
 from lofit_cli.console import progress_bar, say
 from lofit_cli.errors import UserError
 from lofit_cli.evaluation.judge import judge_answers, judge_models, judged_metrics
+from lofit_cli.evaluation.kept_outcomes import KeptOutcomes
 from lofit_cli.evaluation.measure import measure_split
 from lofit_cli.interventions.demonstrations import Demonstrations
 from lofit_cli.interventions.files import load_intervention

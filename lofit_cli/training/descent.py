@@ -1,7 +1,7 @@
 """The steps of training: AdamW on an intervention's parameters."""
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable
 
 import torch
 from torch.nn.utils import clip_grad_norm_
@@ -11,7 +11,6 @@ from torch.optim.lr_scheduler import LambdaLR
 from lofit_cli.errors import RunError
 from lofit_cli.interventions.intervention import Intervention
 from lofit_cli.schema.components import TrainerConfig
-from lofit_cli.training.objective import Objective, TrainingItem
 
 
 class Descent:
@@ -23,14 +22,17 @@ class Descent:
         self.optimizer = AdamW(self.parameters, lr=trainer.learning_rate, weight_decay=trainer.weight_decay)
         self.schedule = LambdaLR(self.optimizer, lambda step: 1 - step / num_steps)
 
-    def find_gradient(self, objective: Objective, batch: Sequence[TrainingItem]) -> dict[str, float]:
-        """Give the parameters the batch's gradient, and return what the history says of it.
+    def find_gradient(self, find_loss: Callable[[], float]) -> dict[str, float]:
+        """Give the parameters a batch's gradient, and return what the history says of it.
+
+        Args:
+            find_loss: returns the batch's loss and adds its gradient to the parameters'.
 
         Raises:
             RunError: the loss or its gradient is not finite.
         """
         self.optimizer.zero_grad()
-        task_loss = objective.loss(batch, backward=True)
+        task_loss = find_loss()
         loss = task_loss + self._penalty()
         norm = float(clip_grad_norm_(self.parameters, self.trainer.max_grad_norm))
         step, rate = self.schedule.last_epoch + 1, float(self.schedule.get_last_lr()[0])

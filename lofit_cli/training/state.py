@@ -6,7 +6,7 @@ newest two are kept while the run lasts.
 
 import math
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -20,7 +20,6 @@ from lofit_cli.artifacts.tensors import read_all_tensors, write_tensors
 from lofit_cli.console import say
 from lofit_cli.errors import UserError
 from lofit_cli.training.descent import Descent
-from lofit_cli.training.objective import Objective, TrainingItem
 
 KIND = "checkpoint"
 HISTORY, VALIDATION = "history.jsonl", "validation.jsonl"
@@ -59,21 +58,25 @@ class TrainingState:
         self._shuffle = torch.Generator().manual_seed(seed)
         self._order, self._generators = self._shuffle.get_state(), self._find_generators()
 
-    def batches(self, items: Sequence[TrainingItem], batch_size: int) -> Iterator[list[TrainingItem]]:
+    def batches(self, items: Sequence[Any], batch_size: int) -> Iterator[list[Any]]:
         """Yield the batches of the epoch under way that are not done yet."""
         self._order = self._shuffle.get_state()
         order = torch.randperm(len(items), generator=self._shuffle).tolist()
         for first in range(self.position.num_batches * batch_size, len(items), batch_size):
             yield [items[i] for i in order[first : first + batch_size]]
 
-    def step(self, objective: Objective, batch: Sequence[TrainingItem], run: RunDir) -> float:
+    def step(self, find_loss: Callable[[], float], num_tokens: int, run: RunDir) -> float:
         """Take one step, log it, and return its loss.
+
+        Args:
+            find_loss: returns a batch's loss and adds its gradient to the parameters'.
+            num_tokens: of the batch, for its speed.
 
         Raises:
             RunError: the loss or its gradient is not finite; no step was taken.
         """
-        start, num_tokens = time.perf_counter(), sum(len(s.tokens) for item in batch for s in item.sequences)
-        found = self.descent.find_gradient(objective, batch)
+        start = time.perf_counter()
+        found = self.descent.find_gradient(find_loss)
         self.is_whole = False
         self.descent.move()
         speed = round(num_tokens / (time.perf_counter() - start), 1)

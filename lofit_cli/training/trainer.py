@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from functools import partial
 from typing import Any
 
 import torch
@@ -51,7 +52,9 @@ def train(
         advance(state.position.step)
         while state.position.epoch <= trainer.num_epochs:
             for batch in state.batches(items, trainer.batch_size):
-                advance(1, f"loss {state.step(objective, batch, run):.3f}")
+                num_tokens = sum(len(sequence.tokens) for item in batch for sequence in item.sequences)
+                loss = state.step(partial(objective.loss, batch, backward=True), num_tokens, run)
+                advance(1, f"loss {loss:.3f}")
                 if trainer.checkpoint_every and not state.position.step % trainer.checkpoint_every:
                     state.save(run)
             if not state.position.epoch % trainer.validate_every or state.position.epoch == trainer.num_epochs:
