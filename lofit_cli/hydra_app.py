@@ -45,15 +45,24 @@ def run_stage(stage: str, overrides: list[str], multirun: bool = False, config_d
     arguments = [*search_path(config_dir), *overrides, *(["--multirun"] if multirun else [])]
     try:
         points = split_points(stage, overrides, multirun, config_dir)
-        for number, point in enumerate(points):
-            config = compose(stage, point, config_dir)
+        configs = [compose(stage, point, config_dir) for point in points]
+        for number, config in enumerate(configs):
             make_way(find_run_dir(config, number if multirun else None), stage, to_dataclass(config))
-        with tempfile.TemporaryDirectory() as folder, _hydra_arguments([stage, *arguments]):
-            outcomes = Outcomes(Path(folder) / "outcomes.jsonl")
+        # Where a launcher's workers, on other machines even, write their runs, they can also say how these ended.
+        place = Path(configs[0].hydra.sweep.dir) if multirun else None
+        with _hydra_arguments([stage, *arguments]), _outcomes_in(place) as outcomes:
             hydra.main(str(conf_dir()), stage, HYDRA_VERSION_BASE)(_job(stage, outcomes))()
             return outcomes.require_success(len(points))
     except OSError as error:
         raise for_people(error)
+
+
+@contextmanager
+def _outcomes_in(place: Path | None) -> Iterator[Outcomes]:
+    if place:
+        place.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(prefix=".outcomes-", dir=place) as folder:
+        yield Outcomes(Path(folder).resolve())
 
 
 def run_at_once(stage: str, overrides: list[str]) -> None:
@@ -77,19 +86,21 @@ def _job(stage: str, outcomes: Outcomes) -> Callable[[DictConfig], None]:
 
     def job(config: DictConfig) -> None:
         register_schemas()
-        run_dir = Path(HydraConfig.get().runtime.output_dir)
+        about = HydraConfig.get()
+        is_sweep = about.mode == hydra.types.RunMode.MULTIRUN
+        run_dir, number = Path(about.runtime.output_dir), about.job.num if is_sweep else 0
         try:
             settings = to_dataclass(config)
             with start_run(run_dir, stage, settings) as run:
                 function(settings, run)
             say(f"run directory: {os.path.relpath(run_dir)}")
-            outcomes.add(run_dir)
+            outcomes.add(number, run_dir)
         except FinishedRun as found:
-            outcomes.add(take(found.path, run_dir, _is_named()))
+            outcomes.add(number, take(found.path, run_dir, _is_named()))
         except (UserError, OSError, RuntimeError, MemoryError) as error:
             failure = for_people(_without_memory(error, settings))
-            outcomes.add(run_dir, failure)
-            if HydraConfig.get().mode == hydra.types.RunMode.MULTIRUN:
+            outcomes.add(number, run_dir, failure)
+            if is_sweep:
                 say(f"{os.path.relpath(run_dir)} failed: {failure}")
 
     return job

@@ -137,7 +137,8 @@ def how_it_ended(path: Path) -> str:
 def shaping_settings(config: Any) -> dict[str, Any]:
     """Return the settings of a stage that shape what it makes."""
     settings = {key: value for key, value in asdict(config).items() if key not in UNSHAPING}
-    return settings | ({"trainer": config.trainer.shaping()} if "trainer" in settings else {})
+    parts = {name: getattr(config, name).shaping() for name in ("model", "trainer") if name in settings}
+    return settings | parts
 
 
 def config_hash(config: Any) -> str:

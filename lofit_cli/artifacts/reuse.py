@@ -76,6 +76,7 @@ def _content_key(run: RunDir, config: Any, built_on: dict[str, Any]) -> str:
     """Return a hash of all that shapes a run: settings, data, weights, code, and the content of what it is built on."""
     settings = {key: value for key, value in shaping_settings(config).items() if key not in PLACES}
     facts = {key: value for key, value in run.facts.items() if key not in (*PLACES, *TIMES)}
+    facts["device"] = str(facts.get("device", "")).partition(":")[0]
     built = {name: file_hash(part) if isinstance(part, Path) else part for name, part in built_on.items()}
     return content_hash([run.stage, settings, facts, built, describe_code()])
 
