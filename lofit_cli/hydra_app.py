@@ -32,6 +32,7 @@ from lofit_cli.hydra_config import (
 from lofit_cli.hydra_errors import for_people
 from lofit_cli.hydra_outcomes import Outcomes
 from lofit_cli.hydra_resume import resumed
+from lofit_cli.trackers import tracked
 
 
 def run_stage(stage: str, overrides: list[str], multirun: bool = False, config_dir: str | None = None) -> list[Path]:
@@ -91,7 +92,7 @@ def _job(stage: str, outcomes: Outcomes) -> Callable[[DictConfig], None]:
         run_dir, number = Path(about.runtime.output_dir), about.job.num if is_sweep else 0
         try:
             settings = to_dataclass(config)
-            with start_run(run_dir, stage, settings) as run:
+            with start_run(run_dir, stage, settings) as run, tracked(run, settings):
                 function(settings, run)
             say(f"run directory: {os.path.relpath(run_dir)}")
             outcomes.add(number, run_dir)

@@ -3,7 +3,7 @@
 import json
 import math
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from dataclasses import asdict, dataclass, field
 from datetime import UTC, datetime
@@ -15,6 +15,7 @@ from lofit_cli.artifacts.files import append_line, sync, write_file, write_json
 from lofit_cli.artifacts.leftovers import (
     HYDRA,
     LOCK,
+    LOGS,
     PROGRESS,
     config_hash,
     held,
@@ -46,6 +47,7 @@ class RunDir:
     Attributes:
         is_finished: whether a finished run of the same settings is there, of which nothing may be changed.
         continues: whether the run goes on from where one of the same content stopped.
+        listeners: are told each line of a log, with the log's name.
     """
 
     path: Path
@@ -53,6 +55,7 @@ class RunDir:
     facts: dict[str, Any] = field(default_factory=dict)
     is_finished: bool = False
     continues: bool = False
+    listeners: list[Callable[[str, dict[str, Any]], None]] = field(default_factory=list)
     _synced: dict[str, float] = field(default_factory=dict)
 
     def has_lines(self, name: str) -> bool:
@@ -76,6 +79,8 @@ class RunDir:
         if now - self._synced.get(name, -math.inf) >= SYNC_SECONDS:
             sync(self.path / name)
             self._synced[name] = now
+        for listener in self.listeners if name in LOGS else ():
+            listener(name, content)
 
     def read_lines(self, name: str) -> list[dict[str, Any]]:
         """Return the lines that a continued run has of a JSON-lines file, without one that was cut off."""

@@ -11,6 +11,10 @@ from lofit_cli.schema.components import MethodConfig, SelectorConfig, TrainerCon
 from lofit_cli.schema.limits import MAX_RESAMPLES, MAX_SEED
 from lofit_cli.schema.sources import DTYPES, EvalConfig, ModelConfig, TaskConfig
 
+NO_TRACKER = "none"
+TRACKERS = (NO_TRACKER, "mlflow", "tensorboard", "trackio", "wandb")
+"""Where the logs of a run may go as well: what accelerate knows and people use with models."""
+
 
 @dataclass
 class SelectHeadsConfig:
@@ -24,9 +28,11 @@ class SelectHeadsConfig:
     num_heads: str = "3%"
     seed: int = 42
     force: bool = False
+    tracker: str = NO_TRACKER
     runs_dir: str = "runs"
 
     def __post_init__(self) -> None:
+        one_of("tracker", self.tracker, TRACKERS)
         within("seed", self.seed, 0, MAX_SEED)
         not_empty(runs_dir=self.runs_dir)
 
@@ -44,9 +50,11 @@ class TrainOffsetsConfig:
     num_heads: str | None = None
     seed: int = 42
     force: bool = False
+    tracker: str = NO_TRACKER
     runs_dir: str = "runs"
 
     def __post_init__(self) -> None:
+        one_of("tracker", self.tracker, TRACKERS)
         within("seed", self.seed, 0, MAX_SEED)
         not_empty(head_mask=self.head_mask, num_heads=self.num_heads, runs_dir=self.runs_dir)
 
@@ -61,9 +69,11 @@ class EvaluateConfig:
     intervention: str = "latest"
     seed: int = 42
     force: bool = False
+    tracker: str = NO_TRACKER
     runs_dir: str = "runs"
 
     def __post_init__(self) -> None:
+        one_of("tracker", self.tracker, TRACKERS)
         within("seed", self.seed, 0, MAX_SEED)
         not_empty(intervention=self.intervention, runs_dir=self.runs_dir)
 
