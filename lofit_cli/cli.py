@@ -103,6 +103,15 @@ def export(
     _run("export", overrides, multirun, cfg, config_dir)
 
 
+@app.command()
+def doctor(overrides: Overrides = None, cfg: PrintConfig = False) -> None:
+    """Check the machine and a model before a long run: a line a check, exit code 1 where one has failed.
+
+    Example: `lofit doctor model=hub model.id=Qwen/Qwen2.5-0.5B`
+    """
+    _run("doctor", overrides, False, cfg, None)
+
+
 def _run(stage: str, overrides: list[str] | None, multirun: bool, print_config: bool, config_dir: str | None) -> None:
     with _stopped_by_signals() as asked_to_stop:
         try:
@@ -127,7 +136,7 @@ def _run_stage(stage: str, overrides: list[str], multirun: bool, print_config: b
             raise UserError("--cfg shows one point of a sweep: leave -m out and give each key one value")
         if print_config:
             show_text(compose_yaml(stage, overrides, config_dir))
-        elif stage == "generate":
+        elif stage in ("generate", "doctor"):
             run_at_once(stage, overrides)
         else:
             run_stage(stage, overrides, multirun, config_dir)
