@@ -76,4 +76,4 @@ def _row(config: ModelConfig) -> int:
 
 
 def _memory(config: ModelConfig, num_bytes: int) -> dict[str, int]:
-    return {"GPU" if open_device(config.device).type == "cuda" else "machine": num_bytes}
+    return {"GPU memory" if open_device(config.device).type == "cuda" else "memory": num_bytes}

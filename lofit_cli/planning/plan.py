@@ -28,7 +28,7 @@ class Plan:
         num_steps: steps of training, in all epochs.
         num_tokens: what these items' sequences have, in all epochs; None where that is not known.
         num_trained_parameters: None where it is not known.
-        memory: what is looked at (`machine`, `GPU`) -> the peak in bytes.
+        memory: `memory` or `GPU memory` -> its peak in bytes.
         notes: what the figures leave out.
     """
 

@@ -14,7 +14,7 @@ from lofit_cli.tasks.task import Item, Task
 ENOUGH_SECONDS = 4.0
 """How long a sample is worked on: more than what starting takes, less than anybody minds."""
 LARGEST_STRIDE = 8
-MEMORY_NAMES = {"peak_memory_bytes": "machine", "peak_gpu_memory_bytes": "GPU"}
+MEMORY_NAMES = {"peak_memory_bytes": "memory", "peak_gpu_memory_bytes": "GPU memory"}
 
 Any_ = TypeVar("Any_")
 
@@ -61,5 +61,5 @@ def silent() -> Iterator[None]:
 def peak(num_more: int = 0, on_gpu: bool = False) -> dict[str, int]:
     """Return the peaks of memory so far in bytes, with what is known to come where the model is."""
     found = {MEMORY_NAMES[name]: size for name, size in peak_memory().items()}
-    place = "GPU" if on_gpu else "machine"
+    place = "GPU memory" if on_gpu else "memory"
     return {name: size + num_more * (name == place) for name, size in found.items()}

@@ -1,17 +1,21 @@
 """What a run or a sweep would take, as a table; nothing is run to its end, and nothing is written."""
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import asdict, replace
-from typing import Any
+from typing import Any, TypeVar
 
 from lofit_cli.artifacts.provenance import reset_peak_memory
+from lofit_cli.console import show_text
 from lofit_cli.models.memory import memory_explained
 from lofit_cli.planning.plan import Plan, Point
-from lofit_cli.report.tables import Table, left_and_right, show_table
+from lofit_cli.report.tables import Column, Table, left_and_right, show_table
 
 SAME_WORK = ("learning_rate", "l1", "beta", "init_std", "weight_decay", "max_grad_norm")
 """Settings of the training loop that change what is learnt and not how long it takes; the seed is another."""
+MEMORY = "memory"
 GB = 1e9
+
+Number = TypeVar("Number", int, float)
 
 
 def show_plans(stage: str, points: Sequence[Point], make_plan: Callable[[Any], Plan]) -> None:
@@ -26,7 +30,10 @@ def show_plans(stage: str, points: Sequence[Point], make_plan: Callable[[Any], P
     to_do = [point for point in points if not point.is_done]
     plans = list(_plans([point.settings for point in to_do], make_plan))
     command = f"lofit {stage.replace('_', '-')}"
-    show_table(_one(command, plans[0]) if len(points) == len(plans) == 1 else _several(command, points, to_do, plans))
+    table = _one(command, plans[0]) if len(points) == len(plans) == 1 else _several(command, points, to_do, plans)
+    show_text(f"{table.title}\n")
+    show_table(replace(table, title="", note=""))
+    show_text(f"{table.note}\n" if table.note else "")
 
 
 def _plans(settings: Sequence[Any], make_plan: Callable[[Any], Plan]) -> Iterator[Plan]:
@@ -60,7 +67,7 @@ def _one(command: str, plan: Plan) -> Table:
     steps = f", {plan.num_steps:,} steps" if plan.num_steps else ""
     trained = _count(plan.num_trained_parameters) or "an unknown number of"
     about = f"{plan.num_items:,} items{steps}, {trained} trainable parameters; {_memory(plan)} of memory at the peak"
-    title = f"{command} would take about {in_words(plan.seconds)}"
+    title = f"{command} would take {_about(plan.seconds)}"
     return Table(title, left_and_right("part", "tokens", "time"), rows, "; ".join([about, *plan.notes]))
 
 
@@ -68,30 +75,31 @@ def _several(command: str, points: Sequence[Point], to_do: Sequence[Point], plan
     names = _differing([point.overrides for point in points])
     by_point = dict(zip(map(id, to_do), plans, strict=True))
     rows = [[name, *_cells(by_point.get(id(point)))] for name, point in zip(names, points, strict=True)]
-    seconds = [plan.seconds for plan in plans]
-    known = [value for value in seconds if value is not None]
-    total = in_words(sum(known) if len(known) == len(seconds) else None)
     num_done = len(points) - len(to_do)
     counted = f"{num_done} done, {len(to_do)} to do" if any(p.is_done is not None for p in points) else "all to do"
-    steps, tokens = sum(plan.num_steps for plan in plans), sum(plan.num_tokens or 0 for plan in plans)
-    largest = max((plan for plan in plans), key=lambda plan: sum(plan.memory.values()), default=None)
-    rows.append(
-        ["in all", "", f"{steps:,}", f"{tokens:,}" if tokens else "", total, _memory(largest) if largest else ""]
-    )
     notes = dict.fromkeys(note for plan in plans for note in plan.notes)
-    title = f"{command}: {len(points)} points, {counted}, about {total}"
-    return Table(title, left_and_right("point", "items", "steps", "tokens", "time", "memory"), rows, "; ".join(notes))
+    title = f"{command}: {len(points)} points, {counted}, {_about(_sum(plan.seconds for plan in plans))}"
+    columns = [Column("point", "left", is_whole=True), *map(Column, ("items", "steps", "tokens", "time", "memory"))]
+    return Table(title, columns, [*rows, _in_all(plans)], "; ".join(notes))
 
 
 def _cells(plan: Plan | None) -> list[str]:
     if plan is None:
         return ["", "", "", "done", ""]
+    counts = [f"{plan.num_items:,}", f"{plan.num_steps:,}", _count(plan.num_tokens)]
+    return [*counts, in_words(plan.seconds), _memory(plan)]
+
+
+def _in_all(plans: Sequence[Plan]) -> list[str]:
+    """Return the last row of a sweep: sums, and the memory of the point that takes most."""
+    largest = max(plans, key=lambda plan: sum(plan.memory.values()), default=None)
     return [
-        f"{plan.num_items:,}",
-        f"{plan.num_steps:,}",
-        _count(plan.num_tokens),
-        in_words(plan.seconds),
-        _memory(plan),
+        "in all",
+        "",
+        f"{sum(plan.num_steps for plan in plans):,}",
+        _count(_sum(plan.num_tokens for plan in plans)),
+        in_words(_sum(plan.seconds for plan in plans)),
+        _memory(largest) if largest else "",
     ]
 
 
@@ -110,9 +118,20 @@ def in_words(seconds: float | None) -> str:
     return f"{seconds / 60:.0f} min" if seconds < 100 * 60 else f"{seconds / 3600:.1f} h"
 
 
+def _about(seconds: float | None) -> str:
+    return "a time that is not known" if seconds is None else f"about {in_words(seconds)}"
+
+
+def _sum(numbers: Iterable[Number | None]) -> Number | None:
+    """Return the sum; None where one of them is not known."""
+    found = list(numbers)
+    known = [number for number in found if number is not None]
+    return sum(known[1:], start=known[0]) if known and len(known) == len(found) else None
+
+
 def _count(number: int | None) -> str:
     return "" if number is None else f"{number:,}"
 
 
 def _memory(plan: Plan) -> str:
-    return " and ".join(f"{size / GB:.2f} GB of the {place}" for place, size in plan.memory.items())
+    return " and ".join(f"{size / GB:.2f} GB{' of the GPU' * (place != MEMORY)}" for place, size in plan.memory.items())
