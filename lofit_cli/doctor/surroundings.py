@@ -16,7 +16,7 @@ from lofit_cli.models.checkpoint import read_outline
 from lofit_cli.models.embedded import EMBEDDED_MODELS, cache_dir
 from lofit_cli.models.load import open_device
 from lofit_cli.models.memory import free_memory, row_tokens
-from lofit_cli.models.outline import ModelFiles, find_files, kept_bytes, weight_bytes
+from lofit_cli.models.outline import ModelFiles, find_files, kept_bytes, needed_bytes
 from lofit_cli.schema.sources import ModelConfig
 
 GB = 1e9
@@ -65,12 +65,13 @@ def check_memory(config: ModelConfig, files: ModelFiles) -> Finding:
     if files.folder is None:
         return Finding("memory", "warning", "how much the model takes is not known before its config.json is here")
     device, outline = open_device(config.device), read_outline(config, files.folder)
-    needed, free = _needed(outline, files), free_memory(device)
-    words = f"the weights take {needed / GB:.2f} GB in {str(outline.dtype).removeprefix('torch.')}"
-    if free is None:
-        return Finding("memory", "warning", f"{words}; how much is free is not known here, so look yourself")
-    words += f" and {free / GB:.1f} GB of {device} are free"
-    if not files.weights:
+    needed, free = needed_bytes(outline, files), free_memory(device)
+    if needed is None or free is None:
+        what = "is free here" if needed is not None else "the weights take"
+        return Finding("memory", "warning", f"how much memory {what} is not known; look yourself before a long run")
+    dtype = str(outline.dtype).removeprefix("torch.") if outline else config.dtype
+    words = f"the weights take {needed / GB:.2f} GB in {dtype} and {free / GB:.1f} GB of {device} are free"
+    if outline and not files.weights:
         words += f"; {_in_training(config, outline, device)}"
     if needed > free:
         return Finding("memory", "FAILED", f"{words}; set model.dtype=bfloat16, or take a larger machine")
@@ -79,18 +80,11 @@ def check_memory(config: ModelConfig, files: ModelFiles) -> Finding:
     return Finding("memory", "ok", words)
 
 
-def _needed(outline: PreTrainedModel, files: ModelFiles) -> int:
-    """Return what the weights take; quantised ones as much as their files."""
-    is_quantised = bool(getattr(outline.config, "quantization_config", None)) and bool(files.weights)
-    return files.num_bytes if is_quantised else weight_bytes(outline)
-
-
 def _in_training(config: ModelConfig, outline: PreTrainedModel, device: torch.device) -> str:
     """Say, from the config alone, what a row keeps for the way back."""
     num_tokens = row_tokens(config, device)
-    try:
-        kept = kept_bytes(outline, num_tokens)
-    except Exception:  # not every family's code runs without numbers
+    kept = kept_bytes(outline, num_tokens)
+    if kept is None:
         return f"what a row of {num_tokens} tokens takes in training is not known before the weights are here"
     return f"a row of {num_tokens} tokens takes up to {kept / GB:.2f} GB more in training"
 
@@ -115,7 +109,8 @@ def check_model_disk(config: ModelConfig, files: ModelFiles) -> Finding:
             "disk for models", "ok", f"nothing has to be fetched; its weights are {files.num_bytes / GB:.2f} GB"
         )
     free = shutil.disk_usage(_existing(cache)).free
-    needed = weight_bytes(read_outline(config, files.folder)) if files.folder else 0
+    outline = read_outline(config, files.folder) if files.folder else None
+    needed = needed_bytes(outline, files) or 0
     words = f"{free / GB:.1f} GB are free in {cache}"
     if needed > free:
         more = f"the weights take {needed / GB:.1f} GB; free some, or set HF_HOME to another disk"

@@ -104,12 +104,13 @@ def _reader(name: str, architecture: PreTrainedConfig) -> Any:
     )
 
 
-def read_outline(config: ModelConfig, folder: Path) -> PreTrainedModel:
+def read_outline(config: ModelConfig, folder: Path) -> PreTrainedModel | None:
     """Return the model as its config alone gives it, on the meta device: every weight has a shape and no numbers.
+
+    None where the config can't be read, or the family's code does not do without numbers: loading it will tell.
 
     Raises:
         UserError: it is no causal language model.
-        RunError: its config can't be read.
     """
     try:
         architecture = AutoConfig.from_pretrained(folder, trust_remote_code=False)
@@ -120,8 +121,8 @@ def read_outline(config: ModelConfig, folder: Path) -> PreTrainedModel:
             model: PreTrainedModel = _reader(config.id, architecture).from_config(architecture, dtype=dtype)
     except UserError:
         raise
-    except Exception as error:  # as for `read_checkpoint`
-        raise _explained(error, config.id, str(folder))
+    except Exception:  # as for `read_checkpoint`
+        return None
     model.eval().requires_grad_(False)
     return model
 

@@ -37,6 +37,11 @@ def _files(folder: Path) -> dict[str, tuple[int, int]]:
     return {str(path): (path.stat().st_size, path.stat().st_mtime_ns) for path in files}
 
 
+def bytes_of_kept_model() -> int:
+    """Return how much memory the kept model takes, which another one would have."""
+    return sum(weight.numel() * weight.element_size() for _, _, lm in _kept for weight in lm.model.parameters())
+
+
 def load_timed(config: ModelConfig) -> tuple[LanguageModel, float]:
     """Return the model, and in how many seconds it was there."""
     began = time.perf_counter()

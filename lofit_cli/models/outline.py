@@ -60,10 +60,22 @@ def weight_bytes(model: PreTrainedModel) -> int:
     return sum(weight.numel() * weight.element_size() for weight in model.parameters())
 
 
-def kept_bytes(model: PreTrainedModel, num_tokens: int) -> int:
+def needed_bytes(outline: PreTrainedModel | None, files: ModelFiles) -> int | None:
+    """Return how much memory the weights will take; as much as their files where these are quantised.
+
+    Args:
+        outline: None where there is none; then, too, the files have to tell.
+    """
+    if outline is not None and getattr(outline.config, "quantization_config", None) is None:
+        return weight_bytes(outline)
+    return files.num_bytes if files.weights else None
+
+
+def kept_bytes(model: PreTrainedModel, num_tokens: int) -> int | None:
     """Return how much a forward pass of a row keeps for the way back, at most: with the logits of every token.
 
-    It is counted as the model runs on the meta device, where attention has no kernel that keeps less than all pairs.
+    None where the family's code does not run without numbers. It is counted as the model runs on the meta device, where
+    attention has no kernel that keeps less than all pairs.
 
     Args:
         model: an outline, frozen: the gradient is asked for from the embeddings on.
@@ -80,8 +92,11 @@ def kept_bytes(model: PreTrainedModel, num_tokens: int) -> int:
     mask = torch.zeros(1, 1, num_tokens, num_tokens, dtype=model.dtype, device="meta")
     positions = torch.arange(num_tokens, device="meta")[None]
     embeddings = model.get_input_embeddings()
-    with hooked_output(embeddings, Tensor.requires_grad_), saved_tensors_hooks(keep, lambda tensor: tensor):
-        logits = model(input_ids=tokens, position_ids=positions, attention_mask=mask, use_cache=False).logits
-        found = logits.float().logsumexp(dim=-1)
+    try:
+        with hooked_output(embeddings, Tensor.requires_grad_), saved_tensors_hooks(keep, lambda tensor: tensor):
+            logits = model(input_ids=tokens, position_ids=positions, attention_mask=mask, use_cache=False).logits
+            found = logits.float().logsumexp(dim=-1)
+    except Exception:  # whatever its code says to tensors without numbers
+        return None
     del found
     return sum(tensor.untyped_storage().nbytes() for tensor in kept.values())

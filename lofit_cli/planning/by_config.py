@@ -7,9 +7,10 @@ from transformers import PreTrainedModel
 
 from lofit_cli.artifacts.geometry import Geometry
 from lofit_cli.models.checkpoint import read_outline
+from lofit_cli.models.kept import bytes_of_kept_model
 from lofit_cli.models.load import open_device
 from lofit_cli.models.memory import free_memory, row_tokens
-from lofit_cli.models.outline import find_files, kept_bytes, weight_bytes
+from lofit_cli.models.outline import find_files, kept_bytes, needed_bytes, weight_bytes
 from lofit_cli.planning.making import FLOAT_BYTES, MOMENTS, MakingConfig, count_steps
 from lofit_cli.planning.plan import Part, Plan
 from lofit_cli.schema.sources import ModelConfig
@@ -30,13 +31,12 @@ def find_outline(config: ModelConfig) -> PreTrainedModel | None:
         UserError: the device is not there, or the config is of no decoder.
     """
     files = find_files(config)
-    if files.folder is None:
+    if files.folder is None or (outline := read_outline(config, files.folder)) is None:
         return None
-    if files.weights:
-        free = free_memory(open_device(config.device))
-        if free is None or files.num_bytes <= free:
-            return None
-    return read_outline(config, files.folder)
+    needed, free = needed_bytes(outline, files), free_memory(open_device(config.device))
+    # The model of the point before is let go first.
+    fits = needed is None or free is None or needed <= free + bytes_of_kept_model()
+    return None if files.weights and fits else outline
 
 
 def stated_geometry(outline: PreTrainedModel) -> Geometry:
@@ -58,7 +58,7 @@ def plan_making_by_config(
     num_trained = count_parameters(stated_geometry(outline))
     num_items = len(task.items("train"))
     num_steps = count_steps(num_items, config.trainer) if num_trained != 0 else 0
-    kept = kept_bytes(outline, _row(config.model))
+    kept = kept_bytes(outline, _row(config.model)) or 0
     trained = (num_trained or 0) * FLOAT_BYTES * (2 + MOMENTS)
     memory = _memory(config.model, weight_bytes(outline) + kept + trained)
     return Plan(num_items, num_steps, None, num_trained, (UNKNOWN_TIME,), memory, (WITHOUT_WEIGHTS,))

@@ -92,6 +92,16 @@ def test_measuring_is_counted_by_the_tokens_of_each_prompt_with_each_answer(sett
     assert made.memory["memory"] > 10**8
 
 
+def test_training_on_texts_has_no_reference_and_measures_nothing_in_between(settings, lofit, tokens_trained):
+    common = (HEADS, "task=kinship", "task.data_dir=null", "task.num_train=5", *FAST)
+    made = train_offsets.plan_train_offsets(settings("train_offsets", *common))
+    tokens_trained.clear()
+    ok(lofit("train-offsets", *common))
+    assert [part.name for part in made.parts] == ["loading", "training", "validation"]
+    assert (made.num_items, made.num_steps) == (5, len(lines(only_run("train_offsets") / "history.jsonl")))
+    assert made.num_tokens == sum(tokens_trained) > 0
+
+
 def test_validation_is_counted_every_so_many_epochs_and_at_the_end(settings):
     common = (HEADS, "trainer.num_epochs=5", "trainer.batch_size=4")
     every, some = (
