@@ -1,5 +1,6 @@
 """What a run or a sweep would take, as a table; nothing is run to its end, and nothing is written."""
 
+import os
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import asdict, replace
 from typing import Any, TypeVar
@@ -33,7 +34,15 @@ def show_plans(stage: str, points: Sequence[Point], make_plan: Callable[[Any], P
     table = _one(command, plans[0]) if len(points) == len(plans) == 1 else _several(command, points, to_do, plans)
     show_text(f"{table.title}\n")
     show_table(replace(table, title="", note=""))
-    show_text(f"{table.note}\n" if table.note else "")
+    show_text("".join(f"{note}\n" for note in (table.note, _load()) if note))
+
+
+def _load() -> str:
+    """Say whether other programs took a part of the cores while the sample was timed."""
+    load, num_cores = os.getloadavg()[0] if hasattr(os, "getloadavg") else 0.0, os.cpu_count() or 1
+    if load <= num_cores:
+        return ""
+    return f"note: this machine is busy (load {load:.1f} on {num_cores} cores), and on a free one it takes less time"
 
 
 def _plans(settings: Sequence[Any], make_plan: Callable[[Any], Plan]) -> Iterator[Plan]:

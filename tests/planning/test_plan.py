@@ -1,6 +1,5 @@
 """`--plan`: what it counts is what a run then does, and it leaves nothing behind."""
 
-import json
 from pathlib import Path
 
 import pytest
@@ -10,9 +9,7 @@ from tiny_models import build_tokenizer
 
 from lofit_cli.hydra_config import as_typed, compose, register_schemas, to_dataclass
 from lofit_cli.methods import METHODS
-from lofit_cli.planning import sample
-from lofit_cli.planning.plan import Part, Plan, Point, mark_done
-from lofit_cli.stages import evaluate, plan, select_heads, train_offsets
+from lofit_cli.stages import evaluate, select_heads, train_offsets
 from lofit_cli.tasks import load_task
 from lofit_cli.tasks.forms.truthfulqa import PROTOCOLS
 from lofit_cli.training.objective import Objective
@@ -141,20 +138,6 @@ def test_a_sweep_has_a_row_a_point_and_a_sum(settings, lofit, monkeypatch):
     assert next(line for line in result.stdout.splitlines() if "in all" in line).split("│")[3].strip() == "9"
 
 
-def test_points_that_are_done_are_counted_and_not_planned(capsys):
-    class Settings:
-        pass
-
-    points = mark_done([Point((f"seed={seed}",), seed) for seed in (1, 2, 3)], lambda seed: seed == 2)
-    assert [point.is_done for point in points] == [False, True, False]
-    found = Plan(5, 10, 1000, 4, (Part("loading", None, 2.0), Part("training", 1000, 60.0)), {"memory": 2 * 10**9})
-    to_do = [point for point in points if not point.is_done]
-    table = plan._several("lofit x", points, to_do, [found, found])
-    assert "3 points, 1 done, 2 to do, about 2 min" in table.title
-    assert [row[4] for row in table.rows] == ["62 s", "done", "62 s", "2 min"]
-    assert table.rows[-1] == ["in all", "", "20", "2,000", "2 min", "2.00 GB"]
-
-
 OWN_SETTINGS = {
     "icl": ("method.num_examples=5",),
     "lora": ("+method.config.target_modules=all-linear",),
@@ -220,31 +203,3 @@ def test_what_can_not_be_run_can_not_be_planned(arguments, words, settings, lofi
     assert result.exit_code == 2
     assert words in " ".join(result.stderr.split())
     assert files() == before
-
-
-def test_time_is_that_of_a_sample_times_how_much_more_there_is(monkeypatch):
-    clock = [0.0]
-    sizes = []
-    monkeypatch.setattr(sample.time, "perf_counter", lambda: clock[0])
-
-    def work(size):
-        sizes.append(size)
-        clock[0] += 0.5 * size
-        return size / 1000
-
-    assert sample.seconds_for_all(work, 1000, 2) == pytest.approx(500)
-    assert sizes == [2, 8]
-    assert sample.seconds_for_all(work, 3, 2) == pytest.approx(500), "a sample that can't grow is what there is"
-
-
-def test_a_spread_sample_takes_from_everywhere():
-    assert sample.spread(range(100), 4) == [0, 25, 50, 75]
-    assert sample.spread("abc", 3) == ["a", "b", "c"]
-
-
-@pytest.mark.parametrize(
-    ("seconds", "words"), [(0.4, "0 s"), (99, "99 s"), (150, "2 min"), (5940, "99 min"), (9000, "2.5 h")]
-)
-def test_times_are_said_as_people_say_them(seconds, words):
-    assert plan.in_words(seconds) == words
-    assert json.dumps(plan.in_words(None)) == '"unknown"'
