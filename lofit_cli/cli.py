@@ -128,6 +128,30 @@ def doctor(overrides: Overrides = None, cfg: PrintConfig = False) -> None:
     _run("doctor", overrides, False, cfg, None)
 
 
+@app.command()
+def runs(
+    filters: Annotated[
+        list[str] | None, typer.Argument(metavar="FILTER", help="A word, FIELD=VALUE, or runs_dir=FOLDER.")
+    ] = None,
+    as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
+    prune: Annotated[bool, typer.Option("--prune", help="Remove those that failed or are superseded; asks.")] = False,
+) -> None:
+    """List runs: how they ended and what they measured.
+
+    Example: `lofit runs stage=evaluate status=finished`
+    """
+    from lofit_cli.errors import UserError
+    from lofit_cli.stages.runs import list_runs, prunable, remove_runs
+
+    try:
+        useless = prunable(list_runs(filters or [], as_json))
+        if prune and useless and typer.confirm(f"Remove {len(useless)} failed or superseded runs?", err=True):
+            remove_runs(useless)
+    except UserError as error:
+        _say(str(error))
+        sys.exit(error.exit_code)
+
+
 def _run(
     stage: str,
     overrides: list[str] | None,

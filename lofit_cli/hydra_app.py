@@ -14,7 +14,9 @@ from hydra.core.global_hydra import GlobalHydra
 from hydra.core.hydra_config import HydraConfig
 from omegaconf import DictConfig
 
-from lofit_cli.artifacts.run_dir import make_way, start_run
+from lofit_cli.artifacts.leftovers import make_way
+from lofit_cli.artifacts.reuse import take
+from lofit_cli.artifacts.run_dir import FinishedRun, start_run
 from lofit_cli.errors import UserError
 from lofit_cli.hydra_config import (
     HYDRA_VERSION_BASE,
@@ -29,6 +31,7 @@ from lofit_cli.hydra_config import (
 )
 from lofit_cli.hydra_errors import for_people
 from lofit_cli.hydra_outcomes import Outcomes
+from lofit_cli.hydra_resume import resumed
 from lofit_cli.planning.plan import Point
 
 
@@ -39,14 +42,13 @@ def run_stage(stage: str, overrides: list[str], multirun: bool = False, config_d
         UserError: an override can't be used (nothing has run then), or a stage failed.
     """
     register_schemas()
-    overrides = as_typed(stage, overrides, multirun, config_dir)
+    overrides = as_typed(stage, resumed(stage, overrides, multirun), multirun, config_dir)
     arguments = [*search_path(config_dir), *overrides, *(["--multirun"] if multirun else [])]
     try:
         points = split_points(stage, overrides, multirun, config_dir)
         for number, point in enumerate(points):
             config = compose(stage, point, config_dir)
-            to_dataclass(config)
-            make_way(find_run_dir(config, number if multirun else None))
+            make_way(find_run_dir(config, number if multirun else None), stage, to_dataclass(config))
         with tempfile.TemporaryDirectory() as folder, _hydra_arguments([stage, *arguments]):
             outcomes = Outcomes(Path(folder) / "outcomes.jsonl")
             hydra.main(str(conf_dir()), stage, HYDRA_VERSION_BASE)(_job(stage, outcomes))()
@@ -78,7 +80,8 @@ def plan_stage(stage: str, overrides: list[str], multirun: bool = False, config_
     from lofit_cli.stages.plan import show_plans
 
     register_schemas()
-    found = split_points(stage, as_typed(stage, overrides, multirun, config_dir), multirun, config_dir)
+    overrides = as_typed(stage, resumed(stage, overrides, multirun), multirun, config_dir)
+    found = split_points(stage, overrides, multirun, config_dir)
     points = [Point(tuple(point), to_dataclass(compose(stage, point, config_dir))) for point in found]
     try:
         show_plans(stage, points, _stage_function(stage, "plan_"))
@@ -100,6 +103,8 @@ def _job(stage: str, outcomes: Outcomes) -> Callable[[DictConfig], None]:
                 function(settings, run)
             say(f"run directory: {os.path.relpath(run_dir)}")
             outcomes.add(run_dir)
+        except FinishedRun as found:
+            outcomes.add(take(found.path, run_dir, _is_named()))
         except (UserError, OSError, RuntimeError, MemoryError) as error:
             failure = for_people(_without_memory(error, settings))
             outcomes.add(run_dir, failure)
@@ -107,6 +112,12 @@ def _job(stage: str, outcomes: Outcomes) -> Callable[[DictConfig], None]:
                 say(f"{os.path.relpath(run_dir)} failed: {failure}")
 
     return job
+
+
+def _is_named() -> bool:
+    """Return whether the user has said where the run is to go."""
+    own = ("hydra.run.dir=", "hydra.sweep.dir=", "hydra.sweep.subdir=")
+    return any(override.startswith(own) for override in HydraConfig.get().overrides.hydra)
 
 
 def _stage_function(stage: str, prefix: str = "") -> Callable[..., Any]:

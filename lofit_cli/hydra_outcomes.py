@@ -1,10 +1,15 @@
 """How the points of a sweep ended, whichever process ran them."""
 
 import json
+import os
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from lofit_cli.errors import RunError, UserError
+
+NUM_NAMED = 5
+"""Failed points that the end of a sweep names; of more, it is enough how many there are."""
 
 
 @dataclass(frozen=True)
@@ -20,12 +25,25 @@ class Outcomes:
             lines.write(json.dumps(line) + "\n")
 
     def require_success(self, num_points: int) -> list[Path]:
-        """Return the run directories; raise the first failure, or say how many points have not ended at all."""
+        """Return the run directories; raise what failed, and say how to run only that."""
         text = self.file.read_text(encoding="utf-8") if self.file.exists() else ""
         ended = [json.loads(line) for line in text.splitlines()]
-        for line in ended:
-            if line["exit_code"]:
-                raise (RunError if line["exit_code"] == RunError.exit_code else UserError)(line["message"])
+        failed = [line for line in ended if line["exit_code"]]
+        if failed:
+            error = RunError if failed[0]["exit_code"] == RunError.exit_code else UserError
+            raise error(failed[0]["message"] if num_points == 1 else _describe(failed, num_points))
         if len(ended) < num_points:
-            raise RunError(f"{num_points - len(ended)} of {num_points} points did not end; run them without a launcher")
+            raise RunError(
+                f"{num_points - len(ended)} of {num_points} points did not end; the same command runs only these"
+            )
         return [Path(line["run_dir"]) for line in ended]
+
+
+def _describe(failed: list[dict[str, Any]], num_points: int) -> str:
+    """Return which points of a sweep failed; each has been said when it did."""
+    places = ", ".join(os.path.relpath(line["run_dir"]) for line in failed[:NUM_NAMED])
+    more = f" and {len(failed) - NUM_NAMED} more" if len(failed) > NUM_NAMED else ""
+    return (
+        f"{len(failed)} of {num_points} points failed ({places}{more}); the first of them: {failed[0]['message']}; "
+        "the same command runs only what has not finished"
+    )

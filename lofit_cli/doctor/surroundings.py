@@ -41,7 +41,7 @@ def check_device(config: ModelConfig) -> Finding:
     device = open_device(config.device)
     if device.type == "cuda":
         return Finding("device", "ok", f"{device}, {torch.cuda.get_device_name(device)}")
-    return Finding("device", "ok", f"{device}, {os.cpu_count()} cores, {torch.get_num_threads()} threads of torch")
+    return Finding("device", "ok", f"{device}, {os.cpu_count()} cores; torch uses {torch.get_num_threads()}")
 
 
 def check_files(config: ModelConfig, files: ModelFiles) -> Finding:

@@ -22,7 +22,7 @@ def load_model_once(config: ModelConfig) -> LanguageModel:
         UserError: the name is unknown, or the model has no attention heads.
         RunError: it could not be fetched.
     """
-    wanted = vars(config) | {"files": _files(Path(check_source(config.id, "model.id")))}
+    wanted = vars(config) | {"files": list_files(Path(check_source(config.id, "model.id")))}
     if _kept and _kept[0][0] == wanted and _kept[0][1] == weights_hash(_kept[0][2].model):
         return _kept[0][2]
     _kept.clear()
@@ -31,7 +31,7 @@ def load_model_once(config: ModelConfig) -> LanguageModel:
     return lm
 
 
-def _files(folder: Path) -> dict[str, tuple[int, int]]:
+def list_files(folder: Path) -> dict[str, tuple[int, int]]:
     """Return what tells that a file of a folder has been written anew; nothing for a model from the Hub."""
     files = [path for path in folder.rglob("*") if path.is_file()] if folder.is_dir() else []
     return {str(path): (path.stat().st_size, path.stat().st_mtime_ns) for path in files}

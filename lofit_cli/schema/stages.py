@@ -23,6 +23,7 @@ class SelectHeadsConfig:
     eval: EvalConfig = field(default_factory=EvalConfig)
     num_heads: str = "3%"
     seed: int = 42
+    force: bool = False
     runs_dir: str = "runs"
 
     def __post_init__(self) -> None:
@@ -42,6 +43,7 @@ class TrainOffsetsConfig:
     head_mask: str = "latest"
     num_heads: str | None = None
     seed: int = 42
+    force: bool = False
     runs_dir: str = "runs"
 
     def __post_init__(self) -> None:
@@ -58,6 +60,7 @@ class EvaluateConfig:
     eval: EvalConfig = field(default_factory=EvalConfig)
     intervention: str = "latest"
     seed: int = 42
+    force: bool = False
     runs_dir: str = "runs"
 
     def __post_init__(self) -> None:

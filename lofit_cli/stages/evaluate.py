@@ -2,24 +2,28 @@
 
 from collections.abc import Sequence
 from dataclasses import asdict, replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 from lofit_cli.analysis.statistics import Summary, summarise
 from lofit_cli.artifacts.evaluations import find_base_run
-from lofit_cli.artifacts.files import write_json
+from lofit_cli.artifacts.files import read_json, write_json
 from lofit_cli.artifacts.finished_runs import find_latest, read_manifest
 from lofit_cli.artifacts.manifest import TrainOffsetsManifest
 from lofit_cli.artifacts.predictions import GeneratedAnswer, Prediction, write_predictions
-from lofit_cli.artifacts.run_dir import RunDir
+from lofit_cli.artifacts.reuse import begin
+from lofit_cli.artifacts.run_dir import FinishedRun, RunDir
 from lofit_cli.artifacts.seen_items import refuse_seen
 from lofit_cli.console import progress_bar, say
 from lofit_cli.errors import UserError
 from lofit_cli.evaluation.judge import judge_answers, judge_models, judged_metrics
+from lofit_cli.evaluation.kept_outcomes import KeptOutcomes
 from lofit_cli.evaluation.measure import measure_split
 from lofit_cli.interventions.demonstrations import Demonstrations
 from lofit_cli.interventions.files import load_intervention
-from lofit_cli.models.kept import load_model_once, load_timed
+from lofit_cli.interventions.intervention import FILE_NAME as INTERVENTION
+from lofit_cli.models.kept import list_files, load_model_once, load_timed
 from lofit_cli.models.load import check_source
 from lofit_cli.models.weights import describe_model, one_name
 from lofit_cli.planning.by_config import find_outline, plan_measuring_by_config
@@ -31,6 +35,7 @@ from lofit_cli.tasks import load_task
 from lofit_cli.tasks.own_splits import write_splits
 from lofit_cli.tasks.task import Task
 
+METRICS = "metrics.json"
 BASE_MODEL: dict[str, Any] = {"method": "none", "num_trained_parameters": 0, "made_by": {}}
 """What the manifest says where no intervention is measured."""
 
@@ -38,7 +43,6 @@ BASE_MODEL: dict[str, Any] = {"method": "none", "num_trained_parameters": 0, "ma
 def evaluate(config: EvaluateConfig, run: RunDir) -> Sequence[Prediction]:
     """Measure every item of a split; write a row an item and the metrics with standard errors."""
     task = load_task(config.task)
-    write_splits(task, run.path)
     judges = _judges(config, task)
     folder = _intervention_dir(config, task.facts())
     items = task.items(config.eval.split)
@@ -52,8 +56,16 @@ def evaluate(config: EvaluateConfig, run: RunDir) -> Sequence[Prediction]:
     run.record(protocol=protocol, split=config.eval.split, questions_hash=task.questions_hash(config.eval.split))
     run.record(num_test=config.task.num_test if config.eval.split == "test" else None)
     run.record(judges={metric: one_name(name) for metric, name in judges.items()})
+    show = partial(print_metrics, facts["method"], task.name, protocol, config.eval.split)
+    try:
+        begin(run, config, intervention=folder / INTERVENTION if folder else None, judges=_judge_files(judges))
+    except FinishedRun as finished:
+        show({name: Summary(**found) for name, found in read_json(finished.path / METRICS).items()})
+        raise
+    write_splits(task, run.path)
+    known, shown = KeptOutcomes(run), edit.demonstrations
     with edit.attach(lm), progress_bar(f"scoring {config.eval.split}", len(items)) as advance:
-        predictions = measure_split(lm, task, config.eval.split, config.eval.protocol, advance, edit.demonstrations)
+        predictions = measure_split(lm, task, config.eval.split, config.eval.protocol, advance, shown, known)
     if judges:
         write_predictions(run.path, predictions)
         # A judge is as large as what it judges; there may be room for one of them only.
@@ -62,8 +74,8 @@ def evaluate(config: EvaluateConfig, run: RunDir) -> Sequence[Prediction]:
         predictions = judge_answers(judges, config.model, answered)
     summaries = _summarise(predictions)
     write_predictions(run.path, predictions)
-    write_json(run.path / "metrics.json", {name: asdict(summary) for name, summary in summaries.items()})
-    print_metrics(facts["method"], task.name, protocol, config.eval.split, summaries)
+    write_json(run.path / METRICS, {name: asdict(summary) for name, summary in summaries.items()})
+    show(summaries)
     if folder:
         _show_texts(config, run, predictions)
     return predictions
@@ -91,6 +103,11 @@ def _judges(config: EvaluateConfig, task: Task[Any]) -> dict[str, str]:
             )
         check_source(name, f"eval.judge_{metric}")
     return judges
+
+
+def _judge_files(judges: dict[str, str]) -> dict[str, Any]:
+    """Return what tells that a judge has become another one under the same name."""
+    return {metric: list_files(Path(check_source(name, f"eval.judge_{metric}"))) for metric, name in judges.items()}
 
 
 def _refuse_training_items(task: Task[Any], folder: Path | None) -> None:

@@ -6,6 +6,7 @@ import torch
 
 from lofit_cli.artifacts.geometry import Geometry
 from lofit_cli.artifacts.head_mask import HeadMask, parse_num_heads, select_top
+from lofit_cli.artifacts.reuse import begin
 from lofit_cli.artifacts.run_dir import RunDir
 from lofit_cli.artifacts.seen_items import add_seen
 from lofit_cli.errors import UserError
@@ -30,12 +31,13 @@ def select_heads(config: SelectHeadsConfig, run: RunDir) -> HeadMask:
     """Score all heads with the configured selector; write the scores, the mask and their pictures."""
     selector = get_selector(config.selector)
     task = load_task(config.task)
-    write_splits(task, run.path)
     lm = load_model_once(config.model)
     count = parse_num_heads(config.num_heads, lm.geometry)
     run.record(**describe_model(lm), **task.facts(), seed=config.seed, selector=config.selector.name, num_heads=count)
     run.record_settings(selector={"name": config.selector.name}, task={**task.settings(), "items": task.items_hash()})
     run.record(num_trained_parameters=0)
+    begin(run, config)
+    write_splits(task, run.path)
     add_seen(run.path, ())
     torch.manual_seed(config.seed)
     scores = _require_scores(selector(lm, task, config, run), config, lm)
