@@ -32,6 +32,7 @@ from lofit_cli.hydra_config import (
 from lofit_cli.hydra_errors import for_people
 from lofit_cli.hydra_outcomes import Outcomes
 from lofit_cli.hydra_resume import resumed
+from lofit_cli.planning.plan import Point
 from lofit_cli.trackers import tracked
 
 
@@ -80,6 +81,24 @@ def run_at_once(stage: str, overrides: list[str]) -> None:
         raise for_people(error)
 
 
+def plan_stage(stage: str, overrides: list[str], multirun: bool = False, config_dir: str | None = None) -> None:
+    """Say what a run, or each point of a sweep, would take.
+
+    Raises:
+        UserError: an override can't be used, or a point can't be run as it is set.
+    """
+    from lofit_cli.stages.plan import show_plans
+
+    register_schemas()
+    overrides = as_typed(stage, resumed(stage, overrides, multirun), multirun, config_dir)
+    found = split_points(stage, overrides, multirun, config_dir)
+    points = [Point(tuple(point), to_dataclass(compose(stage, point, config_dir))) for point in found]
+    try:
+        show_plans(stage, points, _stage_function(stage, "plan_"))
+    except (OSError, RuntimeError, MemoryError) as error:
+        raise for_people(error)
+
+
 def _job(stage: str, outcomes: Outcomes) -> Callable[[DictConfig], None]:
     """Return the function that Hydra calls for each point; a point that fails does not stop a sweep."""
     function = _stage_function(stage)
@@ -113,8 +132,9 @@ def _is_named() -> bool:
     return any(override.startswith(own) for override in HydraConfig.get().overrides.hydra)
 
 
-def _stage_function(stage: str) -> Callable[..., Any]:
-    function: Callable[..., Any] = getattr(importlib.import_module(f"lofit_cli.stages.{stage}"), stage)
+def _stage_function(stage: str, prefix: str = "") -> Callable[..., Any]:
+    module = importlib.import_module(f"lofit_cli.stages.{stage}")
+    function: Callable[..., Any] = getattr(module, prefix + stage)
     return function
 
 

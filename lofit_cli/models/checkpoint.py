@@ -104,6 +104,29 @@ def _reader(name: str, architecture: PreTrainedConfig) -> Any:
     )
 
 
+def read_outline(config: ModelConfig, folder: Path) -> PreTrainedModel | None:
+    """Return the model as its config alone gives it, on the meta device: every weight has a shape and no numbers.
+
+    None where the config can't be read, or the family's code does not do without numbers: loading it will tell.
+
+    Raises:
+        UserError: it is no causal language model.
+    """
+    try:
+        architecture = AutoConfig.from_pretrained(folder, trust_remote_code=False)
+        _refuse_kernels(config.id, architecture)
+        own = architecture.dtype or torch.float32
+        with torch.device("meta"):
+            dtype = own if config.dtype == "auto" else getattr(torch, config.dtype)
+            model: PreTrainedModel = _reader(config.id, architecture).from_config(architecture, dtype=dtype)
+    except UserError:
+        raise
+    except Exception:  # as for `read_checkpoint`
+        return None
+    model.eval().requires_grad_(False)
+    return model
+
+
 def _num_weights(reader: Any, architecture: PreTrainedConfig) -> int:
     with torch.device("meta"):
         return int(reader.from_config(architecture).num_parameters())
@@ -134,7 +157,7 @@ def _refuse_integers(name: str, model: PreTrainedModel, source: str, options: Op
     # A file may leave out the prefix of the whole model, or bring one along.
     prefix = f"{model.base_model_prefix}."
     known = parameters | {path.removeprefix(prefix) for path in parameters} | {prefix + path for path in parameters}
-    for file in _weight_files(Path(config_file or "").parent):
+    for file in weight_files(Path(config_file or "").parent):
         with safe_open(file, framework="pt") as tensors:
             keys = [key for key in list(tensors.keys()) if key.endswith("weight") or key in known]
             if integers := [key for key in keys if not tensors.get_slice(key).get_dtype().startswith(FLOATS)]:
@@ -144,7 +167,7 @@ def _refuse_integers(name: str, model: PreTrainedModel, source: str, options: Op
                 )
 
 
-def _weight_files(folder: Path) -> list[Path]:
+def weight_files(folder: Path) -> list[Path]:
     """Return the files that an index names, or the one that has no index."""
     if (index := folder / SAFE_WEIGHTS_INDEX_NAME).exists():
         names = json.loads(index.read_text(encoding="utf-8"))["weight_map"].values()

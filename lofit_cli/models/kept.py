@@ -1,5 +1,6 @@
 """The model of one stage, kept for the next stage in the same process: the points of a sweep often share it."""
 
+import time
 from pathlib import Path
 from typing import Any
 
@@ -34,3 +35,14 @@ def list_files(folder: Path) -> dict[str, tuple[int, int]]:
     """Return what tells that a file of a folder has been written anew; nothing for a model from the Hub."""
     files = [path for path in folder.rglob("*") if path.is_file()] if folder.is_dir() else []
     return {str(path): (path.stat().st_size, path.stat().st_mtime_ns) for path in files}
+
+
+def bytes_of_kept_model() -> int:
+    """Return how much memory the kept model takes, which another one would have."""
+    return sum(weight.numel() * weight.element_size() for _, _, lm in _kept for weight in lm.model.parameters())
+
+
+def load_timed(config: ModelConfig) -> tuple[LanguageModel, float]:
+    """Return the model, and in how many seconds it was there."""
+    began = time.perf_counter()
+    return load_model_once(config), time.perf_counter() - began

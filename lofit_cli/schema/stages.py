@@ -1,4 +1,4 @@
-"""The stages: the four of the paper, `generate` and `export`."""
+"""The stages: the four of the paper, `generate`, `export` and `doctor`."""
 
 from dataclasses import dataclass, field
 from typing import Any
@@ -118,6 +118,17 @@ class GenerateConfig:
         within("max_new_tokens", self.max_new_tokens, 1)
 
 
+@dataclass
+class DoctorConfig:
+    """`lofit doctor`: the model that is to be checked, and where runs would go."""
+
+    model: ModelConfig = MISSING
+    runs_dir: str = "runs"
+
+    def __post_init__(self) -> None:
+        not_empty(runs_dir=self.runs_dir)
+
+
 EXPORTS = ("hf", "peft", "gguf", "vector")
 """What an intervention can leave the lab as."""
 
@@ -151,4 +162,5 @@ STAGE_CONFIGS: dict[str, type[Any]] = {
     "compare": CompareConfig,
     "generate": GenerateConfig,
     "export": ExportConfig,
+    "doctor": DoctorConfig,
 }

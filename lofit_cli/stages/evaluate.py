@@ -1,7 +1,7 @@
 """Stage 3: score a split with an intervention attached, or with none."""
 
 from collections.abc import Sequence
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -23,9 +23,12 @@ from lofit_cli.evaluation.measure import measure_split
 from lofit_cli.interventions.demonstrations import Demonstrations
 from lofit_cli.interventions.files import load_intervention
 from lofit_cli.interventions.intervention import FILE_NAME as INTERVENTION
-from lofit_cli.models.kept import list_files, load_model_once
+from lofit_cli.models.kept import list_files, load_model_once, load_timed
 from lofit_cli.models.load import check_source
 from lofit_cli.models.weights import describe_model, one_name
+from lofit_cli.planning.by_config import find_outline, plan_measuring_by_config
+from lofit_cli.planning.plan import Plan
+from lofit_cli.planning.scoring import plan_measuring
 from lofit_cli.report.results import print_answers, print_metrics
 from lofit_cli.schema.stages import EvaluateConfig
 from lofit_cli.tasks import load_task
@@ -129,3 +132,19 @@ def _intervention_dir(config: EvaluateConfig, task: dict[str, Any]) -> Path | No
     folder = find_latest(Path(config.runs_dir), TrainOffsetsManifest, config.model.id, facts, one_name)
     say(f"intervention=latest: taking {folder}")
     return folder
+
+
+def plan_evaluate(config: EvaluateConfig) -> Plan:
+    """Return what the stage would take, from a part of its work on the model itself."""
+    task = load_task(config.task)
+    judges = _judges(config, task)
+    if outline := find_outline(config.model):
+        return plan_measuring_by_config(outline, task, config)
+    folder = _intervention_dir(config, task.facts())
+    if config.eval.split == "test":
+        _refuse_training_items(task, folder)
+    lm, load_seconds = load_timed(config.model)
+    edit = load_intervention(folder, lm)[0] if folder else Demonstrations()
+    plan = plan_measuring(lm, load_seconds, task, config.eval.split, config.eval.protocol, edit)
+    notes = ("the judges' time and memory are not in it",) if judges else ()
+    return replace(plan, notes=(*plan.notes, *notes))
