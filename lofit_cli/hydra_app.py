@@ -14,7 +14,8 @@ from hydra.core.global_hydra import GlobalHydra
 from hydra.core.hydra_config import HydraConfig
 from omegaconf import DictConfig
 
-from lofit_cli.artifacts.leftovers import make_way
+from lofit_cli.artifacts.leftovers import config_hash, make_way
+from lofit_cli.artifacts.listing import finished_settings
 from lofit_cli.artifacts.reuse import take
 from lofit_cli.artifacts.run_dir import FinishedRun, start_run
 from lofit_cli.errors import UserError
@@ -32,7 +33,7 @@ from lofit_cli.hydra_config import (
 from lofit_cli.hydra_errors import for_people
 from lofit_cli.hydra_outcomes import Outcomes
 from lofit_cli.hydra_resume import resumed
-from lofit_cli.planning.plan import Point
+from lofit_cli.planning.plan import Point, mark_done
 from lofit_cli.trackers import tracked
 
 
@@ -93,6 +94,8 @@ def plan_stage(stage: str, overrides: list[str], multirun: bool = False, config_
     overrides = as_typed(stage, resumed(stage, overrides, multirun), multirun, config_dir)
     found = split_points(stage, overrides, multirun, config_dir)
     points = [Point(tuple(point), to_dataclass(compose(stage, point, config_dir))) for point in found]
+    done = finished_settings(Path(points[0].settings.runs_dir), stage)
+    points = mark_done(points, lambda settings: not settings.force and config_hash(settings) in done)
     try:
         show_plans(stage, points, _stage_function(stage, "plan_"))
     except (OSError, RuntimeError, MemoryError) as error:

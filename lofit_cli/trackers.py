@@ -5,6 +5,7 @@ import math
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import asdict
+from functools import cache, partial
 from typing import Any
 
 from lofit_cli.artifacts.run_dir import RunDir
@@ -29,32 +30,41 @@ def tracked(run: RunDir, config: Any) -> Iterator[None]:
     if name == NO_TRACKER:
         yield
         return
-    tracker = _open(name, run)
-    tracker.start()
-    tracker.store_init_configuration(dict(_flat(asdict(config))))
-    run.listeners.append(lambda log, line: _tell(tracker, log.removesuffix(".jsonl"), line))
+    _require_package(name)
+    # A run that turns out to be finished is told to nobody.
+    tracker = cache(partial(_start, name, run, config))
+    run.listeners.append(lambda log, line: _tell(tracker(), log.removesuffix(".jsonl"), line))
     try:
         yield
         if (run.path / METRICS).exists():
             found = json.loads((run.path / METRICS).read_text(encoding="utf-8"))
-            _tell(tracker, "metrics", {metric: summary["mean"] for metric, summary in found.items()})
+            _tell(tracker(), "metrics", {metric: summary["mean"] for metric, summary in found.items()})
     finally:
-        tracker.finish()
+        if tracker.cache_info().currsize:
+            tracker().finish()
 
 
-def _open(name: str, run: RunDir) -> Any:
-    from accelerate import PartialState
-    from accelerate.tracking import LOGGER_TYPE_TO_CLASS, get_available_trackers
+def _require_package(name: str) -> None:
+    from accelerate.tracking import get_available_trackers
 
     if name not in [str(found) for found in get_available_trackers()]:
         raise UserError(f"tracker={name} needs a package that is not installed; pip install {name}, or leave it out")
+
+
+def _start(name: str, run: RunDir, config: Any) -> Any:
+    from accelerate import PartialState
+    from accelerate.tracking import LOGGER_TYPE_TO_CLASS
+
     PartialState()
     title = f"{run.stage}/{run.path.name}"
     settings: dict[str, dict[str, Any]] = {
         "tensorboard": {"run_name": "tensorboard", "logging_dir": run.path},
         "mlflow": {"experiment_name": PROJECT, "run_name": title},
     }
-    return LOGGER_TYPE_TO_CLASS[name](**settings.get(name, {"run_name": PROJECT, "name": title}))
+    tracker = LOGGER_TYPE_TO_CLASS[name](**settings.get(name, {"run_name": PROJECT, "name": title}))
+    tracker.start()
+    tracker.store_init_configuration(dict(_flat(asdict(config))))
+    return tracker
 
 
 def _flat(settings: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:

@@ -57,6 +57,15 @@ def find_runs(runs_dir: Path) -> list[ListedRun]:
     )
 
 
+def finished_settings(runs_dir: Path, stage: str) -> set[str]:
+    """Return the hashes of the settings of all finished runs of a stage under a folder."""
+    runs = find_runs(runs_dir) if runs_dir.is_dir() else []
+    hashes = {
+        run.content.get("config_hash") for run in runs if run.status in (FINISHED, SUPERSEDED) and run.stage == stage
+    }
+    return {found for found in hashes if isinstance(found, str)}
+
+
 def _run_folders(runs_dir: Path) -> Iterator[Path]:
     """Yield the folders that a run has been in."""
     marks = {MANIFEST, STARTED, HYDRA}

@@ -203,3 +203,10 @@ def test_what_can_not_be_run_can_not_be_planned(arguments, words, settings, lofi
     assert result.exit_code == 2
     assert words in " ".join(result.stderr.split())
     assert files() == before
+
+
+def test_points_that_are_finished_are_counted_as_done(lofit):
+    sweep = ("select-heads", "-m", "selector=random")
+    assert lofit(*sweep, "seed=1,2").exit_code == 0
+    assert "3 points, 2 done, 1 to do" in lofit(*sweep, "seed=1,2,3", "--plan").stdout
+    assert "3 points, all to do" in lofit(*sweep, "seed=1,2,3", "--plan", "force=true").stdout
