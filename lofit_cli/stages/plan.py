@@ -86,10 +86,6 @@ def _several(command: str, points: Sequence[Point], to_do: Sequence[Point], plan
     rows = [[name, *_cells(by_point.get(id(point)))] for name, point in zip(names, points, strict=True)]
     num_done = len(points) - len(to_do)
     counted = f"{num_done} done, {len(to_do)} to do" if num_done else "all to do"
-        f"{num_done} done by their settings, {len(to_do)} to do"
-        if any(p.is_done is not None for p in points)
-        else "all to do"
-    )
     notes = dict.fromkeys(note for plan in plans for note in plan.notes)
     title = f"{command}: {len(points)} points, {counted}, {_about(_sum(plan.seconds for plan in plans))}"
     columns = [Column("point", "left", is_whole=True), *map(Column, ("items", "steps", "tokens", "time", "memory"))]
