@@ -91,7 +91,7 @@ class _Twin:
 
     def __init__(self, lm: Decoder, instruction: str) -> None:
         self.lm = lm
-        self.tokens = torch.tensor([text.tokens for text in lm.encode([instruction])], device=lm.model.device)
+        self.tokens = torch.tensor([text.tokens for text in lm.encode([instruction])], device=lm.device)
         self.length = self.tokens.shape[1]
         self._cache, self._shared, self._owner = DynamicCache(), DynamicCache(), None
 

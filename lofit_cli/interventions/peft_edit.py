@@ -67,7 +67,7 @@ class PeftEdit(Intervention):
         if not self.names:
             raise UserError(f"method.config={self.config} trains nothing; leave inference_mode out")
         try:
-            tokens = torch.zeros((1, 2), dtype=torch.long, device=lm.model.device)
+            tokens = torch.zeros((1, 2), dtype=torch.long, device=lm.device)
             with self.attach(lm), torch.no_grad(), lm.token_positions.padded([1], tokens):
                 lm.model(input_ids=tokens)
         except LIBRARY_ERRORS as error:

@@ -1,9 +1,11 @@
 """Reading a checkpoint: its config, its tokenizer and its weights, each from the files and none of them made up."""
 
+import atexit
 import json
 import re
 from collections.abc import Sequence
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
 
 import torch
@@ -26,6 +28,7 @@ from transformers.utils.peft_utils import find_adapter_config_file
 from lofit_cli.console import say
 from lofit_cli.errors import RunError, UserError
 from lofit_cli.models.memory import is_out_of_memory, out_of_memory_at_load
+from lofit_cli.models.quantization import keep_gradients, quantization_options
 from lofit_cli.schema.sources import DTYPES, ModelConfig
 
 FLOATS = ("F", "BF")
@@ -71,10 +74,11 @@ def _read_model(
     settings: Options = {
         "config": architecture,
         "dtype": "auto" if config.dtype == "auto" else getattr(torch, config.dtype),
-        "device_map": {"": device},
         "use_safetensors": True,
         "ignore_mismatched_sizes": True,
         "output_loading_info": True,
+        **quantization_options(config, architecture),
+        **_placement(config, device),
     }
     model: PreTrainedModel
     try:
@@ -85,6 +89,7 @@ def _read_model(
         raise
     if getattr(model, "hf_quantizer", None) is None:
         _refuse_integers(config.id, model, source, options)
+    keep_gradients(model, config)
     _require_all(config.id, report)
     _require_nothing_more(config.id, model, sorted(report["unexpected_keys"]))
     if (dtype := str(model.dtype).removeprefix("torch.")) not in DTYPES:
@@ -102,6 +107,16 @@ def _reader(name: str, architecture: PreTrainedConfig) -> Any:
         f"model.id={name} is of type '{architecture.model_type}', which transformers can't run as a decoder of text; "
         "choose a causal language model"
     )
+
+
+def _placement(config: ModelConfig, device: torch.device) -> Options:
+    """Return where weights go: to one device, or layer by layer to where there is room."""
+    if config.device_map is None:
+        return {"device_map": {"": device}}
+    # What the disk holds in another form than the checkpoint is written here, and gone when the process ends.
+    folder = TemporaryDirectory(prefix="lofit-offloaded-", ignore_cleanup_errors=True)
+    atexit.register(folder.cleanup)
+    return {"device_map": config.device_map, "offload_folder": folder.name}
 
 
 def _num_weights(reader: Any, architecture: PreTrainedConfig) -> int:
@@ -196,7 +211,10 @@ def _explained(error: Exception, name: str, source: str) -> RunError:
     """Return why a library could not read a checkpoint, and what to do."""
     reason = re.split(r"\n|(?<=\.) ", str(error).strip())[0]
     remedy = "check the name, the files or the network"
-    if "trust_remote_code" in str(error):
+    if "dispatched on the CPU" in str(error):
+        reason = "its weights have no room on the accelerators, and those of bitsandbytes stay there"
+        remedy = "choose a smaller model, model.quantization=nf4, or one of torchao's with model.device_map=auto"
+    elif "trust_remote_code" in str(error):
         reason, remedy = "it needs code of its own, which is never run", "choose a model that transformers knows"
     elif isinstance(error, OSError) and any(Path(source).glob("*.bin")):
         reason, remedy = "its weights are in a .bin file, which can hold code", "convert them to safetensors"

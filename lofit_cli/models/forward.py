@@ -11,6 +11,7 @@ from transformers import DynamicCache, PreTrainedModel
 
 from lofit_cli.models.attention_masks import row_masks
 from lofit_cli.models.decoder import Decoder
+from lofit_cli.models.devices import input_device
 from lofit_cli.models.packing import PackedRow, TokenSequence, group_padded, pack_row
 from lofit_cli.schema.limits import FAR
 
@@ -26,7 +27,7 @@ def packed_logprobs(lm: Decoder, sequences: Sequence[TokenSequence], prefix: Dyn
 def packed_token_logprobs(lm: Decoder, sequences: Sequence[TokenSequence], prefix: DynamicCache | None) -> Tensor:
     """Return (num_sequences, longest answer): the answers' tokens one by one, then zeros."""
     prefix_length = 0 if prefix is None else prefix.get_seq_length()
-    row = pack_row(sequences, prefix_length).to(lm.model.device)
+    row = pack_row(sequences, prefix_length).to(lm.device)
     logits = _row_logits(lm, row, prefix, prefix_length)
     if prefix is not None:
         prefix.crop(-len(row.tokens))
@@ -46,7 +47,7 @@ def padded_batches(lm: Decoder, sequences: Sequence[TokenSequence]) -> Iterable[
 
 def padded_token_logprobs(lm: Decoder, sequences: Sequence[TokenSequence]) -> Tensor:
     """Return (num_sequences, longest - 1): each answer's tokens where they are predicted, zeros elsewhere."""
-    device = lm.model.device
+    device = lm.device
     tokens, attended = pad_right(sequences, device)
     first = min(s.start for s in sequences) - 1
     keep = _keep_logits(lm.model, torch.arange(first, tokens.shape[1] - 1, device=device))
@@ -72,7 +73,7 @@ def cache_prefix(lm: Decoder, tokens: Sequence[int]) -> DynamicCache:
     """Return the keys and values of the beginning of some prompts, all of it far from their ends."""
     # Without the model's config every layer keeps all positions, sliding windows being a matter of our mask.
     cache = DynamicCache()
-    row = torch.tensor([list(tokens)]).to(lm.model.device, non_blocking=True)
+    row = torch.tensor([list(tokens)]).to(lm.device, non_blocking=True)
     with lm.token_positions(torch.arange(len(tokens), device=row.device)[None], torch.full_like(row, FAR)):
         lm.model(input_ids=row, past_key_values=cache, use_cache=True, **no_logits(lm.model))
     return cache
@@ -80,7 +81,7 @@ def cache_prefix(lm: Decoder, tokens: Sequence[int]) -> DynamicCache:
 
 def no_logits(model: PreTrainedModel) -> dict[str, Any]:
     """Return the arguments that take logits at one position only, for a pass that needs none."""
-    return _keep_logits(model, torch.zeros(1, dtype=torch.long, device=model.device))
+    return _keep_logits(model, torch.zeros(1, dtype=torch.long, device=input_device(model)))
 
 
 def _row_logits(lm: Decoder, row: PackedRow, prefix: DynamicCache | None, prefix_length: int) -> Tensor:

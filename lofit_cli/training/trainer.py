@@ -15,7 +15,7 @@ from torch.optim.lr_scheduler import LambdaLR
 
 from lofit_cli.artifacts.run_dir import RunDir
 from lofit_cli.artifacts.seen_items import add_seen
-from lofit_cli.console import progress_bar
+from lofit_cli.console import progress_bar, say
 from lofit_cli.errors import RunError
 from lofit_cli.evaluation.measure import mean_metrics, measure_split, require_fit
 from lofit_cli.interventions.intervention import FILE_NAME, Intervention
@@ -89,6 +89,8 @@ class _Descent:
         start = time.perf_counter()
         self.optimizer.zero_grad()
         task_loss = objective.loss(batch, backward=True)
+        if self.schedule.last_epoch == 0:
+            self._require_gradients()
         loss = task_loss + self._penalty()
         norm = float(clip_grad_norm_(self.parameters, self.trainer.max_grad_norm))
         step, rate = self.schedule.last_epoch + 1, float(self.schedule.get_last_lr()[0])
@@ -108,6 +110,17 @@ class _Descent:
             "learning_rate": rate,
             "tokens_per_second": round(num_tokens / (time.perf_counter() - start), 1),
         }
+
+    def _require_gradients(self) -> None:
+        """Refuse to train what no gradient reaches, and tell of parts that none reaches: they stay as they are."""
+        num_without, num_all = sum(parameter.grad is None for parameter in self.parameters), len(self.parameters)
+        if 0 < num_without < num_all:
+            say(f"note: no gradient reaches {num_without} of the {num_all} trained tensors, which stay as they are")
+        if num_without == num_all:
+            raise RunError(
+                "no gradient reaches the trained numbers through this base model; set model.quantization=none, another "
+                "model.quantization or another model.id"
+            )
 
     def _penalty(self) -> float:
         """Add the gradient of the L1 penalty and return its value."""

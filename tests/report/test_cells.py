@@ -14,6 +14,7 @@ FACTS = {
     "dtype": "float32",
     "first_tokens": [],
     "chat_template": None,
+    "quantization": None,
     "system_prompt": None,
     "num_test": None,
     "task": "truthfulqa",

@@ -12,7 +12,7 @@ from lofit_cli.report.tables import Cell, Entry, Table, left_and_right
 HEADLINES = ("mc1", "mc2")
 """The metrics that multiple-choice tasks are known by; any other task has its first."""
 PARTIAL = "+"
-SETTING = ("model_hash", "dtype", "split", "first_tokens", "chat_template", "system_prompt", "num_test")
+SETTING = ("model_hash", "dtype", "quantization", "split", "first_tokens", "chat_template", "system_prompt", "num_test")
 """What the sections of a wide table have in common."""
 NOTE = (
     "*: p < 0.05 against the task's baseline (Holm, over the tests of its own table). "

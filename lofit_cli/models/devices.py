@@ -1,0 +1,56 @@
+"""Where a model is: on one device, on several, or partly out of memory until it is needed."""
+
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from transformers import PreTrainedModel
+
+HOOK = "_hf_hook"
+"""What accelerate leaves on a module that it moves inputs or weights for."""
+
+
+def find_device(name: str) -> torch.device:
+    """Return a device by name, or for `auto` the accelerator that torch has found, of whatever make, else the CPU."""
+    if name != "auto":
+        return torch.device(name)
+    found = torch.accelerator.current_accelerator() if torch.accelerator.is_available() else None
+    return found or torch.device("cpu")
+
+
+def input_device(model: PreTrainedModel) -> torch.device:
+    """Return where a model's inputs are put: with its first weights that are in memory."""
+    in_memory = (weight.device for weight in model.parameters() if not weight.is_meta)
+    return next(in_memory, torch.device("cpu"))
+
+
+def device_of(module: nn.Module) -> torch.device | None:
+    """Return where a module computes; None where it has no weights of its own to tell by."""
+    device = getattr(getattr(module, HOOK, None), "execution_device", None)
+    if isinstance(device, int):
+        return torch.device(find_device("auto").type, device)
+    if device is not None:
+        return torch.device(device)
+    return next((weight.device for weight in module.parameters() if not weight.is_meta), None)
+
+
+def is_offloaded(model: nn.Module) -> bool:
+    """Return whether some weights are out of memory until they are needed."""
+    return any(weight.is_meta for weight in model.parameters())
+
+
+def describe_devices(model: PreTrainedModel) -> str:
+    """Return the devices that hold the weights, in the model's order, with the disk where it holds some."""
+    names = [str(weight.device) if not weight.is_meta else "offloaded" for weight in model.parameters()]
+    return ", ".join(dict.fromkeys(names))
+
+
+def memory_of(device: torch.device) -> tuple[int, int] | None:
+    """Return the free and the total memory of an accelerator in bytes; None where torch does not tell."""
+    told: Any = getattr(getattr(torch, device.type, None), "mem_get_info", None)
+    return told(device) if told else None
+
+
+def beside(values: Tensor, other: Tensor) -> Tensor:
+    """Return values on the device of what they act on: layers may be on several."""
+    return values.to(other.device, non_blocking=True)
