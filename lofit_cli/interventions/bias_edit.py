@@ -55,7 +55,7 @@ class BiasEdit(Intervention):
 
 def _add(bias: Tensor) -> Hook:
     def edit(output: Tensor) -> Tensor:
-        return (output.float() + bias).to(output.dtype)
+        return (output.float() + bias.to(output.device)).to(output.dtype)
 
     return edit
 

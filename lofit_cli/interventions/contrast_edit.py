@@ -57,7 +57,7 @@ class ContrastEdit(Intervention):
                 # A twin runs its instruction first, now and then; what it runs last is what was asked of it.
                 hidden[running[0]] = states.float()
                 return None
-            where = lm.token_positions.read().predict_answers()[..., None]
+            where = lm.token_positions.read(states.device).predict_answers()[..., None]
             difference = hidden[twins[0]] - hidden[twins[1]]
             return (states.float() + self.alpha * where * difference).to(states.dtype)
 

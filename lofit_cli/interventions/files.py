@@ -35,7 +35,7 @@ def load_intervention_file(folder: Path, lm: Decoder) -> Intervention:
         edit = made.restore(lm, _settings(about), tensors)
     except UserError as error:
         raise UserError(f"intervention {file} can't be used: {error}")
-    return edit.to(lm.device).eval()
+    return edit.placed(lm).eval()
 
 
 def _settings(about: dict[str, Any]) -> Any:

@@ -28,11 +28,6 @@ def make_full(
             "method=full trains the weights themselves, and those of a quantised model stay as they are; set "
             "model.quantization=none with a model that is not quantised, or choose another method, such as lora"
         )
-    if config.model.device_map:
-        raise UserError(
-            f"method=full trains the weights themselves, where they lie on one device; leave model.device_map="
-            f"{config.model.device_map} out, or choose another method, such as lora"
-        )
     if lm.model.dtype != torch.float32:
         raise UserError(f"model.dtype={config.model.dtype} is too coarse for method=full; set model.dtype=float32")
     edit = WeightsEdit.copy_of(lm)

@@ -3,7 +3,7 @@
 from typing import Any
 
 import torch
-from torch import Tensor, nn
+from torch import nn
 from transformers import PreTrainedModel
 
 HOOK = "_hf_hook"
@@ -49,8 +49,3 @@ def memory_of(device: torch.device) -> tuple[int, int] | None:
     """Return the free and the total memory of an accelerator in bytes; None where torch does not tell."""
     told: Any = getattr(getattr(torch, device.type, None), "mem_get_info", None)
     return told(device) if told else None
-
-
-def beside(values: Tensor, other: Tensor) -> Tensor:
-    """Return values on the device of what they act on: layers may be on several."""
-    return values.to(other.device, non_blocking=True)

@@ -13,7 +13,7 @@ from lofit_cli.console import say
 from lofit_cli.errors import UserError, did_you_mean
 from lofit_cli.models.chat import Chat, open_chat
 from lofit_cli.models.checkpoint import read_checkpoint
-from lofit_cli.models.devices import find_device, input_device
+from lofit_cli.models.devices import describe_devices, find_device, input_device, is_offloaded
 from lofit_cli.models.embedded import EMBEDDED_MODELS, embedded_model_dir
 from lofit_cli.models.encoding import check_round_trip, first_tokens
 from lofit_cli.models.heads import find_heads
@@ -47,6 +47,11 @@ def load_model(config: ModelConfig | str) -> LanguageModel:
     model.eval().requires_grad_(False)
     rows = fitting_row_tokens(config, model, input_device(model))
     settings: dict[str, Any] = {"max_row_tokens": rows, "add_bos": config.add_bos, "chat": _chat(config, tokenizer)}
+    if is_offloaded(model):
+        say(
+            f"note: model '{config.id}' has weights out of memory ({describe_devices(model)}), which are read again in "
+            "each forward pass; use devices with more memory, model.quantization=nf4 or a smaller model.dtype"
+        )
     lm = LanguageModel(config.id, model, tokenizer, *find_heads(model), quantization=config.quantization, **settings)
     return replace(lm, batching=choose_batching(lm))
 

@@ -57,7 +57,7 @@ def describe_model(lm: Decoder) -> dict[str, Any]:
         "model_hash": _hash([weights_hash(lm.model), config, tokens]),
         "model_config": config,
         "tokenizer_hash": tokens,
-        "num_model_parameters": lm.model.num_parameters(),
+        "num_model_parameters": _num_parameters(lm.model),
         "dtype": str(lm.model.dtype).removeprefix("torch."),
         "quantization": lm.quantization,
         "device": describe_devices(lm.model),
@@ -66,6 +66,13 @@ def describe_model(lm: Decoder) -> dict[str, Any]:
         "chat_template": lm.chat.hash if lm.chat else None,
         "system_prompt": lm.chat.system_prompt if lm.chat else None,
     }
+
+
+def _num_parameters(model: PreTrainedModel) -> int:
+    """Return the number of weights, tied ones once: out of memory they stand as two."""
+    own = dict(model.named_parameters())
+    twice = (name for name, source in model.all_tied_weights_keys.items() if name in own and source in own)
+    return int(model.num_parameters()) - sum(own[name].numel() for name in twice)
 
 
 def weights_hash(model: PreTrainedModel) -> str:
