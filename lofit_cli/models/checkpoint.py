@@ -28,7 +28,7 @@ from transformers.utils.peft_utils import find_adapter_config_file
 from lofit_cli.console import say
 from lofit_cli.errors import RunError, UserError
 from lofit_cli.models.memory import is_out_of_memory, out_of_memory_at_load
-from lofit_cli.models.quantization import keep_gradients, quantization_options
+from lofit_cli.models.quantization import keep_gradients, quantization_options, require_quantised
 from lofit_cli.schema.sources import DTYPES, ModelConfig
 
 FLOATS = ("F", "BF")
@@ -63,7 +63,7 @@ def read_checkpoint(
     except UserError:
         raise
     except Exception as error:  # what a library raises for files that it can't read has no base in common
-        raise _explained(error, config.id, source)
+        raise _explained(error, config, source)
 
 
 def _read_model(
@@ -89,6 +89,7 @@ def _read_model(
         raise
     if getattr(model, "hf_quantizer", None) is None:
         _refuse_integers(config.id, model, source, options)
+    require_quantised(model, config)
     keep_gradients(model, config)
     _require_all(config.id, report)
     _require_nothing_more(config.id, model, sorted(report["unexpected_keys"]))
@@ -207,7 +208,7 @@ def _named(names: Sequence[str]) -> str:
     return ", ".join(names[:NUM_NAMED]) + more
 
 
-def _explained(error: Exception, name: str, source: str) -> RunError:
+def _explained(error: Exception, config: ModelConfig, source: str) -> RunError:
     """Return why a library could not read a checkpoint, and what to do."""
     reason = re.split(r"\n|(?<=\.) ", str(error).strip())[0]
     remedy = "check the name, the files or the network"
@@ -218,8 +219,10 @@ def _explained(error: Exception, name: str, source: str) -> RunError:
         reason, remedy = "it needs code of its own, which is never run", "choose a model that transformers knows"
     elif isinstance(error, OSError) and any(Path(source).glob("*.bin")):
         reason, remedy = "its weights are in a .bin file, which can hold code", "convert them to safetensors"
+    elif "automatic conversion of the weights" in str(error) and config.quantization:
+        reason, remedy = f"not all its weights can be made {config.quantization}", "choose another model.quantization"
     elif "automatic conversion of the weights" in str(error):
         reason = "some weights that belong together, as those of a layer's experts, are missing or differ in shape"
     elif not isinstance(error, OSError | ValueError | RuntimeError | ImportError):
         reason = f"{type(error).__name__}: {reason}"
-    return RunError(f"model.id={name} could not be loaded ({reason}); {remedy}")
+    return RunError(f"model.id={config.id} could not be loaded ({reason}); {remedy}")

@@ -1,5 +1,6 @@
 """A frozen base in fewer bits: the weights of its linear maps are made coarser while they are loaded."""
 
+import math
 from collections.abc import Iterator
 from contextlib import contextmanager
 from importlib.util import find_spec
@@ -7,14 +8,20 @@ from typing import Any
 
 import torch
 from torch import nn
+from torch.utils._python_dispatch import is_traceable_wrapper_subclass
 from transformers import BitsAndBytesConfig, PreTrainedConfig, PreTrainedModel, TorchAoConfig
 
+from lofit_cli.console import say
 from lofit_cli.errors import UserError
 from lofit_cli.schema.sources import ModelConfig
 
 LIBRARIES = {"int8": "bitsandbytes", "nf4": "bitsandbytes", "torchao-int4": "torchao", "torchao-int8": "torchao"}
 GROUP = 32
 """How many weights of a row share a scale in 4-bit integers."""
+
+
+NOTEWORTHY = 0.5
+"""A share of the weights below which it is told how many are quantised."""
 
 
 def quantization_options(config: ModelConfig, architecture: PreTrainedConfig) -> dict[str, Any]:
@@ -52,6 +59,32 @@ def _settings(name: str) -> BitsAndBytesConfig | TorchAoConfig:
 def is_quantised(model: PreTrainedModel) -> bool:
     """Return whether a model's weights are coarser than its dtype, by our doing or as they came."""
     return getattr(model, "hf_quantizer", None) is not None
+
+
+def require_quantised(model: PreTrainedModel, config: ModelConfig) -> None:
+    """Refuse a quantisation that leaves all weights as they are, and tell of one that leaves most.
+
+    Raises:
+        UserError: the model keeps its weights in other modules than linear maps.
+    """
+    if config.quantization is None:
+        return
+    share = sum(map(_num_quantised, model.parameters())) / model.num_parameters()
+    if share == 0:
+        raise UserError(
+            f"model.quantization={config.quantization} finds no linear map that it knows in model '{config.id}' (type "
+            f"{model.config.model_type}); leave it out or choose another"
+        )
+    if share < NOTEWORTHY:
+        say(f"note: model.quantization={config.quantization} makes {share:.0%} of model '{config.id}' coarser")
+
+
+def _num_quantised(weight: Any) -> int:
+    """Return how many numbers of a model a weight holds in fewer bits."""
+    if hasattr(weight, "quant_state"):
+        return math.prod(weight.quant_state.shape)
+    is_coarse = is_traceable_wrapper_subclass(weight) or not weight.is_floating_point()
+    return int(weight.numel()) if is_coarse else 0
 
 
 def keep_gradients(model: PreTrainedModel, config: ModelConfig) -> None:

@@ -86,7 +86,7 @@ def test_each_method_makes_the_same_edit_on_a_split_model(split, method, tmp_pat
 @pytest.mark.parametrize("method", ["full", "lora", "peft"])
 def test_what_changes_weights_is_refused_where_some_are_out_of_memory(split, method, tmp_path):
     _, parts = split("llama", max_position_embeddings=2048)
-    with pytest.raises(UserError, match="needs all weights of model .* in memory.*such as lofit"):
+    with pytest.raises(UserError, match=r"needs all weights of model .* in memory.*such as lofit"):
         make(method, parts, tmp_path)
 
 
