@@ -6,9 +6,6 @@ import torch
 from torch import nn
 from transformers import PreTrainedModel
 
-HOOK = "_hf_hook"
-"""What accelerate leaves on a module that it moves inputs or weights for."""
-
 
 def find_device(name: str) -> torch.device:
     """Return a device by name, or for `auto` the accelerator that torch has found, of whatever make, else the CPU."""
@@ -22,16 +19,6 @@ def input_device(model: PreTrainedModel) -> torch.device:
     """Return where a model's inputs are put: with its first weights that are in memory."""
     in_memory = (weight.device for weight in model.parameters() if not weight.is_meta)
     return next(in_memory, torch.device("cpu"))
-
-
-def device_of(module: nn.Module) -> torch.device | None:
-    """Return where a module computes; None where it has no weights of its own to tell by."""
-    device = getattr(getattr(module, HOOK, None), "execution_device", None)
-    if isinstance(device, int):
-        return torch.device(find_device("auto").type, device)
-    if device is not None:
-        return torch.device(device)
-    return next((weight.device for weight in module.parameters() if not weight.is_meta), None)
 
 
 def is_offloaded(model: nn.Module) -> bool:
