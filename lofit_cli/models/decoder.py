@@ -16,6 +16,7 @@ from lofit_cli.models.chat import AnsweredText, Chat
 from lofit_cli.models.devices import input_device
 from lofit_cli.models.encoding import EncodedText, encode, encode_rendered, first_tokens
 from lofit_cli.models.positions import CurrentPositions
+from lofit_cli.models.token_scores import LogitsTail
 from lofit_cli.prompts import Prompt
 
 LENGTHS = ("max_position_embeddings", "max_seq_len", "max_target_positions")
@@ -38,6 +39,7 @@ class Decoder:
         add_bos: whether a text begins with the tokenizer's BOS token, as `first_tokens` says.
         token_positions: where the tokens of the forward pass under way stand, for edits of some positions.
         quantization: how the weights were made coarser when they were loaded, if they were.
+        tail: what follows the hidden states, for logits in parts; None where all have to exist at once.
         chat: the template that makes prompts turns of a conversation; None for a model that continues a text.
         shown: the demonstrations of what is attached, which stand before each prompt that is answered.
     """
@@ -53,6 +55,7 @@ class Decoder:
     add_bos: str = "auto"
     token_positions: CurrentPositions = field(default_factory=CurrentPositions)
     quantization: str | None = None
+    tail: LogitsTail | None = None
     chat: Chat | None = None
     shown: list[Prompt] = field(default_factory=list)
 

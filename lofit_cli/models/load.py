@@ -16,6 +16,7 @@ from lofit_cli.models.checkpoint import read_checkpoint
 from lofit_cli.models.devices import describe_devices, find_device, input_device, is_offloaded
 from lofit_cli.models.embedded import EMBEDDED_MODELS, embedded_model_dir
 from lofit_cli.models.encoding import check_round_trip, first_tokens
+from lofit_cli.models.forward import choose_tail
 from lofit_cli.models.heads import find_heads
 from lofit_cli.models.language_model import LanguageModel
 from lofit_cli.models.memory import fitting_row_tokens
@@ -53,7 +54,7 @@ def load_model(config: ModelConfig | str) -> LanguageModel:
             "each forward pass; use devices with more memory, model.quantization=nf4 or a smaller model.dtype"
         )
     lm = LanguageModel(config.id, model, tokenizer, *find_heads(model), quantization=config.quantization, **settings)
-    return replace(lm, batching=choose_batching(lm))
+    return replace(lm, batching=choose_batching(lm), tail=choose_tail(lm))
 
 
 def _chat(config: ModelConfig, tokenizer: PreTrainedTokenizerBase) -> Chat | None:
