@@ -138,7 +138,7 @@ def _hidden(lm: Decoder, inputs: Inputs) -> Tensor:
 
 def choose_tail(lm: Decoder) -> LogitsTail | None:
     """Return what follows a model's hidden states, so that long rows need not have all logits at once."""
-    tokens = torch.zeros((1, min(PROBED_TOKENS, lm.max_positions)), dtype=torch.long, device=lm.device)
+    tokens = torch.zeros((1, max(2, min(PROBED_TOKENS, lm.max_positions))), dtype=torch.long, device=lm.device)
     keep = _keep_logits(lm.model, torch.arange(tokens.shape[1] - 1, device=lm.device))
     return find_tail(lm.model, tokens, keep, tokens.shape[1] - 1 if keep else tokens.shape[1])
 
