@@ -15,8 +15,8 @@ from lofit_cli.errors import ItemError, RunError, UserError
 from lofit_cli.models.chat import AnsweredText, Chat
 from lofit_cli.models.devices import input_device
 from lofit_cli.models.encoding import EncodedText, encode, encode_rendered, first_tokens
+from lofit_cli.models.logits_tail import LogitsTail
 from lofit_cli.models.positions import CurrentPositions
-from lofit_cli.models.token_scores import LogitsTail
 from lofit_cli.prompts import Prompt
 
 LENGTHS = ("max_position_embeddings", "max_seq_len", "max_target_positions")

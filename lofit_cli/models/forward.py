@@ -12,9 +12,9 @@ from transformers import DynamicCache, PreTrainedModel
 from lofit_cli.models.attention_masks import row_masks
 from lofit_cli.models.decoder import Decoder
 from lofit_cli.models.devices import input_device
+from lofit_cli.models.logits_tail import LogitsTail
 from lofit_cli.models.packing import PackedRow, TokenSequence, group_padded, pack_row
 from lofit_cli.models.token_scores import (
-    LogitsTail,
     find_tail,
     fits_at_once,
     hidden_instead_of_logits,

@@ -2,7 +2,6 @@
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
 from typing import Any
 
 import torch
@@ -10,7 +9,7 @@ from torch import Tensor, nn
 from transformers import PreTrainedModel
 
 from lofit_cli.models.hooks import hooked_input, hooked_output
-from lofit_cli.models.memory import is_out_of_memory
+from lofit_cli.models.logits_tail import LogitsTail
 
 MAX_LOGITS = 2**25
 """As many logits may exist at once: 128 MB in float32, and as much again for their gradient."""
@@ -20,21 +19,6 @@ PROBED = 100.0
 
 Score = Callable[[Tensor, Tensor], Tensor]
 """Takes hidden states (rows, hidden) and a token a row, and returns its log-probability, (rows,) float32."""
-
-
-@dataclass(frozen=True)
-class LogitsTail:
-    """What a model does after its last norm: its output embeddings, then perhaps a cap.
-
-    Attributes:
-        cap: the size that logits approach and never reach, `cap * tanh(logits / cap)`; None without one.
-    """
-
-    cap: float | None
-
-    def bend(self, logits: Tensor) -> Tensor:
-        """Return logits under the cap, in their own dtype as the families do it."""
-        return logits if self.cap is None else torch.tanh(logits / self.cap) * self.cap
 
 
 @contextmanager
@@ -59,6 +43,9 @@ def find_tail(model: PreTrainedModel, tokens: Tensor, keep: dict[str, Any], num_
         tokens: (1, seq) to run the model on.
         keep: arguments that take the logits of some positions only.
         num_kept: how many these are.
+
+    Raises:
+        Exception: whatever a family's code says to hidden states of fewer rows.
     """
     tail = LogitsTail(getattr(model.config.get_text_config(decoder=True), "final_logit_softcapping", None))
     put_in: list[Tensor] = []
@@ -68,13 +55,8 @@ def find_tail(model: PreTrainedModel, tokens: Tensor, keep: dict[str, Any], num_
         put_in.append(spread.view(logits.shape).to(logits.dtype))
         return put_in[-1]
 
-    try:
-        with torch.no_grad(), hidden_instead_of_logits(model) as hidden, hooked_output(_head(model), replace):
-            found = model(input_ids=tokens, use_cache=False, **keep).logits
-    except Exception as error:  # whatever a family's code says to fewer rows, it gets all of them
-        if is_out_of_memory(error):
-            raise
-        return None
+    with torch.no_grad(), hidden_instead_of_logits(model) as hidden, hooked_output(_head(model), replace):
+        found = model(input_ids=tokens, use_cache=False, **keep).logits
     in_order = len(hidden) == len(put_in) == 1 and hidden[0].shape[:-1] == (1, num_kept)
     is_known = in_order and found.shape == put_in[0].shape and torch.allclose(found, tail.bend(put_in[0]).to(found))
     return tail if is_known else None

@@ -12,8 +12,8 @@ from lofit_cli.interventions.contrast_edit import ContrastEdit
 from lofit_cli.interventions.weights_edit import WeightsEdit
 from lofit_cli.models import token_scores
 from lofit_cli.models.forward import choose_tail
+from lofit_cli.models.logits_tail import LogitsTail
 from lofit_cli.models.logprobs import answer_logprobs, score_answers, tokenize
-from lofit_cli.models.token_scores import LogitsTail
 
 PROMPTS = ("Q: which number? A:", "Q: another? A:")
 ITEMS = [(prompt, [" the number 7", " the number", " No", " answer the answer"]) for prompt in PROMPTS]
