@@ -50,7 +50,7 @@ def describe_model(lm: Decoder) -> dict[str, Any]:
     config, tokens = stated_config(lm.model.config.to_diff_dict()), tokenizer_hash(lm.tokenizer)
     if lm.quantization:
         # Our own, which the manifest states; a checkpoint's is a part of what it is.
-        del config["quantization_config"]
+        config.pop("quantization_config", None)
     return {
         "model": lm.id,
         "model_commit": getattr(lm.model.config, "_commit_hash", None),

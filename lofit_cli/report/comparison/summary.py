@@ -119,6 +119,8 @@ def _summarise(sections: Sequence[ComparedSection]) -> Summary:
     labels = dict.fromkeys(label for column in columns for label in column)
     lines = {label: tuple(column.get(label) for column in columns) for label in labels}
     facts = {key: sections[0].facts[key] for key in ("model", "dtype", "split")}
+    if sections[0].facts["quantization"]:
+        facts["quantization"] = sections[0].facts["quantization"]
     title = f"{describe_model(sections[0].facts)}, {facts['split']} split"
     repeats = len({section.facts["task"] for section in sections}) < len(sections)
     return Summary(title, facts, tuple(f"{name} {metric.upper()}" for name, metric, _ in cells), lines, repeats)
