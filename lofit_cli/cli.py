@@ -26,6 +26,10 @@ Overrides = Annotated[
 ]
 Multirun = Annotated[bool, typer.Option("--multirun", "-m", help="Run every combination of comma-separated values.")]
 PrintConfig = Annotated[bool, typer.Option("--cfg", help="Print the composed config and stop.")]
+PrintPlan = Annotated[
+    bool,
+    typer.Option("--plan", help="Print how long it would take and how much memory, from a short sample, and stop."),
+]
 ConfigDir = Annotated[str | None, typer.Option("--config-dir", help="A folder with more config files.")]
 
 PATIENCE_SECONDS = 1.0
@@ -41,35 +45,47 @@ def lofit(version: Annotated[bool, typer.Option("--version", help="Print the ver
 
 @app.command()
 def select_heads(
-    overrides: Overrides = None, multirun: Multirun = False, cfg: PrintConfig = False, config_dir: ConfigDir = None
+    overrides: Overrides = None,
+    multirun: Multirun = False,
+    plan: PrintPlan = False,
+    cfg: PrintConfig = False,
+    config_dir: ConfigDir = None,
 ) -> None:
     """Score every attention head and select the best.
 
     Example: `lofit select-heads task=truthfulqa task.data_dir=data/truthfulqa num_heads=10%`
     """
-    _run("select_heads", overrides, multirun, cfg, config_dir)
+    _run("select_heads", overrides, multirun, cfg, config_dir, plan)
 
 
 @app.command()
 def train_offsets(
-    overrides: Overrides = None, multirun: Multirun = False, cfg: PrintConfig = False, config_dir: ConfigDir = None
+    overrides: Overrides = None,
+    multirun: Multirun = False,
+    plan: PrintPlan = False,
+    cfg: PrintConfig = False,
+    config_dir: ConfigDir = None,
 ) -> None:
     """Train an offset vector on each selected head.
 
     Example: `lofit train-offsets head_mask=latest trainer.learning_rate=1e-2`
     """
-    _run("train_offsets", overrides, multirun, cfg, config_dir)
+    _run("train_offsets", overrides, multirun, cfg, config_dir, plan)
 
 
 @app.command()
 def evaluate(
-    overrides: Overrides = None, multirun: Multirun = False, cfg: PrintConfig = False, config_dir: ConfigDir = None
+    overrides: Overrides = None,
+    multirun: Multirun = False,
+    plan: PrintPlan = False,
+    cfg: PrintConfig = False,
+    config_dir: ConfigDir = None,
 ) -> None:
     """Score a split with an intervention, or with none.
 
     Example: `lofit evaluate -m intervention=none,latest`
     """
-    _run("evaluate", overrides, multirun, cfg, config_dir)
+    _run("evaluate", overrides, multirun, cfg, config_dir, plan)
 
 
 @app.command()
@@ -103,10 +119,50 @@ def export(
     _run("export", overrides, multirun, cfg, config_dir)
 
 
-def _run(stage: str, overrides: list[str] | None, multirun: bool, print_config: bool, config_dir: str | None) -> None:
+@app.command()
+def doctor(overrides: Overrides = None, cfg: PrintConfig = False) -> None:
+    """Check the machine and a model before a long run: a line a check, exit code 1 where one has failed.
+
+    Example: `lofit doctor model=hub model.id=Qwen/Qwen2.5-0.5B`
+    """
+    _run("doctor", overrides, False, cfg, None)
+
+
+@app.command()
+def runs(
+    filters: Annotated[
+        list[str] | None, typer.Argument(metavar="FILTER", help="A word, FIELD=VALUE, or runs_dir=FOLDER.")
+    ] = None,
+    as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
+    prune: Annotated[bool, typer.Option("--prune", help="Remove those that failed or are superseded; asks.")] = False,
+) -> None:
+    """List runs: how they ended and what they measured.
+
+    Example: `lofit runs stage=evaluate status=finished`
+    """
+    from lofit_cli.errors import UserError
+    from lofit_cli.stages.runs import list_runs, prunable, remove_runs
+
+    try:
+        useless = prunable(list_runs(filters or [], as_json))
+        if prune and useless and typer.confirm(f"Remove {len(useless)} failed or superseded runs?", err=True):
+            remove_runs(useless)
+    except UserError as error:
+        _say(str(error))
+        sys.exit(error.exit_code)
+
+
+def _run(
+    stage: str,
+    overrides: list[str] | None,
+    multirun: bool,
+    print_config: bool,
+    config_dir: str | None,
+    plan: bool = False,
+) -> None:
     with _stopped_by_signals() as asked_to_stop:
         try:
-            _run_stage(stage, overrides or [], multirun, print_config, config_dir)
+            _run_stage(stage, overrides or [], multirun, print_config, config_dir, plan)
         except BaseException as stopped:
             # Stopped while importing, a library may turn the interrupt into an error of its own.
             if not asked_to_stop:
@@ -116,10 +172,12 @@ def _run(stage: str, overrides: list[str] | None, multirun: bool, print_config: 
             sys.exit(130)
 
 
-def _run_stage(stage: str, overrides: list[str], multirun: bool, print_config: bool, config_dir: str | None) -> None:
+def _run_stage(
+    stage: str, overrides: list[str], multirun: bool, print_config: bool, config_dir: str | None, plan: bool
+) -> None:
     from lofit_cli.console import show_text
     from lofit_cli.errors import UserError
-    from lofit_cli.hydra_app import run_at_once, run_stage
+    from lofit_cli.hydra_app import plan_stage, run_at_once, run_stage
     from lofit_cli.hydra_config import compose_yaml
 
     try:
@@ -127,7 +185,9 @@ def _run_stage(stage: str, overrides: list[str], multirun: bool, print_config: b
             raise UserError("--cfg shows one point of a sweep: leave -m out and give each key one value")
         if print_config:
             show_text(compose_yaml(stage, overrides, config_dir))
-        elif stage == "generate":
+        elif plan:
+            plan_stage(stage, overrides, multirun, config_dir)
+        elif stage in ("generate", "doctor"):
             run_at_once(stage, overrides)
         else:
             run_stage(stage, overrides, multirun, config_dir)

@@ -117,3 +117,5 @@ def show_text(text: str) -> None:
     terminal = results()
     encoded = text.encode(terminal.encoding, "backslashreplace")
     terminal.out(encoded.decode(terminal.encoding), highlight=False, end="")
+    # What is said next, on standard error, stands after it.
+    terminal.file.flush()

@@ -14,7 +14,9 @@ from hydra.core.global_hydra import GlobalHydra
 from hydra.core.hydra_config import HydraConfig
 from omegaconf import DictConfig
 
-from lofit_cli.artifacts.run_dir import make_way, start_run
+from lofit_cli.artifacts.leftovers import make_way
+from lofit_cli.artifacts.reuse import take
+from lofit_cli.artifacts.run_dir import FinishedRun, start_run
 from lofit_cli.errors import UserError
 from lofit_cli.hydra_config import (
     HYDRA_VERSION_BASE,
@@ -29,6 +31,9 @@ from lofit_cli.hydra_config import (
 )
 from lofit_cli.hydra_errors import for_people
 from lofit_cli.hydra_outcomes import Outcomes
+from lofit_cli.hydra_resume import resumed
+from lofit_cli.planning.plan import Point
+from lofit_cli.trackers import tracked
 
 
 def run_stage(stage: str, overrides: list[str], multirun: bool = False, config_dir: str | None = None) -> list[Path]:
@@ -38,20 +43,28 @@ def run_stage(stage: str, overrides: list[str], multirun: bool = False, config_d
         UserError: an override can't be used (nothing has run then), or a stage failed.
     """
     register_schemas()
-    overrides = as_typed(stage, overrides, multirun, config_dir)
+    overrides = as_typed(stage, resumed(stage, overrides, multirun), multirun, config_dir)
     arguments = [*search_path(config_dir), *overrides, *(["--multirun"] if multirun else [])]
     try:
         points = split_points(stage, overrides, multirun, config_dir)
-        for number, point in enumerate(points):
-            config = compose(stage, point, config_dir)
-            to_dataclass(config)
-            make_way(find_run_dir(config, number if multirun else None))
-        with tempfile.TemporaryDirectory() as folder, _hydra_arguments([stage, *arguments]):
-            outcomes = Outcomes(Path(folder) / "outcomes.jsonl")
+        configs = [compose(stage, point, config_dir) for point in points]
+        for number, config in enumerate(configs):
+            make_way(find_run_dir(config, number if multirun else None), stage, to_dataclass(config))
+        # Where a launcher's workers, on other machines even, write their runs, they can also say how these ended.
+        place = Path(configs[0].hydra.sweep.dir) if multirun else None
+        with _hydra_arguments([stage, *arguments]), _outcomes_in(place) as outcomes:
             hydra.main(str(conf_dir()), stage, HYDRA_VERSION_BASE)(_job(stage, outcomes))()
             return outcomes.require_success(len(points))
     except OSError as error:
         raise for_people(error)
+
+
+@contextmanager
+def _outcomes_in(place: Path | None) -> Iterator[Outcomes]:
+    if place:
+        place.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(prefix=".outcomes-", dir=place) as folder:
+        yield Outcomes(Path(folder).resolve())
 
 
 def run_at_once(stage: str, overrides: list[str]) -> None:
@@ -68,6 +81,24 @@ def run_at_once(stage: str, overrides: list[str]) -> None:
         raise for_people(error)
 
 
+def plan_stage(stage: str, overrides: list[str], multirun: bool = False, config_dir: str | None = None) -> None:
+    """Say what a run, or each point of a sweep, would take.
+
+    Raises:
+        UserError: an override can't be used, or a point can't be run as it is set.
+    """
+    from lofit_cli.stages.plan import show_plans
+
+    register_schemas()
+    overrides = as_typed(stage, resumed(stage, overrides, multirun), multirun, config_dir)
+    found = split_points(stage, overrides, multirun, config_dir)
+    points = [Point(tuple(point), to_dataclass(compose(stage, point, config_dir))) for point in found]
+    try:
+        show_plans(stage, points, _stage_function(stage, "plan_"))
+    except (OSError, RuntimeError, MemoryError) as error:
+        raise for_people(error)
+
+
 def _job(stage: str, outcomes: Outcomes) -> Callable[[DictConfig], None]:
     """Return the function that Hydra calls for each point; a point that fails does not stop a sweep."""
     function = _stage_function(stage)
@@ -75,24 +106,35 @@ def _job(stage: str, outcomes: Outcomes) -> Callable[[DictConfig], None]:
 
     def job(config: DictConfig) -> None:
         register_schemas()
-        run_dir = Path(HydraConfig.get().runtime.output_dir)
+        about = HydraConfig.get()
+        is_sweep = about.mode == hydra.types.RunMode.MULTIRUN
+        run_dir, number = Path(about.runtime.output_dir), about.job.num if is_sweep else 0
         try:
             settings = to_dataclass(config)
-            with start_run(run_dir, stage, settings) as run:
+            with start_run(run_dir, stage, settings) as run, tracked(run, settings):
                 function(settings, run)
             say(f"run directory: {os.path.relpath(run_dir)}")
-            outcomes.add(run_dir)
+            outcomes.add(number, run_dir)
+        except FinishedRun as found:
+            outcomes.add(number, take(found.path, run_dir, _is_named()))
         except (UserError, OSError, RuntimeError, MemoryError) as error:
             failure = for_people(_without_memory(error, settings))
-            outcomes.add(run_dir, failure)
-            if HydraConfig.get().mode == hydra.types.RunMode.MULTIRUN:
+            outcomes.add(number, run_dir, failure)
+            if is_sweep:
                 say(f"{os.path.relpath(run_dir)} failed: {failure}")
 
     return job
 
 
-def _stage_function(stage: str) -> Callable[..., Any]:
-    function: Callable[..., Any] = getattr(importlib.import_module(f"lofit_cli.stages.{stage}"), stage)
+def _is_named() -> bool:
+    """Return whether the user has said where the run is to go."""
+    own = ("hydra.run.dir=", "hydra.sweep.dir=", "hydra.sweep.subdir=")
+    return any(override.startswith(own) for override in HydraConfig.get().overrides.hydra)
+
+
+def _stage_function(stage: str, prefix: str = "") -> Callable[..., Any]:
+    module = importlib.import_module(f"lofit_cli.stages.{stage}")
+    function: Callable[..., Any] = getattr(module, prefix + stage)
     return function
 
 

@@ -1,31 +1,48 @@
 """How the points of a sweep ended, whichever process ran them."""
 
-import json
+import os
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
+from lofit_cli.artifacts.files import read_json, write_json
 from lofit_cli.errors import RunError, UserError
+
+NUM_NAMED = 5
+"""Failed points that the end of a sweep names; of more, it is enough how many there are."""
 
 
 @dataclass(frozen=True)
 class Outcomes:
-    """How the points of a sweep ended, in a file, because some launchers run them in other processes."""
+    """How the points of a sweep ended: a file for each, because a launcher may run them on other machines."""
 
-    file: Path
+    folder: Path
 
-    def add(self, run_dir: Path, error: UserError | None = None) -> None:
+    def add(self, number: int, run_dir: Path, error: UserError | None = None) -> None:
         """Note that a point has finished or failed."""
-        line = {"run_dir": str(run_dir), "exit_code": error.exit_code if error else 0, "message": str(error or "")}
-        with self.file.open("a", encoding="utf-8") as lines:
-            lines.write(json.dumps(line) + "\n")
+        content = {"run_dir": str(run_dir), "exit_code": error.exit_code if error else 0, "message": str(error or "")}
+        write_json(self.folder / f"{number}.json", content)
 
     def require_success(self, num_points: int) -> list[Path]:
-        """Return the run directories; raise the first failure, or say how many points have not ended at all."""
-        text = self.file.read_text(encoding="utf-8") if self.file.exists() else ""
-        ended = [json.loads(line) for line in text.splitlines()]
-        for line in ended:
-            if line["exit_code"]:
-                raise (RunError if line["exit_code"] == RunError.exit_code else UserError)(line["message"])
+        """Return the run directories; raise what failed, and say how to run only that."""
+        files = [self.folder / f"{number}.json" for number in range(num_points)]
+        ended = [read_json(file) for file in files if file.exists()]
+        failed = [line for line in ended if line["exit_code"]]
+        if failed:
+            error = RunError if failed[0]["exit_code"] == RunError.exit_code else UserError
+            raise error(failed[0]["message"] if num_points == 1 else _describe(failed, num_points))
         if len(ended) < num_points:
-            raise RunError(f"{num_points - len(ended)} of {num_points} points did not end; run them without a launcher")
+            raise RunError(
+                f"{num_points - len(ended)} of {num_points} points did not end; the same command runs only these"
+            )
         return [Path(line["run_dir"]) for line in ended]
+
+
+def _describe(failed: list[dict[str, Any]], num_points: int) -> str:
+    """Return which points of a sweep failed; each has been said when it did."""
+    places = ", ".join(os.path.relpath(line["run_dir"]) for line in failed[:NUM_NAMED])
+    more = f" and {len(failed) - NUM_NAMED} more" if len(failed) > NUM_NAMED else ""
+    return (
+        f"{len(failed)} of {num_points} points failed ({places}{more}); the first of them: {failed[0]['message']}; "
+        "the same command runs only what has not finished"
+    )

@@ -23,8 +23,9 @@ import typer
 from safetensors.torch import load_file
 
 from lofit_cli.artifacts.files import write_file
+from lofit_cli.artifacts.leftovers import LOCK
 from lofit_cli.artifacts.predictions import GeneratedAnswer, write_predictions
-from lofit_cli.artifacts.run_dir import LOCK, start_run
+from lofit_cli.artifacts.run_dir import start_run
 from lofit_cli.artifacts.seen_items import add_seen
 from lofit_cli.artifacts.tensors import write_tensors
 from lofit_cli.errors import UserError

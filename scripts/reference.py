@@ -39,14 +39,13 @@ def reference() -> str:
 def _commands() -> Iterator[str]:
     root: Any = typer.main.get_command(app)
     for name, command in root.commands.items():
-        stage = STAGE_CONFIGS[name.replace("-", "_")]
+        stage = STAGE_CONFIGS.get(name.replace("-", "_"))
+        keys = [*_table("key", "default", _keys(stage)), ""] if stage else []
         options = [
             f"| `{', '.join(option.opts)}` | {option.help} |" for option in command.params if option.opts[0][0] == "-"
         ]
         told = command.help.replace("\n\n", "\n").strip()
-        yield "\n".join(
-            [f"### lofit {name}\n", told, "", *_table("key", "default", _keys(stage)), "", "| option | |", "|---|---|"]
-        )
+        yield "\n".join([f"### lofit {name}\n", told, "", *keys, "| option | |", "|---|---|"])
         yield "\n".join([*options, ""])
 
 

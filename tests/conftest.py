@@ -38,7 +38,10 @@ def workplace(tmp_path, monkeypatch):
 
 @pytest.fixture
 def lofit(model_dir, workplace):
-    """Run `lofit STAGE ...` on the tiny model and benchmark; return the finished process's result."""
+    """Run `lofit STAGE ...` on the tiny model and benchmark; return the finished process's result.
+
+    `lofit.alone` runs what it is given; `lofit.typed` is what stands in standard input.
+    """
 
     def run(stage, *overrides):
         settings = [
@@ -48,6 +51,10 @@ def lofit(model_dir, workplace):
             "task=truthfulqa",
             "task.data_dir=data",
         ]
-        return CliRunner().invoke(app, [stage, *(settings if stage not in ("compare", "export") else []), *overrides])
+        return alone(stage, *(settings if stage not in ("compare", "export", "runs") else []), *overrides)
 
+    def alone(*words):
+        return CliRunner().invoke(app, words, input=run.typed)
+
+    run.alone, run.typed = alone, None
     return run

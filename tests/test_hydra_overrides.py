@@ -75,12 +75,12 @@ def test_only_what_would_be_lost_is_put_in_quotation_marks(base, typed, is_sweep
 
 
 def test_the_first_failure_of_any_process_is_raised(tmp_path):
-    outcomes = Outcomes(tmp_path / "outcomes.jsonl")
-    outcomes.add(tmp_path / "a")
+    outcomes = Outcomes(tmp_path)
+    outcomes.add(0, tmp_path / "a")
     assert outcomes.require_success(1) == [tmp_path / "a"]
     with pytest.raises(UserError, match="1 of 2 points did not end"):
         outcomes.require_success(2)
-    outcomes.add(tmp_path / "b", UserError("no such file"))
+    outcomes.add(1, tmp_path / "b", UserError("no such file"))
     with pytest.raises(UserError, match="no such file") as error:
         outcomes.require_success(2)
     assert error.value.exit_code == 2

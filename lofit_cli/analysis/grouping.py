@@ -6,7 +6,8 @@ from dataclasses import dataclass
 from typing import Any
 
 from lofit_cli.artifacts.evaluations import Evaluation, MeasuredRun
-from lofit_cli.artifacts.manifest import ROWS, ROWS_IF_ASKED, TABLES, separating
+from lofit_cli.artifacts.facts import separating
+from lofit_cli.artifacts.manifest import ROWS, ROWS_IF_ASKED, TABLES
 from lofit_cli.errors import UserError, did_you_mean
 
 TABLE_FACTS = separating(TABLES)

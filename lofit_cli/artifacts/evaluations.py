@@ -10,8 +10,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from lofit_cli.artifacts.facts import separating
 from lofit_cli.artifacts.finished_runs import claims, note_left_out, read_manifest
-from lofit_cli.artifacts.manifest import MANIFEST, TABLES, EvaluateManifest, separating
+from lofit_cli.artifacts.manifest import MANIFEST, TABLES, EvaluateManifest
 from lofit_cli.artifacts.predictions import read_metrics
 from lofit_cli.errors import UnusableRunError, UserError
 

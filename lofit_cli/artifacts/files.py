@@ -68,6 +68,12 @@ def remove_partial_folders(folder: Path) -> None:
         shutil.rmtree(stale, ignore_errors=True)
 
 
+def remove_partial_files(folder: Path) -> None:
+    """Remove the files in a folder that killed processes have not finished; only for who holds the lock on it."""
+    for stale in folder.rglob(f".*{PARTIAL}"):
+        stale.unlink(missing_ok=True)
+
+
 def write_json(file: Path, content: Any) -> None:
     """Write JSON that a person can read, and every program: nan is none."""
     text = json.dumps(content, indent=2, allow_nan=False) + "\n"
@@ -95,6 +101,11 @@ def file_hash(file: Path) -> str:
     """Return the SHA-256 of a file's bytes."""
     with file.open("rb") as content:
         return hashlib.file_digest(content, "sha256").hexdigest()
+
+
+def content_hash(content: Any) -> str:
+    """Return a SHA-256 of anything JSON can hold."""
+    return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()
 
 
 def sync(path: Path) -> None:

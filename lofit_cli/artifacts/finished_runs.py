@@ -130,7 +130,7 @@ def find_latest(
         UserError: there is none.
     """
     found = []
-    for manifest, folder in sorted(_read_all(runs_dir / kind.STAGE, kind), key=lambda pair: pair[0].ended_at):
+    for manifest, folder in sorted(_read_all(runs_dir / kind.STAGE, kind), key=lambda pair: pair[0].wanted_at):
         differing = [] if one_name(manifest.model) == one_name(model) else ["model"]
         differing += [key for key, value in facts.items() if getattr(manifest, key) != value]
         found.append((folder, differing))
@@ -152,7 +152,7 @@ def find_newest(runs_dir: Path, kind: type[TaskManifest]) -> Path:
     found = _read_all(runs_dir / kind.STAGE, kind)
     if not found:
         raise UserError(f"no finished {kind.STAGE} run in {runs_dir / kind.STAGE}; run it first or name a directory")
-    return max(found, key=lambda pair: pair[0].ended_at)[1]
+    return max(found, key=lambda pair: pair[0].wanted_at)[1]
 
 
 def _read_all(folder: Path, kind: type[AnyManifest]) -> list[tuple[AnyManifest, Path]]:

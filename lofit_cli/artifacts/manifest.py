@@ -4,11 +4,8 @@ A field's metadata says what it means to a comparison: runs that differ in it st
 be put into rows by it.
 """
 
-from collections.abc import Mapping
 from dataclasses import dataclass, field, fields
-from typing import Any, ClassVar, get_type_hints
-
-from lofit_cli.artifacts.typed import UnfitError, fit
+from typing import Any, ClassVar
 
 MANIFEST = "manifest.json"
 FORMAT = 1
@@ -30,7 +27,12 @@ class Git:
 
 @dataclass(frozen=True, kw_only=True)
 class Manifest:
-    """What is known of every run."""
+    """What is known of every run.
+
+    Attributes:
+        reused_at: when the same run was last asked for again, and not made again.
+        copied_from: the directory of the run that this one's files are a second name of.
+    """
 
     STAGE: ClassVar[str]
 
@@ -42,6 +44,8 @@ class Manifest:
     peak_memory_bytes: int = 0
     peak_gpu_memory_bytes: int = 0
     error: str | None = None
+    reused_at: str | None = None
+    copied_from: str | None = None
     config_hash: str
     config: dict[str, Any]
     command: list[str]
@@ -49,6 +53,11 @@ class Manifest:
     platform: str
     versions: dict[str, str | None]
     git: Git | None
+
+    @property
+    def wanted_at(self) -> str:
+        """Return when this run was last made or asked for."""
+        return max(self.ended_at, self.reused_at or "")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -62,6 +71,8 @@ class TaskManifest(Manifest):
         first_tokens: what every text begins with, such as the BOS token.
         chat_template: a hash of the template that prompts were made turns of a conversation by, if any.
         quantization: how the weights were made coarser when they were loaded, if they were.
+        content_key: a hash of all that shaped the run; runs that agree in it are the same run.
+        continued: whether it went on from where an earlier process stopped.
     """
 
     model: str
@@ -78,6 +89,8 @@ class TaskManifest(Manifest):
     chat_template: str | None = field(default=None, metadata=TABLES)
     system_prompt: str | None = field(default=None, metadata=TABLES)
     task: str = field(metadata=TABLES)
+    content_key: str | None = None
+    continued: bool = False
     fold: int = field(metadata=ROWS_IF_ASKED)
     dataset_hash: str = field(metadata=ROWS_IF_ASKED)
 
@@ -217,24 +230,3 @@ MANIFESTS: dict[str, type[Manifest]] = {
     kind.STAGE: kind
     for kind in (SelectHeadsManifest, TrainOffsetsManifest, EvaluateManifest, CompareManifest, ExportManifest)
 }
-
-
-def separating(meaning: Mapping[str, str]) -> list[str]:
-    """Return the facts of an evaluation whose metadata says this."""
-    return [known.name for known in fields(EvaluateManifest) if known.metadata == meaning]
-
-
-def require_facts(stage: str, facts: Mapping[str, Any]) -> None:
-    """Refuse facts that the manifest of a stage has no field for, or of another type: a mistake in the stage.
-
-    Raises:
-        TypeError: there is one.
-    """
-    hints = get_type_hints(MANIFESTS[stage])
-    for name, value in facts.items():
-        if name not in hints:
-            raise TypeError(f"{MANIFESTS[stage].__name__} has no field {name}")
-        try:
-            fit(name, value, hints[name])
-        except UnfitError as error:
-            raise TypeError(f"{MANIFESTS[stage].__name__}: a run {error}")

@@ -1,10 +1,12 @@
 """What a run was made with: versions, the checkout, and the memory it took."""
 
+import hashlib
 import platform
 import re
 import subprocess
 import sys
 from contextlib import suppress
+from functools import cache
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
@@ -12,6 +14,7 @@ from typing import Any
 from lofit_cli.plugins import plugin_versions
 
 RECORDED_PACKAGES = ("lofit", "torch", "transformers", "safetensors", "datasets", "hydra-core", "scipy", "numpy")
+SHAPING_PACKAGES = ("torch", "transformers", "peft", "numpy", "scipy")
 
 
 def describe_origin() -> dict[str, Any]:
@@ -23,6 +26,15 @@ def describe_origin() -> dict[str, Any]:
         "versions": {**{name: _version(name) for name in RECORDED_PACKAGES}, **plugin_versions()},
         "git": _git_state(),
     }
+
+
+@cache
+def describe_code() -> dict[str, Any]:
+    """Return what numbers depend on beside settings, data and weights: a hash of this code, and its libraries."""
+    root, digest = Path(__file__).resolve().parents[1], hashlib.sha256()
+    for file in sorted(root.rglob("*.py")):
+        digest.update(f"{file.relative_to(root).as_posix()}\n".encode() + file.read_bytes())
+    return {"lofit": digest.hexdigest(), **{name: _version(name) for name in SHAPING_PACKAGES}, **plugin_versions()}
 
 
 def _version(name: str) -> str | None:

@@ -1,51 +1,61 @@
 """Run directories: what a stage leaves behind."""
 
-import hashlib
 import json
 import math
 import time
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import AbstractContextManager, contextmanager, suppress
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager, suppress
 from dataclasses import asdict, dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-from lofit_cli.artifacts.files import append_line, sync, write_json
-from lofit_cli.artifacts.finished_runs import read_content
-from lofit_cli.artifacts.locks import locked
-from lofit_cli.artifacts.manifest import FINISHED, FORMAT, MANIFEST, require_facts
-from lofit_cli.artifacts.provenance import describe_origin, peak_memory, reset_peak_memory
-from lofit_cli.errors import RunError, UserError
-
-SEEN_ITEMS = "seen_items.json"
-LOCK = ".lock"
-HYDRA = ".hydra"
-TRACES = (
-    MANIFEST,
+from lofit_cli.artifacts.facts import require_facts
+from lofit_cli.artifacts.files import append_line, sync, write_file, write_json
+from lofit_cli.artifacts.leftovers import (
+    HYDRA,
     LOCK,
-    SEEN_ITEMS,
-    "history.jsonl",
-    "validation.jsonl",
-    "scale.safetensors",
-    "head_mask.safetensors",
-    "intervention.safetensors",
-    "predictions.parquet",
-    "metrics.json",
-    "comparison.csv",
+    LOGS,
+    PROGRESS,
+    config_hash,
+    held,
+    holds_a_run,
+    how_it_ended,
+    is_same_run,
+    move_aside,
+    remove_entries,
 )
-"""What shows that a run has been in a directory, whatever became of it."""
+from lofit_cli.artifacts.manifest import FINISHED, FORMAT, MANIFEST
+from lofit_cli.artifacts.provenance import describe_origin, peak_memory, reset_peak_memory
+
 SYNC_SECONDS = 1.0
 """How much of a log a power cut may cost; syncing each line would make short steps wait for the disk."""
 
 
+class FinishedRun(Exception):  # noqa: N818, it is good news
+    """A run ends before it has begun, because a finished one is made of the same."""
+
+    def __init__(self, path: Path) -> None:
+        super().__init__(f"{path} is finished")
+        self.path = path
+
+
 @dataclass
 class RunDir:
-    """A stage's output folder, and the facts that its manifest will state."""
+    """A stage's output folder, and the facts that its manifest will state.
+
+    Attributes:
+        is_finished: whether a finished run of the same settings is there, of which nothing may be changed.
+        continues: whether the run goes on from where one of the same content stopped.
+        listeners: are told each line of a log, with the log's name.
+    """
 
     path: Path
     stage: str
     facts: dict[str, Any] = field(default_factory=dict)
+    is_finished: bool = False
+    continues: bool = False
+    listeners: list[Callable[[str, dict[str, Any]], None]] = field(default_factory=list)
     _synced: dict[str, float] = field(default_factory=dict)
 
     def has_lines(self, name: str) -> bool:
@@ -69,6 +79,19 @@ class RunDir:
         if now - self._synced.get(name, -math.inf) >= SYNC_SECONDS:
             sync(self.path / name)
             self._synced[name] = now
+        for listener in self.listeners if name in LOGS else ():
+            listener(name, content)
+
+    def read_lines(self, name: str) -> list[dict[str, Any]]:
+        """Return the lines that a continued run has of a JSON-lines file, without one that was cut off."""
+        is_there = self.continues and (self.path / name).exists()
+        return list(_whole_lines(self.path / name)) if is_there else []
+
+    def continue_lines(self, name: str, lines: list[dict[str, Any]]) -> None:
+        """Let a JSON-lines file begin with lines that it has already, and go on after them."""
+        text = "".join(json.dumps(line, allow_nan=False) + "\n" for line in lines)
+        write_file(self.path / name, lambda path: path.write_text(text, encoding="utf-8"))
+        self._synced[name] = time.monotonic()
 
     def sync(self) -> None:
         """Put on the disk what was added to files, and the names of all folders that may be new."""
@@ -88,20 +111,26 @@ def start_run(path: Path, stage: str, config: Any) -> Iterator[RunDir]:
 
     Raises:
         UserError: the directory already holds a finished run, or another process writes there.
+        FinishedRun: as the stage said.
     """
     path.mkdir(parents=True, exist_ok=True)
-    is_used = _is_used(path)
-    with _locked(path):
-        if is_used:
-            # Hydra has written its own files for this run by now.
-            _clear(path, keep=(LOCK, HYDRA))
+    is_used = holds_a_run(path)
+    with held(path):
         run = RunDir(path, stage)
+        if is_same_run(path, stage, config):
+            run.is_finished = how_it_ended(path) == FINISHED
+        elif is_used:
+            # Hydra has written its own files for this run by now.
+            move_aside(path, keep=(LOCK, HYDRA))
         reset_peak_memory()
         start = time.perf_counter()
         status = "failed"
         try:
             yield run
             status = FINISHED
+        except FinishedRun:
+            run.is_finished = True
+            raise
         except KeyboardInterrupt as interrupt:
             status = "interrupted"
             interrupt.args = (_describe_kept(path),)
@@ -110,80 +139,23 @@ def start_run(path: Path, stage: str, config: Any) -> Iterator[RunDir]:
             run.record(error=str(error))
             raise
         finally:
-            run.sync()
-            write_json(path / MANIFEST, _manifest(run, status, config, time.perf_counter() - start))
+            if not run.is_finished:
+                run.sync()
+                write_json(path / MANIFEST, _manifest(run, status, config, time.perf_counter() - start))
+        if not run.is_finished:
+            remove_entries(path, *PROGRESS)
 
 
-def make_way(path: Path) -> None:
-    """Move what an unfinished run left in a directory aside, so that a new run can be written there.
-
-    Raises:
-        UserError: the directory holds a finished run, another process writes there, or it is a file.
-    """
-    if path.exists() and not path.is_dir():
-        raise UserError(f"hydra.run.dir={path} is a file; name a folder for the run")
-    if path.is_dir() and (_is_used(path) or _has(path, HYDRA)):
-        with _locked(path):
-            _clear(path, keep=(LOCK,))
-
-
-def _locked(path: Path) -> AbstractContextManager[None]:
-    """Hold a run directory for this process, for as long as it lives."""
-    return locked(
-        path / LOCK, f"{path} is being written by another process; wait for it or choose another hydra.run.dir"
-    )
-
-
-def _has(path: Path, name: str) -> bool:
-    return (path / name).exists() or (path / name).is_symlink()
-
-
-def _is_used(path: Path) -> bool:
-    return any(_has(path, name) for name in TRACES)
-
-
-def _clear(path: Path, keep: Sequence[str]) -> None:
-    """Move all but `keep` into a folder beside this one.
-
-    Raises:
-        UserError: a finished run is there.
-        RunError: something can't be moved.
-    """
-    status = _status(path)
-    if status == FINISHED:
-        raise UserError(f"{path} already holds a finished run; choose another hydra.run.dir or remove it")
-    left = [entry for entry in path.iterdir() if entry.name not in keep]
-    place = path.resolve()
-    aside = place.with_name(f"{place.name}.{status}-{datetime.now(UTC):%Y-%m-%d_%H-%M-%S-%f}")
-    try:
-        if left:
-            aside.mkdir()
-        for entry in left:
-            entry.rename(aside / entry.name)
-    except OSError as error:
-        raise RunError(f"could not move what is in {path} to {aside}: {error.strerror}; choose another hydra.run.dir")
-
-
-def _status(path: Path) -> str:
-    """Return how the run in a directory ended; `killed` where it left no manifest."""
-    if not _has(path, MANIFEST):
-        return "killed"
-    try:
-        status = read_content(path).get("status")
-    except UserError:
-        return "unreadable"
-    return status if status in (FINISHED, "failed", "interrupted") else "unreadable"
-
-
-def _describe_kept(path: Path) -> str:
-    """Return what an interrupted run leaves, beside the manifest that says so."""
-    names = sorted(entry.name for entry in path.iterdir() if not entry.name.startswith("."))
-    return f"{path} keeps {', '.join(names)}" if names else "nothing was made yet"
-
-
-def content_hash(content: Any) -> str:
-    """Return a SHA-256 of anything JSON can hold."""
-    return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()
+def _whole_lines(file: Path) -> Iterator[dict[str, Any]]:
+    """Yield the objects of a JSON-lines file up to the first line that is none."""
+    for line in file.read_bytes().splitlines():
+        try:
+            content = json.loads(line)
+        except ValueError:
+            return
+        if not isinstance(content, dict):
+            return
+        yield content
 
 
 def _manifest(run: RunDir, status: str, config: Any, seconds: float) -> dict[str, Any]:
@@ -195,8 +167,14 @@ def _manifest(run: RunDir, status: str, config: Any, seconds: float) -> dict[str
         "ended_at": datetime.now(UTC).isoformat(),
         "wall_seconds": round(seconds, 3),
         **peak_memory(),
-        "config_hash": content_hash({key: value for key, value in settings.items() if key != "runs_dir"}),
+        "config_hash": config_hash(config),
         **run.facts,
         "config": settings,
         **describe_origin(),
     }
+
+
+def _describe_kept(path: Path) -> str:
+    """Return what an interrupted run leaves, beside the manifest that says so."""
+    names = sorted(entry.name for entry in path.iterdir() if not entry.name.startswith("."))
+    return f"{path} keeps {', '.join(names)}" if names else "nothing was made yet"

@@ -7,8 +7,9 @@ from collections.abc import Iterable
 from pathlib import Path
 
 from lofit_cli.artifacts.files import read_json, write_json
+from lofit_cli.artifacts.leftovers import SEEN_ITEMS
 from lofit_cli.artifacts.manifest import Making
-from lofit_cli.artifacts.run_dir import SEEN_ITEMS, RunDir
+from lofit_cli.artifacts.run_dir import RunDir
 from lofit_cli.console import say
 from lofit_cli.errors import UserError
 

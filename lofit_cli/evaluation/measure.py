@@ -5,6 +5,7 @@ from typing import Any
 
 import numpy as np
 
+from lofit_cli.artifacts.outcomes import Outcomes
 from lofit_cli.artifacts.predictions import Prediction
 from lofit_cli.errors import naming_items
 from lofit_cli.models.decoder import Decoder
@@ -21,6 +22,7 @@ def measure_split(
     protocol: str,
     report: Callable[[int], None] = lambda num_items: None,
     demonstrations: Prompt = NOTHING,
+    known: Outcomes | None = None,
 ) -> Sequence[Prediction]:
     """Return every item of a split with what the model made of it and the metrics that follow.
 
@@ -28,6 +30,7 @@ def measure_split(
         protocol: the prompt that TruthfulQA's questions are asked under.
         report: called with the number of items done.
         demonstrations: answered examples that stand before every item.
+        known: what was measured of these items before, and takes in what is measured now.
 
     Raises:
         UserError: an item is longer than the model has positions for; to leave it out would change the mean.
@@ -37,9 +40,9 @@ def measure_split(
     outcomes: Sequence[Any]
     with naming_items([item.name for item in items]):
         if task.generates:
-            outcomes = generate_lines(lm, prompts, task.config.max_new_tokens, report)
+            outcomes = generate_lines(lm, prompts, task.config.max_new_tokens, report, known)
         else:
-            outcomes = score_answers(lm, list(zip(prompts, map(task.answers, items), strict=True)), report)
+            outcomes = score_answers(lm, list(zip(prompts, map(task.answers, items), strict=True)), report, known)
     return [task.predict(item, outcome) for item, outcome in zip(items, outcomes, strict=True)]
 
 

@@ -2,10 +2,10 @@
 
 import atexit
 import json
-import re
 from collections.abc import Sequence
 from pathlib import Path
-from tempfile import TemporaryDirectory
+from shutil import rmtree
+from tempfile import mkdtemp
 from typing import Any
 
 import torch
@@ -26,9 +26,10 @@ from transformers.utils.hub import cached_file
 from transformers.utils.peft_utils import find_adapter_config_file
 
 from lofit_cli.console import say
-from lofit_cli.errors import RunError, UserError
+from lofit_cli.errors import UserError
 from lofit_cli.models.memory import is_out_of_memory, out_of_memory_at_load
 from lofit_cli.models.quantization import keep_gradients, quantization_options, require_quantised
+from lofit_cli.models.unreadable import explain_unreadable
 from lofit_cli.schema.sources import DTYPES, ModelConfig
 
 FLOATS = ("F", "BF")
@@ -63,7 +64,7 @@ def read_checkpoint(
     except UserError:
         raise
     except Exception as error:  # what a library raises for files that it can't read has no base in common
-        raise _explained(error, config, source)
+        raise explain_unreadable(error, config, source)
 
 
 def _read_model(
@@ -114,10 +115,33 @@ def _placement(config: ModelConfig, device: torch.device) -> Options:
     """Return where weights go: to one device, or layer by layer to where there is room."""
     if config.device_map is None:
         return {"device_map": {"": device}}
-    # What the disk holds in another form than the checkpoint is written here, and gone when the process ends.
-    folder = TemporaryDirectory(prefix="lofit-offloaded-", ignore_cleanup_errors=True)
-    atexit.register(folder.cleanup)
-    return {"device_map": config.device_map, "offload_folder": folder.name}
+    # What the disk holds in another form than the checkpoint is written here.
+    folder = mkdtemp(prefix="lofit-offloaded-")
+    atexit.register(rmtree, folder, ignore_errors=True)
+    return {"device_map": config.device_map, "offload_folder": folder}
+
+
+def read_outline(config: ModelConfig, folder: Path) -> PreTrainedModel | None:
+    """Return the model as its config alone gives it, on the meta device: every weight has a shape and no numbers.
+
+    None where the config can't be read, or the family's code does not do without numbers: loading it will tell.
+
+    Raises:
+        UserError: it is no causal language model.
+    """
+    try:
+        architecture = AutoConfig.from_pretrained(folder, trust_remote_code=False)
+        _refuse_kernels(config.id, architecture)
+        own = architecture.dtype or torch.float32
+        with torch.device("meta"):
+            dtype = own if config.dtype == "auto" else getattr(torch, config.dtype)
+            model: PreTrainedModel = _reader(config.id, architecture).from_config(architecture, dtype=dtype)
+    except UserError:
+        raise
+    except Exception:  # as for `read_checkpoint`
+        return None
+    model.eval().requires_grad_(False)
+    return model
 
 
 def _num_weights(reader: Any, architecture: PreTrainedConfig) -> int:
@@ -150,7 +174,7 @@ def _refuse_integers(name: str, model: PreTrainedModel, source: str, options: Op
     # A file may leave out the prefix of the whole model, or bring one along.
     prefix = f"{model.base_model_prefix}."
     known = parameters | {path.removeprefix(prefix) for path in parameters} | {prefix + path for path in parameters}
-    for file in _weight_files(Path(config_file or "").parent):
+    for file in weight_files(Path(config_file or "").parent):
         with safe_open(file, framework="pt") as tensors:
             keys = [key for key in list(tensors.keys()) if key.endswith("weight") or key in known]
             if integers := [key for key in keys if not tensors.get_slice(key).get_dtype().startswith(FLOATS)]:
@@ -160,7 +184,7 @@ def _refuse_integers(name: str, model: PreTrainedModel, source: str, options: Op
                 )
 
 
-def _weight_files(folder: Path) -> list[Path]:
+def weight_files(folder: Path) -> list[Path]:
     """Return the files that an index names, or the one that has no index."""
     if (index := folder / SAFE_WEIGHTS_INDEX_NAME).exists():
         names = json.loads(index.read_text(encoding="utf-8"))["weight_map"].values()
@@ -206,23 +230,3 @@ def _acts(model: PreTrainedModel, path: str) -> bool:
 def _named(names: Sequence[str]) -> str:
     more = f" and {len(names) - NUM_NAMED} more" if len(names) > NUM_NAMED else ""
     return ", ".join(names[:NUM_NAMED]) + more
-
-
-def _explained(error: Exception, config: ModelConfig, source: str) -> RunError:
-    """Return why a library could not read a checkpoint, and what to do."""
-    reason = re.split(r"\n|(?<=\.) ", str(error).strip())[0]
-    remedy = "check the name, the files or the network"
-    if "dispatched on the CPU" in str(error):
-        reason = "its weights have no room on the accelerators, and those of bitsandbytes stay there"
-        remedy = "choose a smaller model, model.quantization=nf4, or one of torchao's with model.device_map=auto"
-    elif "trust_remote_code" in str(error):
-        reason, remedy = "it needs code of its own, which is never run", "choose a model that transformers knows"
-    elif isinstance(error, OSError) and any(Path(source).glob("*.bin")):
-        reason, remedy = "its weights are in a .bin file, which can hold code", "convert them to safetensors"
-    elif "automatic conversion of the weights" in str(error) and config.quantization:
-        reason, remedy = f"not all its weights can be made {config.quantization}", "choose another model.quantization"
-    elif "automatic conversion of the weights" in str(error):
-        reason = "some weights that belong together, as those of a layer's experts, are missing or differ in shape"
-    elif not isinstance(error, OSError | ValueError | RuntimeError | ImportError):
-        reason = f"{type(error).__name__}: {reason}"
-    return RunError(f"model.id={config.id} could not be loaded ({reason}); {remedy}")

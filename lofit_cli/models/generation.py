@@ -5,6 +5,7 @@ from collections.abc import Callable, Sequence
 import torch
 from transformers import DynamicCache
 
+from lofit_cli.artifacts.outcomes import Outcomes
 from lofit_cli.errors import ItemError, naming_item
 from lofit_cli.models.attention_masks import reached_windows
 from lofit_cli.models.continuation import Write, continue_texts
@@ -26,16 +27,18 @@ def generate_lines(
     prompts: Sequence[str | Prompt],
     max_new_tokens: int,
     report: Callable[[int], None] = lambda num_prompts: None,
+    known: Outcomes | None = None,
 ) -> list[str]:
     """Return what the model says after each prompt, greedily, up to the first end of a line that has any text.
 
     Args:
         report: called with the number of prompts done after each batch.
+        known: what was said before, and takes in what is said now.
 
     Raises:
         RunError: the likeliest token's logit is not finite.
     """
-    return [first_line(text) for text in generate_texts(lm, prompts, max_new_tokens, report, one_line=True)]
+    return [first_line(text) for text in generate_texts(lm, prompts, max_new_tokens, report, True, None, known)]
 
 
 def generate_texts(
@@ -45,6 +48,7 @@ def generate_texts(
     report: Callable[[int], None] = lambda num_prompts: None,
     one_line: bool = False,
     write: Write | None = None,
+    known: Outcomes | None = None,
 ) -> list[str]:
     """Return what the model says after each prompt, greedily, up to the end of its turn.
 
@@ -55,6 +59,7 @@ def generate_texts(
         report: called with the number of prompts done after each batch.
         one_line: stop once there is a line that has any text.
         write: called with the text so far, again and again; for one prompt.
+        known: the texts that were generated before; takes in those that are generated now.
 
     Raises:
         ItemError: a prompt has no token, or more than the model has positions.
@@ -66,15 +71,15 @@ def generate_texts(
     lm.require_positions([len(sequence) + max_new_tokens for sequence in sequences])
     prefix = _shared_prefix(lm, sequences, max_new_tokens)
     order = sorted(range(len(prompts)), key=lambda i: -len(sequences[i]))
-    texts = [""] * len(prompts)
+    texts = Outcomes() if known is None else known
     while order:
         batch_size = _batch_size(lm, len(sequences[order[0]]) + max_new_tokens, prefix)
         batch, order = order[:batch_size], order[batch_size:]
-        found = continue_texts(lm, [sequences[i] for i in batch], max_new_tokens, prefix, one_line, write)
-        for i, text in zip(batch, found, strict=True):
-            texts[i] = text
+        if texts.lacks(batch):
+            rows = [sequences[i] for i in batch]
+            texts.add(batch, continue_texts(lm, rows, max_new_tokens, prefix, one_line, write))
         report(len(batch))
-    return texts
+    return texts.in_order()
 
 
 def _texts(lm: Decoder, prompts: Sequence[str | Prompt]) -> list[str]:

@@ -1,5 +1,6 @@
 """The model of one stage, kept for the next stage in the same process: the points of a sweep often share it."""
 
+import time
 from pathlib import Path
 from typing import Any
 
@@ -21,7 +22,7 @@ def load_model_once(config: ModelConfig) -> LanguageModel:
         UserError: the name is unknown, or the model has no attention heads.
         RunError: it could not be fetched.
     """
-    wanted = vars(config) | {"files": _files(Path(check_source(config.id, "model.id")))}
+    wanted = vars(config) | {"files": list_files(Path(check_source(config.id, "model.id")))}
     if _kept and _kept[0][0] == wanted and _kept[0][1] == weights_hash(_kept[0][2].model):
         return _kept[0][2]
     _kept.clear()
@@ -30,7 +31,18 @@ def load_model_once(config: ModelConfig) -> LanguageModel:
     return lm
 
 
-def _files(folder: Path) -> dict[str, tuple[int, int]]:
+def list_files(folder: Path) -> dict[str, tuple[int, int]]:
     """Return what tells that a file of a folder has been written anew; nothing for a model from the Hub."""
     files = [path for path in folder.rglob("*") if path.is_file()] if folder.is_dir() else []
     return {str(path): (path.stat().st_size, path.stat().st_mtime_ns) for path in files}
+
+
+def bytes_of_kept_model() -> int:
+    """Return how much memory the kept model takes, which another one would have."""
+    return sum(weight.numel() * weight.element_size() for _, _, lm in _kept for weight in lm.model.parameters())
+
+
+def load_timed(config: ModelConfig) -> tuple[LanguageModel, float]:
+    """Return the model, and in how many seconds it was there."""
+    began = time.perf_counter()
+    return load_model_once(config), time.perf_counter() - began

@@ -40,7 +40,7 @@ def load_model(config: ModelConfig | str) -> LanguageModel:
     source = check_source(config.id, "model.id")
     if config.revision and (source != config.id or Path(source).is_dir()):
         raise UserError(f"model.revision={config.revision} is for a model from the Hub; leave it out for {config.id}")
-    device = _device(config.device)
+    device = open_device(config.device)
     model, tokenizer = read_checkpoint(config, source, device)
     if not tokenizer.is_fast:
         raise UserError(f"model.id={config.id} has no fast tokenizer, which is needed to know where an answer begins")
@@ -95,7 +95,8 @@ def check_source(name: str, key: str) -> str:
     return name
 
 
-def _device(name: str) -> torch.device:
+def open_device(name: str) -> torch.device:
+    """Return a device by name, or the best for `auto`, refusing one that is not there."""
     try:
         device = find_device(name)
         torch.empty(1, device=device).item()

@@ -6,6 +6,7 @@ import torch
 from torch import Tensor
 from transformers import DynamicCache
 
+from lofit_cli.artifacts.outcomes import Outcomes
 from lofit_cli.artifacts.predictions import LogProb
 from lofit_cli.errors import ItemError, UserError, naming_item
 from lofit_cli.models.chat import AnsweredText
@@ -95,28 +96,39 @@ def tokenize_items(lm: Decoder, items: Sequence[Prompted], append_eos: bool = Fa
 
 
 def score_answers(
-    lm: Decoder, items: Sequence[Prompted], report: Callable[[int], None] = lambda num_items: None
+    lm: Decoder,
+    items: Sequence[Prompted],
+    report: Callable[[int], None] = lambda num_items: None,
+    known: Outcomes | None = None,
 ) -> list[list[LogProb]]:
     """Return the log-probability of every answer of every item, computing a prompt shared by all of them once.
 
     Args:
         report: called with the number of items done after each forward pass.
+        known: what was scored before, and takes in what is scored now.
 
     Raises:
         RunError: a log-probability is not finite.
     """
-    tokenized = tokenize_items(lm, items)
-    scores: list[list[LogProb]] = []
+    tokenized, scored, first = tokenize_items(lm, items), Outcomes() if known is None else known, 0
     with torch.inference_mode():
         prefix = _shared_prefix(lm, tokenized)
         prefix_length = 0 if prefix is None else prefix.get_seq_length()
         for group in group_rows(tokenized, lm.max_row_tokens, prefix_length):
-            flat = [sequence for item in group for sequence in item]
-            # One wait a row: the check reads what has been fetched.
-            values = iter(lm.require_finite(answer_logprobs(lm, flat, prefix).cpu()).tolist())
-            scores.extend([LogProb(next(values), len(s.tokens) - s.start) for s in item] for item in group)
+            numbers = range(first, first + len(group))
+            if scored.lacks(numbers):
+                scored.add(numbers, _score(lm, group, prefix))
+            first += len(group)
             report(len(group))
-    return scores
+    return scored.in_order()
+
+
+def _score(lm: Decoder, group: Sequence[list[TokenSequence]], prefix: DynamicCache | None) -> list[list[LogProb]]:
+    """Return the log-probabilities of the answers of items that share a forward pass."""
+    flat = [sequence for item in group for sequence in item]
+    # One wait a row: the check reads what has been fetched.
+    values = iter(lm.require_finite(answer_logprobs(lm, flat, prefix).cpu()).tolist())
+    return [[LogProb(next(values), len(s.tokens) - s.start) for s in item] for item in group]
 
 
 def _shared_prefix(lm: Decoder, items: Sequence[Sequence[TokenSequence]]) -> DynamicCache | None:

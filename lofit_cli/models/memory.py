@@ -1,7 +1,9 @@
 """Memory: how much a forward pass may take, and what a person is told when a device has too little."""
 
+import re
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
+from pathlib import Path
 
 import torch
 from transformers import PreTrainedConfig, PreTrainedModel
@@ -17,6 +19,8 @@ BYTES_KEPT = 12
 """What eager attention keeps of a pair of tokens for the way back: scores, their softmax in float32, and a copy."""
 
 SMALLEST_ROW = 256
+
+CGROUP = Path("/sys/fs/cgroup")
 
 SAID = ("DefaultCPUAllocator", "not enough memory", "out of memory")
 """What CPUs and accelerators say of it, where they raise no error of its own."""
@@ -87,6 +91,24 @@ def out_of_memory_at_load(config: ModelConfig, num_weights: int) -> RunError:
         f"alone take {needed}; choose a model.dtype that fits, model.quantization=nf4, model.device_map=auto, another "
         "device or a smaller model"
     )
+
+
+def free_memory(device: torch.device) -> int | None:
+    """Return how many bytes a device, or the machine for a processor, has left; None where it does not say.
+
+    Source: proc(5), MemAvailable; cgroups(7) for a container's own limit.
+    """
+    if memory := memory_of(device):
+        return memory[0]
+    try:
+        found = re.search(r"MemAvailable:\s+(\d+) kB", Path("/proc/meminfo").read_text())
+    except OSError:
+        return None
+    limits = [int(found[1]) * 1024] if found else []
+    with suppress(OSError, ValueError):
+        limit, used = (int((CGROUP / name).read_text()) for name in ("memory.max", "memory.current"))
+        limits.append(limit - used)
+    return min(limits, default=None)
 
 
 def _memory_of(device: torch.device) -> str:

@@ -1,6 +1,6 @@
 """Selectors and methods, each with the settings it has, and the training loop."""
 
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from typing import Any
 
 from omegaconf import MISSING
@@ -155,7 +155,8 @@ class RandomOffsetConfig(MethodConfig):
 class TrainerConfig:
     """The training loop. `l1` is lambda in `loss + lambda * sum |parameters|`; `beta` is DPO's.
 
-    The validation split is looked at every `validate_every` epochs and after the last one.
+    The validation split is looked at every `validate_every` epochs and after the last one. A checkpoint is written
+    every `checkpoint_every` steps, none for 0, and when the run is interrupted.
     """
 
     learning_rate: float = 1e-2
@@ -168,12 +169,17 @@ class TrainerConfig:
     max_grad_norm: float = 1.0
     keep: str = "last"
     validate_every: int = 1
+    checkpoint_every: int = 100
+
+    def shaping(self) -> dict[str, Any]:
+        """Return the settings that shape what is learnt."""
+        return {key: value for key, value in asdict(self).items() if key != "checkpoint_every"}
 
     def __post_init__(self) -> None:
         one_of("trainer.keep", self.keep, ("last", "best"))
         for key in ("num_epochs", "batch_size", "validate_every"):
             within(f"trainer.{key}", getattr(self, key), 1)
-        for key in ("l1", "init_std", "weight_decay"):
+        for key in ("l1", "init_std", "weight_decay", "checkpoint_every"):
             within(f"trainer.{key}", getattr(self, key), 0)
         for key in ("learning_rate", "beta", "max_grad_norm"):
             above_zero(f"trainer.{key}", getattr(self, key))

@@ -1,6 +1,6 @@
 """The model, the task and what is measured of it."""
 
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from typing import Any
 
 from omegaconf import MISSING
@@ -36,6 +36,10 @@ class ModelConfig:
     system_prompt: str | None = None
     quantization: str | None = None
     device_map: str | None = None
+
+    def shaping(self) -> dict[str, Any]:
+        """Return the settings that shape what is computed; on which of several devices of one kind does not."""
+        return {key: value for key, value in asdict(self).items() if key != "device"}
 
     @property
     def asking(self) -> dict[str, Any]:

@@ -1,4 +1,4 @@
-"""The stages: the four of the paper, `generate` and `export`."""
+"""The stages: the four of the paper, `generate`, `export` and `doctor`."""
 
 from dataclasses import dataclass, field
 from typing import Any
@@ -10,6 +10,10 @@ from lofit_cli.schema.checks import not_empty, one_of, within
 from lofit_cli.schema.components import MethodConfig, SelectorConfig, TrainerConfig
 from lofit_cli.schema.limits import MAX_RESAMPLES, MAX_SEED
 from lofit_cli.schema.sources import DTYPES, EvalConfig, ModelConfig, TaskConfig
+
+NO_TRACKER = "none"
+TRACKERS = (NO_TRACKER, "mlflow", "tensorboard", "trackio", "wandb")
+"""Where the logs of a run may go as well: what accelerate knows and people use with models."""
 
 
 @dataclass
@@ -23,9 +27,12 @@ class SelectHeadsConfig:
     eval: EvalConfig = field(default_factory=EvalConfig)
     num_heads: str = "3%"
     seed: int = 42
+    force: bool = False
+    tracker: str = NO_TRACKER
     runs_dir: str = "runs"
 
     def __post_init__(self) -> None:
+        one_of("tracker", self.tracker, TRACKERS)
         within("seed", self.seed, 0, MAX_SEED)
         not_empty(runs_dir=self.runs_dir)
 
@@ -42,9 +49,12 @@ class TrainOffsetsConfig:
     head_mask: str = "latest"
     num_heads: str | None = None
     seed: int = 42
+    force: bool = False
+    tracker: str = NO_TRACKER
     runs_dir: str = "runs"
 
     def __post_init__(self) -> None:
+        one_of("tracker", self.tracker, TRACKERS)
         within("seed", self.seed, 0, MAX_SEED)
         not_empty(head_mask=self.head_mask, num_heads=self.num_heads, runs_dir=self.runs_dir)
 
@@ -58,9 +68,12 @@ class EvaluateConfig:
     eval: EvalConfig = field(default_factory=EvalConfig)
     intervention: str = "latest"
     seed: int = 42
+    force: bool = False
+    tracker: str = NO_TRACKER
     runs_dir: str = "runs"
 
     def __post_init__(self) -> None:
+        one_of("tracker", self.tracker, TRACKERS)
         within("seed", self.seed, 0, MAX_SEED)
         not_empty(intervention=self.intervention, runs_dir=self.runs_dir)
 
@@ -105,6 +118,17 @@ class GenerateConfig:
         within("max_new_tokens", self.max_new_tokens, 1)
 
 
+@dataclass
+class DoctorConfig:
+    """`lofit doctor`: the model that is to be checked, and where runs would go."""
+
+    model: ModelConfig = MISSING
+    runs_dir: str = "runs"
+
+    def __post_init__(self) -> None:
+        not_empty(runs_dir=self.runs_dir)
+
+
 EXPORTS = ("hf", "peft", "gguf", "vector")
 """What an intervention can leave the lab as."""
 
@@ -138,4 +162,5 @@ STAGE_CONFIGS: dict[str, type[Any]] = {
     "compare": CompareConfig,
     "generate": GenerateConfig,
     "export": ExportConfig,
+    "doctor": DoctorConfig,
 }

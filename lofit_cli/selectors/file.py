@@ -5,9 +5,10 @@ from typing import Any, cast
 
 from torch import Tensor
 
+from lofit_cli.artifacts.files import content_hash
 from lofit_cli.artifacts.finished_runs import read_selection
 from lofit_cli.artifacts.head_mask import HeadMask
-from lofit_cli.artifacts.run_dir import RunDir, content_hash
+from lofit_cli.artifacts.run_dir import RunDir
 from lofit_cli.artifacts.seen_items import inherit_seen
 from lofit_cli.models.language_model import LanguageModel
 from lofit_cli.schema.components import FileConfig

@@ -1,33 +1,41 @@
 """Stage 3: score a split with an intervention attached, or with none."""
 
 from collections.abc import Sequence
-from dataclasses import asdict
+from dataclasses import asdict, replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 from lofit_cli.analysis.statistics import Summary, summarise
 from lofit_cli.artifacts.evaluations import find_base_run
-from lofit_cli.artifacts.files import write_json
+from lofit_cli.artifacts.files import read_json, write_json
 from lofit_cli.artifacts.finished_runs import find_latest, read_manifest
 from lofit_cli.artifacts.manifest import TrainOffsetsManifest
 from lofit_cli.artifacts.predictions import GeneratedAnswer, Prediction, write_predictions
-from lofit_cli.artifacts.run_dir import RunDir
+from lofit_cli.artifacts.reuse import begin
+from lofit_cli.artifacts.run_dir import FinishedRun, RunDir
 from lofit_cli.artifacts.seen_items import refuse_seen
 from lofit_cli.console import progress_bar, say
 from lofit_cli.errors import UserError
 from lofit_cli.evaluation.judge import judge_answers, judge_models, judged_metrics
+from lofit_cli.evaluation.kept_outcomes import KeptOutcomes
 from lofit_cli.evaluation.measure import measure_split
 from lofit_cli.interventions.demonstrations import Demonstrations
 from lofit_cli.interventions.files import load_intervention
-from lofit_cli.models.kept import load_model_once
+from lofit_cli.interventions.intervention import FILE_NAME as INTERVENTION
+from lofit_cli.models.kept import list_files, load_model_once, load_timed
 from lofit_cli.models.load import check_source
 from lofit_cli.models.weights import describe_model, one_name
+from lofit_cli.planning.by_config import find_outline, plan_measuring_by_config
+from lofit_cli.planning.plan import Plan
+from lofit_cli.planning.scoring import plan_measuring
 from lofit_cli.report.results import print_answers, print_metrics
 from lofit_cli.schema.stages import EvaluateConfig
 from lofit_cli.tasks import load_task
 from lofit_cli.tasks.own_splits import write_splits
 from lofit_cli.tasks.task import Task
 
+METRICS = "metrics.json"
 BASE_MODEL: dict[str, Any] = {"method": "none", "num_trained_parameters": 0, "made_by": {}}
 """What the manifest says where no intervention is measured."""
 
@@ -35,7 +43,6 @@ BASE_MODEL: dict[str, Any] = {"method": "none", "num_trained_parameters": 0, "ma
 def evaluate(config: EvaluateConfig, run: RunDir) -> Sequence[Prediction]:
     """Measure every item of a split; write a row an item and the metrics with standard errors."""
     task = load_task(config.task)
-    write_splits(task, run.path)
     judges = _judges(config, task)
     folder = _intervention_dir(config, task.facts())
     items = task.items(config.eval.split)
@@ -49,8 +56,16 @@ def evaluate(config: EvaluateConfig, run: RunDir) -> Sequence[Prediction]:
     run.record(protocol=protocol, split=config.eval.split, questions_hash=task.questions_hash(config.eval.split))
     run.record(num_test=config.task.num_test if config.eval.split == "test" else None)
     run.record(judges={metric: one_name(name) for metric, name in judges.items()})
+    show = partial(print_metrics, facts["method"], task.name, protocol, config.eval.split)
+    try:
+        begin(run, config, intervention=folder / INTERVENTION if folder else None, judges=_judge_files(judges))
+    except FinishedRun as finished:
+        show({name: Summary(**found) for name, found in read_json(finished.path / METRICS).items()})
+        raise
+    write_splits(task, run.path)
+    known, shown = KeptOutcomes(run), edit.demonstrations
     with edit.attach(lm), progress_bar(f"scoring {config.eval.split}", len(items)) as advance:
-        predictions = measure_split(lm, task, config.eval.split, config.eval.protocol, advance, edit.demonstrations)
+        predictions = measure_split(lm, task, config.eval.split, config.eval.protocol, advance, shown, known)
     if judges:
         write_predictions(run.path, predictions)
         # A judge is as large as what it judges; there may be room for one of them only.
@@ -59,8 +74,8 @@ def evaluate(config: EvaluateConfig, run: RunDir) -> Sequence[Prediction]:
         predictions = judge_answers(judges, config.model, answered)
     summaries = _summarise(predictions)
     write_predictions(run.path, predictions)
-    write_json(run.path / "metrics.json", {name: asdict(summary) for name, summary in summaries.items()})
-    print_metrics(facts["method"], task.name, protocol, config.eval.split, summaries)
+    write_json(run.path / METRICS, {name: asdict(summary) for name, summary in summaries.items()})
+    show(summaries)
     if folder:
         _show_texts(config, run, predictions)
     return predictions
@@ -90,6 +105,11 @@ def _judges(config: EvaluateConfig, task: Task[Any]) -> dict[str, str]:
     return judges
 
 
+def _judge_files(judges: dict[str, str]) -> dict[str, Any]:
+    """Return what tells that a judge has become another one under the same name."""
+    return {metric: list_files(Path(check_source(name, f"eval.judge_{metric}"))) for metric, name in judges.items()}
+
+
 def _refuse_training_items(task: Task[Any], folder: Path | None) -> None:
     """Refuse to test an intervention on what it has learnt from; what a benchmark itself repeats is only noted."""
     test, own = task.fingerprints("test"), task.fingerprints("train", "validation")
@@ -112,3 +132,19 @@ def _intervention_dir(config: EvaluateConfig, task: dict[str, Any]) -> Path | No
     folder = find_latest(Path(config.runs_dir), TrainOffsetsManifest, config.model.id, facts, one_name)
     say(f"intervention=latest: taking {folder}")
     return folder
+
+
+def plan_evaluate(config: EvaluateConfig) -> Plan:
+    """Return what the stage would take, from a part of its work on the model itself."""
+    task = load_task(config.task)
+    judges = _judges(config, task)
+    if outline := find_outline(config.model):
+        return plan_measuring_by_config(outline, task, config)
+    folder = _intervention_dir(config, task.facts())
+    if config.eval.split == "test":
+        _refuse_training_items(task, folder)
+    lm, load_seconds = load_timed(config.model)
+    edit = load_intervention(folder, lm)[0] if folder else Demonstrations()
+    plan = plan_measuring(lm, load_seconds, task, config.eval.split, config.eval.protocol, edit)
+    notes = ("the judges' time and memory are not in it",) if judges else ()
+    return replace(plan, notes=(*plan.notes, *notes))

@@ -1,32 +1,43 @@
 """Stage 1: score every head and select the best."""
 
+from typing import Any
+
 import torch
 
+from lofit_cli.artifacts.geometry import Geometry
 from lofit_cli.artifacts.head_mask import HeadMask, parse_num_heads, select_top
+from lofit_cli.artifacts.reuse import begin
 from lofit_cli.artifacts.run_dir import RunDir
 from lofit_cli.artifacts.seen_items import add_seen
 from lofit_cli.errors import UserError
-from lofit_cli.models.kept import load_model_once
+from lofit_cli.interventions.head_edit import HeadEdit
+from lofit_cli.models.kept import load_model_once, load_timed
 from lofit_cli.models.language_model import LanguageModel
 from lofit_cli.models.weights import describe_model
+from lofit_cli.planning.by_config import find_outline, plan_making_by_config
+from lofit_cli.planning.making import plan_making
+from lofit_cli.planning.plan import Plan
 from lofit_cli.report.plots import plot_head_scores, plot_heads_per_layer, plot_training
 from lofit_cli.report.results import print_head_mask
 from lofit_cli.schema.stages import SelectHeadsConfig
 from lofit_cli.selectors import get_selector
+from lofit_cli.selectors.all_heads import edit_every_head
 from lofit_cli.tasks import load_task
 from lofit_cli.tasks.own_splits import write_splits
+from lofit_cli.tasks.task import Task
 
 
 def select_heads(config: SelectHeadsConfig, run: RunDir) -> HeadMask:
     """Score all heads with the configured selector; write the scores, the mask and their pictures."""
     selector = get_selector(config.selector)
     task = load_task(config.task)
-    write_splits(task, run.path)
     lm = load_model_once(config.model)
     count = parse_num_heads(config.num_heads, lm.geometry)
     run.record(**describe_model(lm), **task.facts(), seed=config.seed, selector=config.selector.name, num_heads=count)
     run.record_settings(selector={"name": config.selector.name}, task={**task.settings(), "items": task.items_hash()})
     run.record(num_trained_parameters=0)
+    begin(run, config)
+    write_splits(task, run.path)
     add_seen(run.path, ())
     torch.manual_seed(config.seed)
     scores = _require_scores(selector(lm, task, config, run), config, lm)
@@ -53,3 +64,24 @@ def _require_scores(scores: object, config: SelectHeadsConfig, lm: LanguageModel
             f"{tuple(every_head.shape)}; mend the selector"
         )
     return scores.masked_fill(~every_head, -torch.inf)
+
+
+def plan_select_heads(config: SelectHeadsConfig) -> Plan:
+    """Return what the stage would take, from a part of its work on the model itself."""
+    selector, task = get_selector(config.selector), load_task(config.task)
+    trains = config.selector.name in ("scale", "offset_norm")
+    if outline := find_outline(config.model):
+
+        def count(geometry: Geometry) -> int:
+            return geometry.total_heads * geometry.head_dim if trains else 0
+
+        return plan_making_by_config(outline, task, config, count)
+    lm, load_seconds = load_timed(config.model)
+    parse_num_heads(config.num_heads, lm.geometry)
+
+    def make(few: Task[Any], settings: SelectHeadsConfig, run: RunDir) -> HeadEdit:
+        selector(lm, few, settings, run)
+        # What a selector trains stays its own; a number for each number of each head is what ours train.
+        return edit_every_head("offset" if config.selector.name == "offset_norm" else "scale", lm, settings)
+
+    return plan_making(lm, load_seconds, task, config, "select_heads", make)

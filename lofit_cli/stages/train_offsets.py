@@ -1,45 +1,55 @@
 """Stage 2: make an intervention: train offsets on the selected heads, or whatever else the method makes."""
 
 from dataclasses import asdict
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import torch
 
-from lofit_cli.artifacts.files import file_hash
+from lofit_cli.artifacts.files import content_hash, file_hash
 from lofit_cli.artifacts.finished_runs import find_latest, read_manifest, read_selection
+from lofit_cli.artifacts.geometry import Geometry
 from lofit_cli.artifacts.head_mask import FILE_NAME, HeadMask, parse_num_heads, select_top
 from lofit_cli.artifacts.manifest import SelectHeadsManifest
-from lofit_cli.artifacts.run_dir import RunDir, content_hash
+from lofit_cli.artifacts.reuse import begin
+from lofit_cli.artifacts.run_dir import RunDir
 from lofit_cli.artifacts.seen_items import add_seen, inherit_seen
 from lofit_cli.console import say
 from lofit_cli.errors import UserError
 from lofit_cli.interventions.intervention import FILE_NAME as INTERVENTION
 from lofit_cli.interventions.intervention import Intervention
 from lofit_cli.methods import Method, get_method
-from lofit_cli.models.kept import load_model_once
+from lofit_cli.models.kept import load_model_once, load_timed
 from lofit_cli.models.language_model import LanguageModel
 from lofit_cli.models.weights import describe_model, one_name
+from lofit_cli.planning.by_config import find_outline, plan_making_by_config
+from lofit_cli.planning.making import plan_making
+from lofit_cli.planning.plan import Plan
 from lofit_cli.report.plots import plot_heads_per_layer, plot_training
-from lofit_cli.schema.stages import TrainOffsetsConfig
+from lofit_cli.schema.stages import SelectHeadsConfig, TrainOffsetsConfig
 from lofit_cli.tasks import load_task
 from lofit_cli.tasks.own_splits import write_splits
+from lofit_cli.tasks.task import Task
 
 
 def train_offsets(config: TrainOffsetsConfig, run: RunDir) -> Intervention:
     """Make the configured method's intervention; write it with the head mask it is for and the training curve."""
     method = get_method(config.method)
     task = load_task(config.task)
-    write_splits(task, run.path)
     file = _head_mask_file(config, method, task.facts())
     lm = load_model_once(config.model)
     run.record(**describe_model(lm), **task.facts(), seed=config.seed, method=config.method.name)
     settings = {key: value for key, value in asdict(config.method).items() if key not in ("name", "source")}
     run.record_settings(method=settings, task={**task.settings(), "items": task.items_hash()})
-    head_mask = _take_heads(config, file, lm, run) if file else lm.geometry.every_head()
+    heads = _take_heads(config, file, lm, run) if file else None
+    begin(run, config, head_mask=file)
+    write_splits(task, run.path)
+    if file and heads:
+        _write_heads(heads, file, run)
     add_seen(run.path, ())
     torch.manual_seed(config.seed)
-    edit = method.make(lm, task, config, head_mask, run)
+    edit = method.make(lm, task, config, heads.mask if heads else lm.geometry.every_head(), run)
     if not isinstance(edit, Intervention):
         raise UserError(
             f"method={config.method.name} makes a {type(edit).__name__}, not an Intervention; mend its package"
@@ -52,8 +62,8 @@ def train_offsets(config: TrainOffsetsConfig, run: RunDir) -> Intervention:
     return edit
 
 
-def _take_heads(config: TrainOffsetsConfig, file: Path, lm: LanguageModel, run: RunDir) -> torch.Tensor:
-    """Return the mask of the selected heads; copy it, with what its selection has seen, into the run directory."""
+def _take_heads(config: TrainOffsetsConfig, file: Path, lm: LanguageModel, run: RunDir) -> HeadMask:
+    """Return the selected heads, stating where they come from."""
     heads = _load_heads(file, config.num_heads, lm)
     selection = read_selection(file)
     run.record(selector=heads.selector, num_heads=int(heads.mask.sum()), head_mask=str(file))
@@ -62,10 +72,14 @@ def _take_heads(config: TrainOffsetsConfig, file: Path, lm: LanguageModel, run: 
     run.record_settings(
         selection=selection.made_by if selection else {"heads": content_hash(heads.ranked_heads())[:12]}
     )
+    return heads
+
+
+def _write_heads(heads: HeadMask, file: Path, run: RunDir) -> None:
+    """Copy the selected heads, with what their selection has seen, into the run directory."""
     heads.save(run.path)
-    inherit_seen(run, file, selection)
+    inherit_seen(run, file, read_selection(file))
     plot_heads_per_layer(heads.mask, run.path)
-    return heads.mask
 
 
 def _head_mask_file(config: TrainOffsetsConfig, method: Method, task: dict[str, Any]) -> Path | None:
@@ -98,3 +112,25 @@ def _load_heads(file: Path, num_heads: str | None, lm: LanguageModel) -> HeadMas
     if not heads.scores[mask].isfinite().all():
         raise UserError(f"num_heads={num_heads} is more than head mask {file} ranks; select heads with scores first")
     return HeadMask(heads.model_id, heads.geometry, heads.selector, heads.scores, mask)
+
+
+def plan_train_offsets(config: TrainOffsetsConfig) -> Plan:
+    """Return what the stage would take, from a part of its work on the model itself."""
+    method, task = get_method(config.method), load_task(config.task)
+    if outline := find_outline(config.model):
+        return plan_making_by_config(outline, task, config, partial(_count_parameters, config))
+    file = _head_mask_file(config, method, task.facts())
+    lm, load_seconds = load_timed(config.model)
+    head_mask = _load_heads(file, config.num_heads, lm).mask if file else lm.geometry.every_head()
+
+    def make(few: Task[Any], settings: TrainOffsetsConfig, run: RunDir) -> Intervention:
+        return method.make(lm, few, settings, head_mask, run)
+
+    return plan_making(lm, load_seconds, task, config, "train_offsets", make)
+
+
+def _count_parameters(config: TrainOffsetsConfig, geometry: Geometry) -> int | None:
+    """Return how many numbers LoFiT trains; with as many heads as are selected by default, where none are named."""
+    if config.method.name != "lofit":
+        return None
+    return parse_num_heads(config.num_heads or SelectHeadsConfig.num_heads, geometry) * geometry.head_dim

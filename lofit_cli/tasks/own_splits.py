@@ -4,8 +4,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from lofit_cli.artifacts.files import write_json
-from lofit_cli.artifacts.run_dir import content_hash
+from lofit_cli.artifacts.files import content_hash, write_json
 from lofit_cli.console import say
 from lofit_cli.errors import UserError
 from lofit_cli.schema.rows import RowsConfig

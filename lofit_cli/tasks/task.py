@@ -5,8 +5,8 @@ from abc import ABC, abstractmethod
 from dataclasses import asdict, dataclass, field
 from typing import Any, ClassVar, Generic, NamedTuple, TypeVar
 
+from lofit_cli.artifacts.files import content_hash
 from lofit_cli.artifacts.predictions import Prediction
-from lofit_cli.artifacts.run_dir import content_hash
 from lofit_cli.errors import UserError, beginning
 from lofit_cli.prompts import NOTHING, Prompt, Turn, ask
 from lofit_cli.schema.sources import TaskConfig

@@ -1,7 +1,7 @@
 """What training minimises over a batch of prompts with answers: DPO against the base model, or cross-entropy."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import torch
@@ -10,9 +10,9 @@ from torch import Tensor
 from lofit_cli.console import progress_bar
 from lofit_cli.errors import naming_items
 from lofit_cli.models.decoder import Decoder
-from lofit_cli.models.logprobs import Prompted, answer_logprobs, tokenize_items
+from lofit_cli.models.logprobs import answer_logprobs, tokenize_items
 from lofit_cli.models.packing import TokenSequence, group_rows
-from lofit_cli.tasks.task import Example, Task
+from lofit_cli.tasks.task import Task
 from lofit_cli.training.losses import dpo_loss, sft_loss
 
 
@@ -21,7 +21,7 @@ class TrainingItem:
     """A prompt with its answers as tokens.
 
     Attributes:
-        reference: (num_answers,) summed log-probabilities under the base model, for DPO; empty for SFT.
+        reference: (num_answers,) summed log-probabilities under the base model, for DPO; zeros for SFT.
         weight: how much the item counts in the mean over a batch: 1 for DPO, its number of answer tokens for SFT.
     """
 
@@ -39,28 +39,30 @@ class Objective:
     task: Task[Any]
     beta: float
 
+    def tokenize(self, split: str) -> list[TrainingItem]:
+        """Return a split's items as they are trained on, with zeros for DPO's reference."""
+        examples, is_dpo = self.task.examples(split), self.task.objective == "dpo"
+        prompted = [(e.prompt, e.answers if is_dpo else e.answers[: e.num_chosen]) for e in examples]
+        with naming_items([item.name for item in self.task.items(split)]):
+            tokenized = tokenize_items(self.lm, prompted, self.task.config.append_eos)
+        weights = (1 if is_dpo else sum(len(s.tokens) - s.start for s in sequences) for sequences in tokenized)
+        zeros = (torch.zeros(len(sequences), device=self.lm.device) for sequences in tokenized)
+        parts = zip(tokenized, examples, zeros, weights, strict=True)
+        return [TrainingItem(s, e.num_chosen, reference, weight) for s, e, reference, weight in parts]
+
     def prepare(self, split: str) -> list[TrainingItem]:
         """Return a split's items; the model must have nothing attached, as DPO's reference is the base model."""
-        examples = self.task.examples(split)
-        if self.task.objective == "dpo":
-            return self._prepare_pairs(split, examples)
-        tokenized = self._tokenize(split, [(e.prompt, e.answers[: e.num_chosen]) for e in examples])
-        return [TrainingItem(s, len(s), torch.empty(0), sum(len(t.tokens) - t.start for t in s)) for s in tokenized]
-
-    def _prepare_pairs(self, split: str, examples: list[Example]) -> list[TrainingItem]:
-        tokenized = self._tokenize(split, [(example.prompt, example.answers) for example in examples])
+        items = self.tokenize(split)
+        if self.task.objective != "dpo":
+            return items
         prepared: list[TrainingItem] = []
-        with torch.no_grad(), progress_bar(f"reference log-probabilities, {split}", len(examples)) as advance:
-            for group in group_rows(tokenized, self.lm.max_row_tokens):
+        with torch.no_grad(), progress_bar(f"reference log-probabilities, {split}", len(items)) as advance:
+            for group in group_rows([item.sequences for item in items], self.lm.max_row_tokens):
                 flat = answer_logprobs(self.lm, _flat(group))
-                for item, reference in zip(group, flat.split([len(item) for item in group]), strict=True):
-                    prepared.append(TrainingItem(item, examples[len(prepared)].num_chosen, reference, 1))
+                for reference in flat.split([len(sequences) for sequences in group]):
+                    prepared.append(replace(items[len(prepared)], reference=reference))
                 advance(len(group))
         return prepared
-
-    def _tokenize(self, split: str, prompted: Sequence[Prompted]) -> list[list[TokenSequence]]:
-        with naming_items([item.name for item in self.task.items(split)]):
-            return tokenize_items(self.lm, prompted, self.task.config.append_eos)
 
     def loss(self, items: Sequence[TrainingItem], backward: bool = False) -> float:
         """Return the mean loss over items, row by row so that memory does not grow with the batch.

@@ -5,6 +5,7 @@ import json
 import pytest
 from manifests import FACTS, manifest_of, write_manifest
 
+from lofit_cli.artifacts.facts import separating
 from lofit_cli.artifacts.files import write_json
 from lofit_cli.artifacts.finished_runs import find_latest, read_manifest, read_selection
 from lofit_cli.artifacts.manifest import (
@@ -15,7 +16,6 @@ from lofit_cli.artifacts.manifest import (
     EvaluateManifest,
     SelectHeadsManifest,
     TrainOffsetsManifest,
-    separating,
 )
 from lofit_cli.artifacts.run_dir import start_run
 from lofit_cli.errors import UserError

@@ -10,7 +10,8 @@ from pathlib import Path
 import pytest
 
 from lofit_cli.artifacts.files import write_json
-from lofit_cli.artifacts.run_dir import LOCK, make_way, start_run
+from lofit_cli.artifacts.leftovers import LOCK, make_way
+from lofit_cli.artifacts.run_dir import start_run
 from lofit_cli.errors import RunError, UserError
 from lofit_cli.schema.stages import CompareConfig
 
@@ -42,7 +43,7 @@ def run_in(folder):
 
 
 def test_a_second_process_is_refused_until_the_first_is_killed(tmp_path, holder):
-    for use in (run_in, make_way):
+    for use in (run_in, lambda folder: make_way(folder, "compare", CompareConfig())):
         with pytest.raises(UserError, match="x is being written by another process; wait for it or choose another"):
             use(tmp_path / "x")
     assert (tmp_path / "x" / "history.jsonl").exists()
@@ -67,7 +68,7 @@ def test_a_manifest_that_cannot_be_read_is_moved_aside(tmp_path, content):
     folder.mkdir()
     (folder / "manifest.json").write_text(content)
     (folder / "intervention.safetensors").write_text("old")
-    make_way(folder)
+    make_way(folder, "compare", CompareConfig())
     run_in(folder)
     assert not (folder / "intervention.safetensors").exists()
     (aside,) = tmp_path.glob("x.unreadable-*")
@@ -90,7 +91,7 @@ def test_all_that_a_killed_run_left_is_moved_aside(tmp_path, trace):
 
 def test_a_folder_without_any_trace_of_a_run_keeps_what_the_user_put_there(tmp_path):
     (tmp_path / "log.txt").write_text("mine")
-    make_way(tmp_path)
+    make_way(tmp_path, "compare", CompareConfig())
     assert not (tmp_path / LOCK).exists()
     run_in(tmp_path)
     assert (tmp_path / "log.txt").read_text() == "mine"
@@ -101,7 +102,7 @@ def test_before_hydra_writes_its_files_those_of_a_killed_run_are_moved_and_links
     (tmp_path / "mine").mkdir()
     (tmp_path / "x").mkdir()
     (tmp_path / "x" / ".hydra").symlink_to(tmp_path / "mine")
-    make_way(tmp_path / "x")
+    make_way(tmp_path / "x", "compare", CompareConfig())
     assert not (tmp_path / "x" / ".hydra").is_symlink()
     assert (tmp_path / "mine").is_dir()
 
@@ -119,7 +120,7 @@ def test_links_in_a_run_directory_are_never_written_through(tmp_path, name):
 def test_a_file_is_no_run_directory(tmp_path):
     (tmp_path / "x").write_text("mine")
     with pytest.raises(UserError, match=r"hydra.run.dir=.*x is a file; name a folder"):
-        make_way(tmp_path / "x")
+        make_way(tmp_path / "x", "compare", CompareConfig())
 
 
 def test_a_folder_that_cannot_be_cleared_is_one_sentence(tmp_path, monkeypatch):
@@ -129,7 +130,7 @@ def test_a_folder_that_cannot_be_cleared_is_one_sentence(tmp_path, monkeypatch):
     write_json(tmp_path / "manifest.json", {"status": "failed"})
     monkeypatch.setattr(Path, "rename", refuse)
     with pytest.raises(RunError, match=r"could not move what is in .*: Invalid cross-device link; choose another"):
-        make_way(tmp_path)
+        make_way(tmp_path, "compare", CompareConfig())
 
 
 def interrupt(folder, *names):

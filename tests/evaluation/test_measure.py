@@ -137,7 +137,7 @@ def test_a_question_longer_than_the_model_is_named(lofit, short_model, stage, sp
     name = f"question fold_0_{split}_seed_42-1 ('Is this very long passage about mosses true? Is this very lo…') has "
     assert name in said
     assert re.search(r"has 3\d\d\d|has 4\d\d\d", said)
-    assert "has positions for 1000 tokens; shorten it, take it out of the task's files" in said
+    assert "has positions for 1000 tokens; shorten it, leave it out, or choose another" in said
 
 
 def test_validation_that_fits_training_only_is_refused_before_training(lofit, model_dir, tmp_path):

@@ -146,13 +146,13 @@ def test_all_listed_answers_can_be_trained_on(lofit):
     assert lines(only_run("select_heads") / "history.jsonl")[0]["loss"] > 0
 
 
-def test_a_run_with_the_same_directory_is_refused_and_an_unfinished_one_is_started_anew(lofit):
+def test_a_directory_of_another_run_is_refused_and_an_unfinished_one_is_started_anew(lofit):
     common = ("select-heads", "num_heads=3", *FAST, "hydra.run.dir=runs/x")
     Path("runs/x").mkdir(parents=True)
     Path("runs/x/history.jsonl").write_text('{"step": 1}\n')
     ok(lofit(*common))
     assert len(lines("runs/x/history.jsonl")) == 4
-    refused = lofit(*common)
+    refused = lofit(*common, "seed=2")
     assert refused.exit_code == 2
     assert "already holds a finished run" in refused.stderr
 

@@ -98,7 +98,7 @@ def test_evaluate_prints_its_texts_beside_those_of_the_base_model(lofit):
     assert "no finished evaluation of the model as it is" in " ".join(alone.split())
     base = ok(lofit("evaluate", *common, "intervention=none")).stdout
     assert "generated texts" not in base
-    beside = ok(lofit("evaluate", *common)).stdout
+    beside = ok(lofit("evaluate", *common, "force=true")).stdout
     heads = next(line for line in beside.splitlines() if "question" in line and "lofit" in line)
     assert [head.strip() for head in heads.strip("┃").split("┃")] == ["question", "base model", "lofit"]
     other = ok(lofit("evaluate", *common[:2], "task.max_new_tokens=2")).stdout

@@ -6,8 +6,8 @@ from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from lofit_cli.artifacts.files import content_hash
 from lofit_cli.artifacts.predictions import LogProb
-from lofit_cli.artifacts.run_dir import content_hash
 from lofit_cli.prompts import NOTHING, Prompt
 from lofit_cli.schema.rows import RowsConfig
 from lofit_cli.tasks.forms.generation import GenerationTask, OpenItem

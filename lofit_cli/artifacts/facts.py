@@ -1,0 +1,29 @@
+"""Facts for manifests: those that set runs apart, and those that a stage's manifest has a field for."""
+
+from collections.abc import Mapping
+from dataclasses import fields
+from typing import Any, get_type_hints
+
+from lofit_cli.artifacts.manifest import MANIFESTS, EvaluateManifest
+from lofit_cli.artifacts.typed import UnfitError, fit
+
+
+def separating(meaning: Mapping[str, str]) -> list[str]:
+    """Return the facts of an evaluation whose metadata says this."""
+    return [known.name for known in fields(EvaluateManifest) if known.metadata == meaning]
+
+
+def require_facts(stage: str, facts: Mapping[str, Any]) -> None:
+    """Refuse facts that the manifest of a stage has no field for, or of another type: a mistake in the stage.
+
+    Raises:
+        TypeError: there is one.
+    """
+    hints = get_type_hints(MANIFESTS[stage])
+    for name, value in facts.items():
+        if name not in hints:
+            raise TypeError(f"{MANIFESTS[stage].__name__} has no field {name}")
+        try:
+            fit(name, value, hints[name])
+        except UnfitError as error:
+            raise TypeError(f"{MANIFESTS[stage].__name__}: a run {error}")

@@ -1,0 +1,123 @@
+"""All runs under a folder, finished or not, as far as their files tell of them; nothing damaged ends the list."""
+
+import os
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+from lofit_cli.artifacts.files import read_json
+from lofit_cli.artifacts.leftovers import HYDRA, LOCK, PROGRESS, STARTED, held, how_it_ended
+from lofit_cli.artifacts.manifest import FINISHED, MANIFEST
+from lofit_cli.errors import UserError
+
+RUNNING, SUPERSEDED = "running", "superseded"
+LONG_AGO = datetime.min.replace(tzinfo=UTC)
+
+
+@dataclass(frozen=True)
+class ListedRun:
+    """A run directory and what it says of itself; what it does not say, or says in no usable way, is None.
+
+    Attributes:
+        status: `finished`, `superseded` by a later run of the same content, `running`, or how it ended.
+        began_or_ended: when it ended, or began if it has not.
+        num_bytes: of all its files.
+    """
+
+    path: Path
+    status: str
+    stage: str | None
+    task: str | None
+    method: str | None
+    model: str | None
+    content_key: str | None
+    began_or_ended: datetime | None
+    num_bytes: int
+    content: Mapping[str, Any]
+
+    @property
+    def can_go_on(self) -> bool:
+        """Return whether it has kept something to go on from."""
+        return any((self.path / name).exists() for name in PROGRESS)
+
+
+def find_runs(runs_dir: Path) -> list[ListedRun]:
+    """Return the runs under a folder, the newest last.
+
+    Raises:
+        UserError: there is no such folder.
+    """
+    if not runs_dir.is_dir():
+        raise UserError(f"runs_dir={runs_dir} is not a folder; name the one that the runs are in")
+    found = [_read(folder) for folder in sorted(_run_folders(runs_dir))]
+    return _superseded(
+        sorted(found, key=lambda run: (run.began_or_ended or datetime.min.replace(tzinfo=UTC), run.path))
+    )
+
+
+def _run_folders(runs_dir: Path) -> Iterator[Path]:
+    """Yield the folders that a run has been in."""
+    marks = {MANIFEST, STARTED, HYDRA}
+    for folder, folders, files in os.walk(runs_dir):
+        if marks & {*folders, *files}:
+            yield Path(folder)
+
+
+def _read(folder: Path) -> ListedRun:
+    content = _content(folder)
+    status = how_it_ended(folder)
+    if status != FINISHED and (folder / LOCK).exists() and _is_held(folder):
+        status = RUNNING
+    when = content.get("ended_at") if status == FINISHED else content.get("started_at") or content.get("ended_at")
+    texts = {name: _text(content, name) for name in ("stage", "task", "method", "model", "content_key")}
+    size = sum(file.stat().st_size for file in folder.rglob("*") if file.is_file() and not file.is_symlink())
+    return ListedRun(folder, status, began_or_ended=_time(when), num_bytes=size, content=content, **texts)
+
+
+def _content(folder: Path) -> dict[str, Any]:
+    """Return what a run says of itself: in its manifest, and where it has none in what it began with."""
+    for name in (MANIFEST, STARTED):
+        try:
+            content = read_json(folder / name)
+        except UserError:
+            continue
+        if isinstance(content, dict):
+            return content
+    return {}
+
+
+def _text(content: Mapping[str, Any], name: str) -> str | None:
+    value = content.get(name)
+    return value if isinstance(value, str) else None
+
+
+def _time(written: Any) -> datetime | None:
+    try:
+        found = datetime.fromisoformat(written)
+    except (TypeError, ValueError):
+        return None
+    return found if found.tzinfo else found.replace(tzinfo=UTC)
+
+
+def _is_held(folder: Path) -> bool:
+    """Return whether a process writes there now."""
+    try:
+        with held(folder):
+            return False
+    except UserError:
+        return True
+
+
+def _superseded(runs: Sequence[ListedRun]) -> list[ListedRun]:
+    """Mark what a later finished run of the same content stands for, unless another run is built on it."""
+    newest = {run.content_key: run.path for run in runs if run.status == FINISHED and run.content_key}
+    used = {Path(str(run.content.get(name))) for run in runs for name in ("intervention", "head_mask", "copied_from")}
+    used |= {path.parent for path in used}
+    return [
+        replace(run, status=SUPERSEDED)
+        if run.status != RUNNING and newest.get(str(run.content_key), run.path) != run.path and run.path not in used
+        else run
+        for run in runs
+    ]

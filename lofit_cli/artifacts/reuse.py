@@ -1,0 +1,172 @@
+"""Work that is done already: a run is known by what it is made of, wherever it lies, and is never made twice."""
+
+import os
+import shutil
+from collections.abc import Iterator
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+from lofit_cli.artifacts.files import content_hash, file_hash, read_json, remove_partial_files, write_json
+from lofit_cli.artifacts.finished_runs import read_content
+from lofit_cli.artifacts.leftovers import (
+    HYDRA,
+    LOCK,
+    LOGS,
+    PROGRESS,
+    SEEN_ITEMS,
+    STARTED,
+    config_hash,
+    held,
+    remove_entries,
+    shaping_settings,
+)
+from lofit_cli.artifacts.manifest import FINISHED, MANIFEST
+from lofit_cli.artifacts.provenance import describe_code
+from lofit_cli.artifacts.run_dir import FinishedRun, RunDir
+from lofit_cli.console import say
+from lofit_cli.errors import UserError
+
+MADE = {
+    "select_heads": "head_mask.safetensors",
+    "train_offsets": "intervention.safetensors",
+    "evaluate": "predictions.parquet",
+}
+"""Stage -> the file without which its run is worth nothing."""
+PLACES = ("head_mask", "intervention")
+"""Settings and facts that name what a run is built on by its place; its content counts."""
+TIMES = ("selection_seconds", "training_seconds")
+
+
+def begin(run: RunDir, config: Any, **built_on: Any) -> None:
+    """Let a run begin, or go on from where one of the same content stopped, whatever directory that has.
+
+    Called once all that shapes the run is recorded, and before anything is written.
+
+    Args:
+        config: the stage's config dataclass.
+        built_on: the files that the run is built on, and whatever else tells what it is built on.
+
+    Raises:
+        FinishedRun: a finished run has the same content.
+        UserError: the directory holds a finished run of the same settings whose content is another one.
+    """
+    key = _content_key(run, config, built_on)
+    run.record(content_key=key)
+    runs_dir = Path(config.runs_dir)
+    if not config.force and (found := _find_finished(runs_dir, run, key)):
+        raise FinishedRun(found)
+    if run.is_finished:
+        raise UserError(
+            f"{run.path} already holds a finished run of these settings, made of other data, weights or code; choose "
+            "another hydra.run.dir or remove it"
+        )
+    run.continues = _read_started(run.path).get("content_key") == key
+    if not run.continues:
+        remove_entries(run.path, *PROGRESS, *LOGS)
+        run.continues = _adopt(runs_dir, run.path, key)
+    run.record(continued=run.continues)
+    remove_entries(run.path, MANIFEST, SEEN_ITEMS)
+    remove_partial_files(run.path)
+    about = {"stage": run.stage, "config_hash": config_hash(config), "content_key": key}
+    write_json(run.path / STARTED, {**about, "started_at": datetime.now(UTC).isoformat()})
+
+
+def _content_key(run: RunDir, config: Any, built_on: dict[str, Any]) -> str:
+    """Return a hash of all that shapes a run: settings, data, weights, code, and the content of what it is built on."""
+    settings = {key: value for key, value in shaping_settings(config).items() if key not in PLACES}
+    facts = {key: value for key, value in run.facts.items() if key not in (*PLACES, *TIMES)}
+    facts["device"] = str(facts.get("device", "")).partition(":")[0]
+    built = {name: file_hash(part) if isinstance(part, Path) else part for name, part in built_on.items()}
+    return content_hash([run.stage, settings, facts, built, describe_code()])
+
+
+def _find_finished(runs_dir: Path, run: RunDir, key: str) -> Path | None:
+    """Return the directory of a finished run with this content; the run's own one first."""
+    for folder in (run.path, *_folders_with(runs_dir, MANIFEST, key)):
+        if _is_made_of(folder, run.stage, key):
+            return folder
+    return None
+
+
+def _is_made_of(folder: Path, stage: str, key: str) -> bool:
+    try:
+        content = read_content(folder)
+    except UserError:
+        return False
+    wanted = {"status": FINISHED, "stage": stage, "content_key": key}
+    return wanted.items() <= content.items() and (folder / MADE[stage]).is_file()
+
+
+def _folders_with(runs_dir: Path, name: str, key: str) -> Iterator[Path]:
+    """Yield the folders under `runs_dir` of which a file of this name mentions a key."""
+    for file in sorted(runs_dir.rglob(name)):
+        try:
+            mentions = key.encode() in file.read_bytes()
+        except OSError:
+            continue
+        if mentions:
+            yield file.parent
+
+
+def _read_started(folder: Path) -> dict[str, Any]:
+    try:
+        content = read_json(folder / STARTED)
+    except UserError:
+        return {}
+    return content if isinstance(content, dict) else {}
+
+
+def _adopt(runs_dir: Path, path: Path, key: str) -> bool:
+    """Move what an unfinished run of this content needs to go on into a run directory; return whether there is one."""
+    for folder in _folders_with(runs_dir, STARTED, key):
+        if folder.resolve() == path.resolve() or folder.is_symlink():
+            continue
+        try:
+            with held(folder):
+                for name in (*PROGRESS, *LOGS):
+                    if name != STARTED and (folder / name).exists():
+                        (folder / name).rename(path / name)
+                (folder / STARTED).unlink(missing_ok=True)
+        except UserError:
+            continue
+        say(f"going on from where {os.path.relpath(folder)} stopped")
+        return True
+    return False
+
+
+def take(found: Path, path: Path, is_named: bool) -> Path:
+    """Return where a finished run is to be looked for, in place of the run directory that was made for another one.
+
+    Args:
+        path: that directory.
+        is_named: whether the user has named it; then the finished run is put there too, so that the name works.
+    """
+    content = {**read_content(found), "reused_at": datetime.now(UTC).isoformat()}
+    if found.resolve() == path.resolve() or not is_named:
+        write_json(found / MANIFEST, content)
+        # The last that a run does; it may have been killed just before.
+        remove_entries(found, *PROGRESS)
+        _remove_empty(path)
+    else:
+        _copy(found, path)
+        write_json(path / MANIFEST, {**content, "copied_from": str(found)})
+    say(f"already finished: {os.path.relpath(found)}; force=true repeats it")
+    return path if is_named else found
+
+
+def _remove_empty(path: Path) -> None:
+    """Remove a directory in which nothing has been made yet."""
+    if all(entry.name in (LOCK, HYDRA) for entry in path.iterdir()):
+        shutil.rmtree(path)
+
+
+def _copy(found: Path, path: Path) -> None:
+    """Give a finished run's files a second name; they are never changed, only replaced, so one content will do."""
+    remove_entries(path, *PROGRESS)
+    for entry in found.iterdir():
+        if entry.is_file() and entry.name not in (LOCK, MANIFEST) and not (path / entry.name).exists():
+            try:
+                os.link(entry, path / entry.name)
+            except OSError:
+                shutil.copy2(entry, path / entry.name)
