@@ -70,6 +70,7 @@ class TaskManifest(Manifest):
         tokenizer_hash: of the vocabulary and of how a few texts are split.
         first_tokens: what every text begins with, such as the BOS token.
         chat_template: a hash of the template that prompts were made turns of a conversation by, if any.
+        quantization: how the weights were made coarser when they were loaded, if they were.
         content_key: a hash of all that shaped the run; runs that agree in it are the same run.
         continued: whether it went on from where an earlier process stopped.
     """
@@ -81,6 +82,7 @@ class TaskManifest(Manifest):
     tokenizer_hash: str | None = None
     num_model_parameters: int
     dtype: str = field(metadata=TABLES)
+    quantization: str | None = field(default=None, metadata=TABLES)
     device: str
     batching: str
     first_tokens: list[str] = field(metadata=TABLES)

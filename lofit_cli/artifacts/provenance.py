@@ -63,13 +63,12 @@ def reset_peak_memory() -> None:
     with suppress(OSError):
         # Linux: see proc(5), clear_refs.
         Path("/proc/self/clear_refs").write_text("5")
-    torch = sys.modules.get("torch")
-    if torch and torch.cuda.is_available():
-        torch.cuda.reset_peak_memory_stats()
+    for accelerator, index in _accelerators():
+        accelerator.reset_peak_memory_stats(index)
 
 
 def peak_memory() -> dict[str, int]:
-    """Return peak memory in bytes: of the process, and of the GPU where there is one."""
+    """Return peak memory in bytes: of the process, and of all accelerators together where there are some."""
     memory = {}
     if sys.platform == "linux":
         peak = re.search(r"VmHWM:\s+(\d+) kB", Path("/proc/self/status").read_text())
@@ -79,7 +78,17 @@ def peak_memory() -> dict[str, int]:
         import resource
 
         memory["peak_memory_bytes"] = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-    torch = sys.modules.get("torch")
-    if torch and torch.cuda.is_available():
-        memory["peak_gpu_memory_bytes"] = torch.cuda.max_memory_allocated()
+    if peaks := [accelerator.max_memory_allocated(index) for accelerator, index in _accelerators()]:
+        memory["peak_gpu_memory_bytes"] = sum(peaks)
     return memory
+
+
+def _accelerators() -> list[tuple[Any, int]]:
+    """Return torch's module for the accelerators, with the number of each; none where nothing has run on one yet."""
+    torch = sys.modules.get("torch")
+    if not torch or not torch.accelerator.is_available():
+        return []
+    module: Any = getattr(torch, torch.accelerator.current_accelerator().type, None)
+    if not hasattr(module, "max_memory_allocated") or not module.is_initialized():
+        return []
+    return [(module, index) for index in range(torch.accelerator.device_count())]

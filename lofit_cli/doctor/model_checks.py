@@ -33,7 +33,7 @@ def check_zero_edit(lm: Decoder) -> Finding:
     """Attach an edit of zeros on every head: the logits must be the very same."""
     (sequence, *_) = _sequences(lm)[0]
     zeros = torch.zeros(lm.geometry.total_heads, lm.geometry.head_dim)
-    edit = HeadEdit(lm.geometry, lm.geometry.every_head(), zeros, zeros.clone()).to(lm.model.device)
+    edit = HeadEdit(lm.geometry, lm.geometry.every_head(), zeros, zeros.clone()).to(lm.device)
     before = _logits(lm, [sequence.tokens])
     with edit.attach(lm):
         after = _logits(lm, [sequence.tokens])
@@ -120,7 +120,7 @@ def check_gradient(lm: Decoder) -> Finding:
     """Take a gradient with respect to an offset on every head."""
     geometry = lm.geometry
     edit = HeadEdit(geometry, geometry.every_head(), offset=torch.zeros(geometry.total_heads, geometry.head_dim))
-    edit.to(lm.model.device)
+    edit.to(lm.device)
     with edit.attach(lm):
         found = answer_logprobs(lm, _sequences(lm)[0]).sum()
         if found.requires_grad:
@@ -194,7 +194,7 @@ def _answer(sequence: TokenSequence, values: Tensor) -> Tensor:
 
 def _logits(lm: Decoder, rows: Sequence[Sequence[int]]) -> Tensor:
     """Return the logits (batch, seq, vocabulary) of equally long texts, float32."""
-    logits: Tensor = lm.model(input_ids=torch.tensor(rows, device=lm.model.device), use_cache=False).logits
+    logits: Tensor = lm.model(input_ids=torch.tensor(rows, device=lm.device), use_cache=False).logits
     return logits.float()
 
 
@@ -211,7 +211,7 @@ def _offsets(lm: Decoder) -> HeadEdit:
     mask[chosen[:, 0], chosen[:, 1]] = True
     sizes = last_token_activations(lm, _flat(lm)).std(dim=0)[mask]
     noise = torch.randn(sizes.shape, generator=torch.Generator().manual_seed(0))
-    return HeadEdit(lm.geometry, mask, offset=STRENGTH * sizes * noise).to(lm.model.device)
+    return HeadEdit(lm.geometry, mask, offset=STRENGTH * sizes * noise).to(lm.device)
 
 
 @contextmanager

@@ -65,7 +65,7 @@ def check_memory(config: ModelConfig, files: ModelFiles) -> Finding:
     if files.folder is None:
         return Finding("memory", "warning", "how much the model takes is not known before its config.json is here")
     device, outline = open_device(config.device), read_outline(config, files.folder)
-    needed, free = needed_bytes(outline, files), free_memory(device)
+    needed, free = needed_bytes(outline, files, config), free_memory(device)
     if needed is None or free is None:
         what = "is free here" if needed is not None else "the weights take"
         return Finding("memory", "warning", f"how much memory {what} is not known; look yourself before a long run")

@@ -42,9 +42,10 @@ def judge_answers(
 
     Args:
         judges: metric -> model id.
-        model: the settings of the model under test; the judges share its dtype and device.
+        model: the settings of the model under test; the judges share its dtype and devices, and are not quantised.
     """
-    plain = ModelConfig(dtype=model.dtype, device=model.device, max_row_tokens=model.max_row_tokens)
+    shared = {key: getattr(model, key) for key in ("dtype", "device", "device_map", "max_row_tokens")}
+    plain = ModelConfig(**shared)
     for metric, name in judges.items():
         judge = load_model_once(replace(plain, id=name))
         with progress_bar(f"judging ({metric})", len(answered)) as advance:

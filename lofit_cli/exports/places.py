@@ -60,7 +60,7 @@ def num_outputs(module: nn.Linear | Conv1D) -> int:
 
 def _probe(lm: Decoder) -> Tensor:
     generator = torch.Generator().manual_seed(0)
-    return torch.randn(lm.hidden_size, generator=generator).to(lm.model.device)
+    return torch.randn(lm.hidden_size, generator=generator).to(lm.device)
 
 
 def _add(vector: Tensor) -> Hook:
@@ -68,7 +68,7 @@ def _add(vector: Tensor) -> Hook:
 
 
 def _logits(lm: Decoder, edited: AbstractContextManager[None]) -> Tensor:
-    tokens = torch.tensor([lm.encode([PROBED_TEXT])[0].tokens], device=lm.model.device)
+    tokens = torch.tensor([lm.encode([PROBED_TEXT])[0].tokens], device=lm.device)
     with torch.inference_mode(), edited:
         logits: Tensor = lm.model(input_ids=tokens).logits
     return logits.float()

@@ -134,7 +134,7 @@ def _greedy(lm: Decoder, prompt: list[int]) -> tuple[list[int], list[float]]:
 
 def _logits(lm: Decoder, tokens: list[int], start: int) -> Tensor:
     """Return the logits (seq, vocabulary) in float32."""
-    ids = torch.tensor([tokens], device=lm.model.device)
+    ids = torch.tensor([tokens], device=lm.device)
     with lm.token_positions.padded([start], ids):
         logits: Tensor = lm.model(input_ids=ids).logits
     return logits[0].float()

@@ -50,7 +50,7 @@ class Seen:
 
 def observe_both(lm: Decoder, edit: Intervention) -> Seen:
     """Run the base plain and edited, and move both to the processor: there may be room for one model only."""
-    texts, device = proof_texts(lm), str(lm.model.device)
+    texts, device = proof_texts(lm), str(lm.device)
     seen = Seen(texts, observe(lm, texts), observe(lm, texts, edit), device)
     nn.Module.to(lm.model, "cpu")
     edit.to("cpu")

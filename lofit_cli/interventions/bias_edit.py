@@ -31,7 +31,7 @@ class BiasEdit(Intervention):
     @classmethod
     def zero(cls, lm: Decoder) -> "BiasEdit":
         """Return the edit that changes nothing."""
-        return cls([torch.zeros(_width(module), device=lm.model.device) for module in biased_modules(lm)])
+        return cls([torch.zeros(_width(module), device=lm.device) for module in biased_modules(lm)])
 
     @contextmanager
     def attach(self, lm: Decoder) -> Iterator[None]:
@@ -55,7 +55,7 @@ class BiasEdit(Intervention):
 
 def _add(bias: Tensor) -> Hook:
     def edit(output: Tensor) -> Tensor:
-        return (output.float() + bias).to(output.dtype)
+        return (output.float() + bias.to(output.device)).to(output.dtype)
 
     return edit
 

@@ -13,6 +13,7 @@ from lofit_cli.errors import UserError
 from lofit_cli.interventions.intervention import Intervention
 from lofit_cli.interventions.saved import require_layer, require_settings, require_tensors
 from lofit_cli.models.decoder import Decoder
+from lofit_cli.models.forward import no_logits
 from lofit_cli.models.hooks import hooked_call, hooked_layer
 from lofit_cli.models.positions import TokenPositions
 from lofit_cli.schema.limits import FAR
@@ -57,7 +58,7 @@ class ContrastEdit(Intervention):
                 # A twin runs its instruction first, now and then; what it runs last is what was asked of it.
                 hidden[running[0]] = states.float()
                 return None
-            where = lm.token_positions.read().predict_answers()[..., None]
+            where = lm.token_positions.read(states.device).predict_answers()[..., None]
             difference = hidden[twins[0]] - hidden[twins[1]]
             return (states.float() + self.alpha * where * difference).to(states.dtype)
 
@@ -91,7 +92,7 @@ class _Twin:
 
     def __init__(self, lm: Decoder, instruction: str) -> None:
         self.lm = lm
-        self.tokens = torch.tensor([text.tokens for text in lm.encode([instruction])], device=lm.model.device)
+        self.tokens = torch.tensor([text.tokens for text in lm.encode([instruction])], device=lm.device)
         self.length = self.tokens.shape[1]
         self._cache, self._shared, self._owner = DynamicCache(), DynamicCache(), None
 
@@ -117,6 +118,7 @@ class _Twin:
             "attention_mask": self._widen(inputs.get("attention_mask")),
             "past_key_values": self._cache,
             "use_cache": True,
+            **no_logits(self.lm.model),
         }
         if inputs.get("position_ids") is not None:
             behind["position_ids"] = inputs["position_ids"] + self.length
@@ -137,9 +139,8 @@ class _Twin:
         tokens = self.tokens.expand(batch_size, -1)
         positions = torch.arange(self.length, device=tokens.device).expand_as(tokens)
         with torch.no_grad(), self.lm.token_positions(positions, torch.full_like(tokens, FAR)):
-            self.lm.model(
-                input_ids=tokens, attention_mask=torch.ones_like(tokens), past_key_values=cache, use_cache=True
-            )
+            inputs = {"input_ids": tokens, "attention_mask": torch.ones_like(tokens), "past_key_values": cache}
+            self.lm.model(**inputs, use_cache=True, **no_logits(self.lm.model))
         return cache
 
     def _widen(self, mask: Any) -> Any:

@@ -35,7 +35,7 @@ def load_intervention_file(folder: Path, lm: Decoder) -> Intervention:
         edit = made.restore(lm, _settings(about), tensors)
     except UserError as error:
         raise UserError(f"intervention {file} can't be used: {error}")
-    return edit.to(lm.model.device).eval()
+    return edit.placed(lm).eval()
 
 
 def _settings(about: dict[str, Any]) -> Any:
@@ -86,11 +86,20 @@ def settings_of_model(folder: Path | str, manifest: TrainOffsetsManifest, device
         model = ModelConfig(**stated)
     except TypeError:
         raise UserError(f"intervention={folder} does not say what model it is for; train it again")
-    return replace(model, device=device or model.device)
+    return replace(model, device=device, device_map=None) if device else model
 
 
 def _require_same_model(manifest: TrainOffsetsManifest, lm: Decoder, folder: Path) -> None:
-    """Refuse offsets trained on another model; between dtypes, whose weights differ, the names must be the same."""
+    """Refuse offsets trained on another model; between dtypes, whose weights differ, the names must be the same.
+
+    A quantised model and the one that it was made from are two models.
+    """
+    trained, here = (name or "none" for name in (manifest.quantization, lm.quantization))
+    if trained != here:
+        raise UserError(
+            f"intervention={folder} was trained with model.quantization={trained}, and with model.quantization={here} "
+            f"the model has other weights; set model.quantization={trained}"
+        )
     if other := _first_difference(manifest, lm):
         raise UserError(
             f"intervention={folder} was trained on model '{manifest.model}' and '{lm.id}' has other {other}; "

@@ -79,19 +79,20 @@ class HeadEdit(Intervention):
         heads = self.head_mask[layer].nonzero().flatten()
         num_heads, head_dim = self.geometry.heads_per_layer[layer], self.geometry.head_dims[layer]
 
-        def spread(values: Tensor) -> Tensor:
-            return _spread(values[rows, :head_dim], heads, num_heads)
+        def spread(values: Tensor, activations: Tensor) -> Tensor:
+            return _spread(values[rows, :head_dim], heads, num_heads).to(activations.device)
 
         def edit(activations: Tensor) -> Tensor:
             # In float32, because 1 + 0.001 is 1 in bfloat16.
             before = activations.float()
             after = before
             if self.scale is not None:
-                after = after * (1 + spread(self.scale))
+                after = after * (1 + spread(self.scale, after))
             if self.offset is not None:
-                after = after + spread(self.offset)
+                after = after + spread(self.offset, after)
             if self.positions != "all":
-                after = torch.where(lm.token_positions.read().predict_answers()[..., None], after, before)
+                where = lm.token_positions.read(after.device).predict_answers()
+                after = torch.where(where[..., None], after, before)
             return after.to(activations.dtype)
 
         return edit

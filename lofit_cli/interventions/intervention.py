@@ -40,6 +40,10 @@ class Intervention(nn.Module, ABC):
     def restore(cls, lm: Decoder, settings: dict[str, Any], tensors: dict[str, Tensor]) -> Self:
         """Make it again from what was saved."""
 
+    def placed(self, lm: Decoder) -> Self:
+        """Return itself, its numbers where the model takes its inputs; each goes from there to the layer it acts on."""
+        return self.to(lm.device)
+
     def tensors(self) -> dict[str, Tensor]:
         """Return what is saved of it."""
         return dict(self.state_dict())

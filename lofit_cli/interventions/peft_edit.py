@@ -13,7 +13,7 @@ from torch import Tensor, nn
 
 from lofit_cli.errors import UserError, did_you_mean
 from lofit_cli.interventions.intervention import Intervention
-from lofit_cli.interventions.saved import require_settings, require_tensors
+from lofit_cli.interventions.saved import require_settings, require_tensors, require_weights
 from lofit_cli.models.decoder import Decoder
 from lofit_cli.models.memory import is_out_of_memory
 from lofit_cli.models.weights import weights_hash
@@ -50,6 +50,7 @@ class PeftEdit(Intervention):
             UserError: the configuration does not fit the model, or the adapter changes the model's own weights. What
                 was put in by then stays there: the model has to be loaded again.
         """
+        require_weights(lm, f"the adapter {config.get('peft_type')}")
         before = weights_hash(lm.model)
         with _injected(lm, config) as adapted:
             trained = {name: weight for name, weight in adapted.named_parameters() if weight.requires_grad}
@@ -67,7 +68,7 @@ class PeftEdit(Intervention):
         if not self.names:
             raise UserError(f"method.config={self.config} trains nothing; leave inference_mode out")
         try:
-            tokens = torch.zeros((1, 2), dtype=torch.long, device=lm.model.device)
+            tokens = torch.zeros((1, 2), dtype=torch.long, device=lm.device)
             with self.attach(lm), torch.no_grad(), lm.token_positions.padded([1], tokens):
                 lm.model(input_ids=tokens)
         except LIBRARY_ERRORS as error:
@@ -117,7 +118,12 @@ class PeftEdit(Intervention):
         if edit.names != settings["names"]:
             raise UserError("its adapter does not fit this model; use the model it was made for")
         shapes = {f"weights.{i}": tuple(weight.shape) for i, weight in enumerate(edit.weights)}
-        return cls(**settings, weights=list(require_tensors(tensors, shapes).values()))
+        found = require_tensors(tensors, shapes).values()
+        return cls(**settings, weights=[value.to(own.device) for value, own in zip(found, edit.weights, strict=True)])
+
+    def placed(self, lm: Decoder) -> "PeftEdit":
+        """Return itself: the library has put each weight beside the map that it adapts."""
+        return self
 
 
 @contextmanager

@@ -7,6 +7,7 @@ from typing import Any, cast
 
 import torch
 from torch import Tensor, nn
+from torch.nn.functional import linear
 from torch.nn.utils.parametrizations import orthogonal
 
 from lofit_cli.interventions.intervention import Intervention
@@ -69,9 +70,10 @@ class DirectionEdit(ResidualEdit):
 
     def change(self, lm: Decoder, layer: int, hidden: Tensor) -> Tensor:
         """Add the vector."""
+        vector = self.vector.to(hidden.device)
         if self.positions == "all":
-            return hidden + self.vector
-        return hidden + lm.token_positions.read().predict_answers()[..., None] * self.vector
+            return hidden + vector
+        return hidden + lm.token_positions.read(hidden.device).predict_answers()[..., None] * vector
 
     def settings(self) -> dict[str, Any]:
         """Return the layer and the positions."""
@@ -115,9 +117,11 @@ class LowRankEdit(ResidualEdit):
 
     def change(self, lm: Decoder, layer: int, hidden: Tensor) -> Tensor:
         """Move the hidden states within the subspace of R's rows."""
-        rows = cast(Tensor, self.rotations[layer].weight)
-        moved = hidden + (self.sources[layer](hidden) - hidden @ rows.T) @ rows
-        edited = lm.token_positions.read().prompt_ends(self.num_first, self.num_last)
+        source = cast(nn.Linear, self.sources[layer])
+        values = cast(Tensor, self.rotations[layer].weight), source.weight, source.bias
+        rows, weight, bias = (value.to(hidden.device) for value in values)
+        moved = hidden + (linear(hidden, weight, bias) - hidden @ rows.T) @ rows
+        edited = lm.token_positions.read(hidden.device).prompt_ends(self.num_first, self.num_last)
         return torch.where(edited[..., None], moved, hidden)
 
     def settings(self) -> dict[str, Any]:

@@ -9,8 +9,23 @@ from torch import Tensor
 
 from lofit_cli.artifacts.tensors import require_finite
 from lofit_cli.errors import UserError
+from lofit_cli.models.decoder import Decoder
+from lofit_cli.models.devices import is_offloaded
 
 KINDS: dict[type, str] = {int: "a whole number", float: "a number", str: "a text", list: "a list", dict: "an object"}
+
+
+def require_weights(lm: Decoder, what: str) -> None:
+    """Refuse to change or replace weights that are out of memory: what is put there would be lost.
+
+    Args:
+        what: kind of intervention, for the sentence.
+    """
+    if is_offloaded(lm.model):
+        raise UserError(
+            f"{what} needs all weights of model '{lm.id}' in memory, and model.device_map=auto has put some out of it; "
+            "use more memory, a smaller model.dtype, or a method that leaves weights alone, such as lofit"
+        )
 
 
 def require_settings(settings: Any, **kinds: type) -> None:

@@ -7,7 +7,7 @@ from typing import Any
 from torch import Tensor, nn
 
 from lofit_cli.interventions.intervention import Intervention
-from lofit_cli.interventions.saved import require_settings, require_tensors
+from lofit_cli.interventions.saved import require_settings, require_tensors, require_weights
 from lofit_cli.models.decoder import Decoder
 
 
@@ -23,6 +23,7 @@ class WeightsEdit(Intervention):
     @classmethod
     def copy_of(cls, lm: Decoder) -> "WeightsEdit":
         """Return the edit that changes nothing."""
+        require_weights(lm, "full fine-tuning")
         return cls([weight.detach().clone() for weight in lm.model.parameters()])
 
     @contextmanager
@@ -43,8 +44,15 @@ class WeightsEdit(Intervention):
     def restore(cls, lm: Decoder, settings: dict[str, Any], tensors: dict[str, Tensor]) -> "WeightsEdit":
         """Make it again, refusing weights of another model."""
         require_settings(settings)
+        require_weights(lm, "full fine-tuning")
         shapes = {f"weights.{i}": tuple(weight.shape) for i, weight in enumerate(lm.model.parameters())}
-        return cls(list(require_tensors(tensors, shapes, lm.model.dtype).values()))
+        return cls(list(require_tensors(tensors, shapes, lm.model.dtype).values())).placed(lm)
+
+    def placed(self, lm: Decoder) -> "WeightsEdit":
+        """Return itself, each weight on the device of the one that it stands in for."""
+        for weight, own in zip(self.weights, lm.model.parameters(), strict=True):
+            weight.data = weight.data.to(own.device)
+        return self
 
 
 def _replace(model: nn.Module, old: list[nn.Parameter], new: list[nn.Parameter]) -> None:

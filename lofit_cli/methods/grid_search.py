@@ -74,7 +74,7 @@ def keep_best(
 
 def _measure(lm: LanguageModel, task: Task[Any], config: TrainOffsetsConfig, edit: Intervention) -> dict[str, float]:
     """Return the validation metrics, none where the edit is so strong that a log-probability is not finite."""
-    with edit.to(lm.model.device).attach(lm):
+    with edit.placed(lm).attach(lm):
         try:
             return mean_metrics(measure_split(lm, task, "validation", config.eval.protocol))
         except RunError:

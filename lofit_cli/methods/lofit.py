@@ -19,6 +19,6 @@ def make_lofit(
     """Train an offset on each head of the mask."""
     generator = torch.Generator().manual_seed(config.seed)
     start = config.trainer.init_std * torch.randn(int(head_mask.sum()), lm.geometry.head_dim, generator=generator)
-    edit = HeadEdit(lm.geometry, head_mask, offset=start).to(lm.model.device)
+    edit = HeadEdit(lm.geometry, head_mask, offset=start).to(lm.device)
     train(edit, lm, task, config, run)
     return edit

@@ -19,6 +19,6 @@ def make_loreft(
     """Train the edit from a random rotation."""
     settings = cast(LoreftConfig, config.method)
     sizes = settings.rank, settings.num_first, settings.num_last
-    edit = LowRankEdit(lm.geometry.num_layers, lm.hidden_size, *sizes).to(lm.model.device)
+    edit = LowRankEdit(lm.geometry.num_layers, lm.hidden_size, *sizes).to(lm.device)
     train(edit, lm, task, config, run)
     return edit

@@ -25,6 +25,6 @@ def make_red(
         head_mask = head_mask.clone()
         head_mask[: lm.geometry.num_layers // 2] = False
     shape = int(head_mask.sum()), lm.geometry.head_dim
-    edit = HeadEdit(lm.geometry, head_mask, torch.zeros(shape), torch.zeros(shape)).to(lm.model.device)
+    edit = HeadEdit(lm.geometry, head_mask, torch.zeros(shape), torch.zeros(shape)).to(lm.device)
     train(edit, lm, task, config, run)
     return edit

@@ -61,7 +61,7 @@ def _last_tokens(
 
 def _batch_last_tokens(lm: Decoder, sequences: Sequence[TokenSequence], recorder: Recorder) -> list[Tensor]:
     """Return the same for one forward pass; its rows are padded on the right."""
-    tokens, attended = pad_right(sequences, lm.model.device)
+    tokens, attended = pad_right(sequences, lm.device)
     last = torch.tensor([len(s.tokens) - 1 for s in sequences]).to(tokens.device, non_blocking=True)
     rows = torch.arange(len(sequences), device=tokens.device)
     found: list[Tensor] = []

@@ -10,6 +10,7 @@ from torch import Tensor, nn
 from transformers import PreTrainedModel
 
 from lofit_cli.errors import UserError
+from lofit_cli.models.devices import input_device
 from lofit_cli.models.memory import is_out_of_memory
 
 NUM_TOKENS = 4
@@ -56,7 +57,7 @@ class AttentionWatch:
         self.maps: list[MixedMap] = []
         self._layer: nn.Module | None = None
         self._attention: list[nn.Module] = []
-        tokens = torch.arange(NUM_TOKENS, device=model.device).expand(2, -1)
+        tokens = torch.arange(NUM_TOKENS, device=input_device(model)).expand(2, -1)
         try:
             with torch.no_grad(), self._hooked(model):
                 model(input_ids=tokens)

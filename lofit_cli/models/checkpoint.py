@@ -1,9 +1,11 @@
 """Reading a checkpoint: its config, its tokenizer and its weights, each from the files and none of them made up."""
 
+import atexit
 import json
-import re
 from collections.abc import Sequence
 from pathlib import Path
+from shutil import rmtree
+from tempfile import mkdtemp
 from typing import Any
 
 import torch
@@ -24,8 +26,10 @@ from transformers.utils.hub import cached_file
 from transformers.utils.peft_utils import find_adapter_config_file
 
 from lofit_cli.console import say
-from lofit_cli.errors import RunError, UserError
+from lofit_cli.errors import UserError
 from lofit_cli.models.memory import is_out_of_memory, out_of_memory_at_load
+from lofit_cli.models.quantization import keep_gradients, quantization_options, require_quantised
+from lofit_cli.models.unreadable import explain_unreadable
 from lofit_cli.schema.sources import DTYPES, ModelConfig
 
 FLOATS = ("F", "BF")
@@ -60,7 +64,7 @@ def read_checkpoint(
     except UserError:
         raise
     except Exception as error:  # what a library raises for files that it can't read has no base in common
-        raise _explained(error, config.id, source)
+        raise explain_unreadable(error, config, source)
 
 
 def _read_model(
@@ -71,10 +75,11 @@ def _read_model(
     settings: Options = {
         "config": architecture,
         "dtype": "auto" if config.dtype == "auto" else getattr(torch, config.dtype),
-        "device_map": {"": device},
         "use_safetensors": True,
         "ignore_mismatched_sizes": True,
         "output_loading_info": True,
+        **quantization_options(config, architecture),
+        **_placement(config, device),
     }
     model: PreTrainedModel
     try:
@@ -85,6 +90,8 @@ def _read_model(
         raise
     if getattr(model, "hf_quantizer", None) is None:
         _refuse_integers(config.id, model, source, options)
+    require_quantised(model, config)
+    keep_gradients(model, config)
     _require_all(config.id, report)
     _require_nothing_more(config.id, model, sorted(report["unexpected_keys"]))
     if (dtype := str(model.dtype).removeprefix("torch.")) not in DTYPES:
@@ -102,6 +109,16 @@ def _reader(name: str, architecture: PreTrainedConfig) -> Any:
         f"model.id={name} is of type '{architecture.model_type}', which transformers can't run as a decoder of text; "
         "choose a causal language model"
     )
+
+
+def _placement(config: ModelConfig, device: torch.device) -> Options:
+    """Return where weights go: to one device, or layer by layer to where there is room."""
+    if config.device_map is None:
+        return {"device_map": {"": device}}
+    # What the disk holds in another form than the checkpoint is written here.
+    folder = mkdtemp(prefix="lofit-offloaded-")
+    atexit.register(rmtree, folder, ignore_errors=True)
+    return {"device_map": config.device_map, "offload_folder": folder}
 
 
 def read_outline(config: ModelConfig, folder: Path) -> PreTrainedModel | None:
@@ -213,18 +230,3 @@ def _acts(model: PreTrainedModel, path: str) -> bool:
 def _named(names: Sequence[str]) -> str:
     more = f" and {len(names) - NUM_NAMED} more" if len(names) > NUM_NAMED else ""
     return ", ".join(names[:NUM_NAMED]) + more
-
-
-def _explained(error: Exception, name: str, source: str) -> RunError:
-    """Return why a library could not read a checkpoint, and what to do."""
-    reason = re.split(r"\n|(?<=\.) ", str(error).strip())[0]
-    remedy = "check the name, the files or the network"
-    if "trust_remote_code" in str(error):
-        reason, remedy = "it needs code of its own, which is never run", "choose a model that transformers knows"
-    elif isinstance(error, OSError) and any(Path(source).glob("*.bin")):
-        reason, remedy = "its weights are in a .bin file, which can hold code", "convert them to safetensors"
-    elif "automatic conversion of the weights" in str(error):
-        reason = "some weights that belong together, as those of a layer's experts, are missing or differ in shape"
-    elif not isinstance(error, OSError | ValueError | RuntimeError | ImportError):
-        reason = f"{type(error).__name__}: {reason}"
-    return RunError(f"model.id={name} could not be loaded ({reason}); {remedy}")

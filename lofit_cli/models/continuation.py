@@ -46,7 +46,7 @@ def continue_texts(
         RunError: the likeliest token's logit is not finite.
     """
     padded = _pad_after_prefix(sequences, _length(prefix))
-    tokens, attended = (values.to(lm.model.device) for values in padded)
+    tokens, attended = (values.to(lm.device) for values in padded)
     ends = lm.end_tokens
     settings = GenerationConfig(
         do_sample=False, max_new_tokens=max_new_tokens, eos_token_id=ends or None, pad_token_id=ends[0] if ends else 0
@@ -81,7 +81,7 @@ def forced_logprobs(
     Returns:
         (num_sequences, num_tokens), float32.
     """
-    tokens, attended = (t.to(lm.model.device) for t in _pad_after_prefix(sequences, _length(prefix)))
+    tokens, attended = (t.to(lm.device) for t in _pad_after_prefix(sequences, _length(prefix)))
     forced = torch.tensor(continuations, device=tokens.device)
     settings = GenerationConfig(
         do_sample=False,

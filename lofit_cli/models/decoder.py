@@ -6,13 +6,16 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Literal
 
+import torch
 from torch import Tensor, nn
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from lofit_cli.artifacts.geometry import Geometry
 from lofit_cli.errors import ItemError, RunError, UserError
 from lofit_cli.models.chat import AnsweredText, Chat
+from lofit_cli.models.devices import input_device
 from lofit_cli.models.encoding import EncodedText, encode, encode_rendered, first_tokens
+from lofit_cli.models.logits_tail import LogitsTail
 from lofit_cli.models.positions import CurrentPositions
 from lofit_cli.prompts import Prompt
 
@@ -35,6 +38,8 @@ class Decoder:
         max_row_tokens: how many tokens one forward pass may hold.
         add_bos: whether a text begins with the tokenizer's BOS token, as `first_tokens` says.
         token_positions: where the tokens of the forward pass under way stand, for edits of some positions.
+        quantization: how the weights were made coarser when they were loaded, if they were.
+        tail: what follows the hidden states, for logits in parts; None where all have to exist at once.
         chat: the template that makes prompts turns of a conversation; None for a model that continues a text.
         shown: the demonstrations of what is attached, which stand before each prompt that is answered.
     """
@@ -49,6 +54,8 @@ class Decoder:
     max_row_tokens: int = 512
     add_bos: str = "auto"
     token_positions: CurrentPositions = field(default_factory=CurrentPositions)
+    quantization: str | None = None
+    tail: LogitsTail | None = None
     chat: Chat | None = None
     shown: list[Prompt] = field(default_factory=list)
 
@@ -60,6 +67,11 @@ class Decoder:
             yield
         finally:
             self.shown.pop()
+
+    @property
+    def device(self) -> torch.device:
+        """Return where inputs are put; layers may be on other devices."""
+        return input_device(self.model)
 
     @property
     def hidden_size(self) -> int:

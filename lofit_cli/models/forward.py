@@ -11,8 +11,21 @@ from transformers import DynamicCache, PreTrainedModel
 
 from lofit_cli.models.attention_masks import row_masks
 from lofit_cli.models.decoder import Decoder
+from lofit_cli.models.devices import input_device
+from lofit_cli.models.logits_tail import LogitsTail
 from lofit_cli.models.packing import PackedRow, TokenSequence, group_padded, pack_row
+from lofit_cli.models.token_scores import (
+    find_tail,
+    fits_at_once,
+    hidden_instead_of_logits,
+    is_frozen,
+    token_logprobs,
+)
 from lofit_cli.schema.limits import FAR
+
+Inputs = dict[str, Any]
+
+PROBED_TOKENS = 4
 
 MIN_CACHED_PREFIX = 16
 """A shared beginning shorter than this many tokens is cheaper to compute again than to keep."""
@@ -26,11 +39,10 @@ def packed_logprobs(lm: Decoder, sequences: Sequence[TokenSequence], prefix: Dyn
 def packed_token_logprobs(lm: Decoder, sequences: Sequence[TokenSequence], prefix: DynamicCache | None) -> Tensor:
     """Return (num_sequences, longest answer): the answers' tokens one by one, then zeros."""
     prefix_length = 0 if prefix is None else prefix.get_seq_length()
-    row = pack_row(sequences, prefix_length).to(lm.model.device)
-    logits = _row_logits(lm, row, prefix, prefix_length)
+    row = pack_row(sequences, prefix_length).to(lm.device)
+    scored = _row_logprobs(lm, row, prefix, prefix_length)
     if prefix is not None:
         prefix.crop(-len(row.tokens))
-    scored = logits[row.scored_from, row.scored_tokens] - logits.logsumexp(dim=-1)[row.scored_from]
     return torch.cat([scored, scored.new_zeros(1)])[row.sequence_scored]
 
 
@@ -46,17 +58,23 @@ def padded_batches(lm: Decoder, sequences: Sequence[TokenSequence]) -> Iterable[
 
 def padded_token_logprobs(lm: Decoder, sequences: Sequence[TokenSequence]) -> Tensor:
     """Return (num_sequences, longest - 1): each answer's tokens where they are predicted, zeros elsewhere."""
-    device = lm.model.device
+    device = lm.device
     tokens, attended = pad_right(sequences, device)
     first = min(s.start for s in sequences) - 1
     keep = _keep_logits(lm.model, torch.arange(first, tokens.shape[1] - 1, device=device))
-    with lm.token_positions.padded([s.start for s in sequences], tokens):
-        logits: Tensor = lm.model(input_ids=tokens, attention_mask=attended, use_cache=False, **keep).logits
     predictors = [(row, column) for row, s in enumerate(sequences) for column in range(s.start - 1, len(s.tokens) - 1)]
     # Where the answers are is known here; asking the device for it would wait until it is done.
     rows, columns = torch.tensor(predictors).T.to(device, non_blocking=True)
-    log_probs = logits[rows, columns - first if keep else columns].float().log_softmax(dim=-1)
-    scored = log_probs.gather(-1, tokens[rows, columns + 1][:, None]).squeeze(-1)
+    kept, wanted = columns - first if keep else columns, tokens[rows, columns + 1]
+    inputs: Inputs = {"input_ids": tokens, "attention_mask": attended, "use_cache": False, **keep}
+    with lm.token_positions.padded([s.start for s in sequences], tokens):
+        if (tail := _chunked_tail(lm, len(predictors))) is not None:
+            hidden = _hidden(lm, inputs)
+            places = rows.to(hidden.device), kept.to(hidden.device)
+            scored = token_logprobs(lm.model, tail, hidden[places], wanted).to(device)
+        else:
+            log_probs = lm.model(**inputs).logits[rows, kept].float().log_softmax(dim=-1)
+            scored = log_probs.gather(-1, wanted[:, None]).squeeze(-1)
     return scored.new_zeros(len(sequences), tokens.shape[1] - 1).index_put((rows, columns), scored)
 
 
@@ -72,32 +90,59 @@ def cache_prefix(lm: Decoder, tokens: Sequence[int]) -> DynamicCache:
     """Return the keys and values of the beginning of some prompts, all of it far from their ends."""
     # Without the model's config every layer keeps all positions, sliding windows being a matter of our mask.
     cache = DynamicCache()
-    row = torch.tensor([list(tokens)]).to(lm.model.device, non_blocking=True)
+    row = torch.tensor([list(tokens)]).to(lm.device, non_blocking=True)
     with lm.token_positions(torch.arange(len(tokens), device=row.device)[None], torch.full_like(row, FAR)):
         lm.model(input_ids=row, past_key_values=cache, use_cache=True, **no_logits(lm.model))
     return cache
 
 
-def no_logits(model: PreTrainedModel) -> dict[str, Any]:
+def no_logits(model: PreTrainedModel) -> Inputs:
     """Return the arguments that take logits at one position only, for a pass that needs none."""
-    return _keep_logits(model, torch.zeros(1, dtype=torch.long, device=model.device))
+    return _keep_logits(model, torch.zeros(1, dtype=torch.long, device=input_device(model)))
 
 
-def _row_logits(lm: Decoder, row: PackedRow, prefix: DynamicCache | None, prefix_length: int) -> Tensor:
-    """Return the logits at the row's predictors: (m, vocabulary), float32."""
+def _row_logprobs(lm: Decoder, row: PackedRow, prefix: DynamicCache | None, prefix_length: int) -> Tensor:
+    """Return the log-probability of each of the row's scored tokens, (e,) float32."""
     keep = _keep_logits(lm.model, row.predictors)
+    inputs: Inputs = {
+        "input_ids": row.tokens[None],
+        "position_ids": row.positions[None],
+        "attention_mask": row_masks(lm.model, row, prefix_length),
+        "past_key_values": prefix,
+        "use_cache": prefix is not None,
+        **keep,
+    }
     with lm.token_positions(row.positions[None], row.distances[None]):
-        logits: Tensor = lm.model(
-            input_ids=row.tokens[None],
-            position_ids=row.positions[None],
-            attention_mask=row_masks(lm.model, row, prefix_length),
-            past_key_values=prefix,
-            use_cache=prefix is not None,
-            **keep,
-        ).logits[0]
-    return (logits if keep else logits[row.predictors]).float()
+        if (tail := _chunked_tail(lm, len(row.scored_tokens))) is not None:
+            hidden, kept = _hidden(lm, inputs)[0], row.scored_from if keep else row.predictors[row.scored_from]
+            return token_logprobs(lm.model, tail, hidden[kept.to(hidden.device)], row.scored_tokens).to(lm.device)
+        whole: Tensor = lm.model(**inputs).logits[0]
+    logits = (whole if keep else whole[row.predictors]).float()
+    return logits[row.scored_from, row.scored_tokens] - logits.logsumexp(dim=-1)[row.scored_from]
 
 
-def _keep_logits(model: PreTrainedModel, positions: Tensor) -> dict[str, Any]:
+def _chunked_tail(lm: Decoder, num_tokens: int) -> LogitsTail | None:
+    """Return what follows the hidden states where logits are to be computed in parts; None where all fit at once."""
+    if lm.tail is None or fits_at_once(lm.model, num_tokens) or not is_frozen(lm.model):
+        return None
+    return lm.tail
+
+
+def _hidden(lm: Decoder, inputs: Inputs) -> Tensor:
+    """Return what goes into the output embeddings, (batch, kept, hidden)."""
+    with hidden_instead_of_logits(lm.model) as found:
+        lm.model(**inputs)
+    # What runs inside of this pass, as a contrast edit's twins do, comes before it.
+    return found[-1]
+
+
+def choose_tail(lm: Decoder) -> LogitsTail | None:
+    """Return what follows a model's hidden states, so that long rows need not have all logits at once."""
+    tokens = torch.zeros((1, max(2, min(PROBED_TOKENS, lm.max_positions))), dtype=torch.long, device=lm.device)
+    keep = _keep_logits(lm.model, torch.arange(tokens.shape[1] - 1, device=lm.device))
+    return find_tail(lm.model, tokens, keep, tokens.shape[1] - 1 if keep else tokens.shape[1])
+
+
+def _keep_logits(model: PreTrainedModel, positions: Tensor) -> Inputs:
     """Return the arguments that take logits at these positions only, where the model has such an argument."""
     return {"logits_to_keep": positions} if "logits_to_keep" in inspect.signature(model.forward).parameters else {}

@@ -13,11 +13,14 @@ from lofit_cli.console import say
 from lofit_cli.errors import UserError, did_you_mean
 from lofit_cli.models.chat import Chat, open_chat
 from lofit_cli.models.checkpoint import read_checkpoint
+from lofit_cli.models.devices import describe_devices, find_device, input_device, is_offloaded
 from lofit_cli.models.embedded import EMBEDDED_MODELS, embedded_model_dir
 from lofit_cli.models.encoding import check_round_trip, first_tokens
+from lofit_cli.models.forward import choose_tail
 from lofit_cli.models.heads import find_heads
 from lofit_cli.models.language_model import LanguageModel
-from lofit_cli.models.memory import default_row_tokens, find_device
+from lofit_cli.models.logits_tail import LogitsTail
+from lofit_cli.models.memory import fitting_row_tokens, is_out_of_memory
 from lofit_cli.models.packing_check import choose_batching
 from lofit_cli.schema.sources import ModelConfig
 
@@ -44,10 +47,25 @@ def load_model(config: ModelConfig | str) -> LanguageModel:
     check_round_trip(tokenizer, f"model.id={config.id}")
     first_tokens(tokenizer, config.add_bos)
     model.eval().requires_grad_(False)
-    rows = config.max_row_tokens or default_row_tokens(model)
+    rows = fitting_row_tokens(config, model, input_device(model))
     settings: dict[str, Any] = {"max_row_tokens": rows, "add_bos": config.add_bos, "chat": _chat(config, tokenizer)}
-    lm = LanguageModel(config.id, model, tokenizer, *find_heads(model), **settings)
-    return replace(lm, batching=choose_batching(lm))
+    if is_offloaded(model):
+        say(
+            f"note: model '{config.id}' has weights out of memory ({describe_devices(model)}), which are read again in "
+            "each forward pass; use devices with more memory, model.quantization=nf4 or a smaller model.dtype"
+        )
+    lm = LanguageModel(config.id, model, tokenizer, *find_heads(model), quantization=config.quantization, **settings)
+    return replace(lm, batching=choose_batching(lm), tail=_tail(lm))
+
+
+def _tail(lm: LanguageModel) -> LogitsTail | None:
+    """Return what a model makes of its last hidden states, or None where that can't be told."""
+    try:
+        return choose_tail(lm)
+    except Exception as error:  # what a family's code says to fewer rows than it expects has no base in common
+        if is_out_of_memory(error):
+            raise
+        return None
 
 
 def _chat(config: ModelConfig, tokenizer: PreTrainedTokenizerBase) -> Chat | None:
@@ -83,5 +101,6 @@ def open_device(name: str) -> torch.device:
         device = find_device(name)
         torch.empty(1, device=device).item()
     except (RuntimeError, AssertionError):
-        raise UserError(f"model.device={name} is not there; allowed: auto, cpu, and cuda where there is a GPU")
+        others = " and ".join(dict.fromkeys(["cpu", find_device("auto").type]))
+        raise UserError(f"model.device={name} is not there; allowed: auto, and here {others}")
     return device

@@ -9,10 +9,11 @@ import torch
 from transformers import PreTrainedConfig, PreTrainedModel
 
 from lofit_cli.errors import RunError
+from lofit_cli.models.devices import find_device, memory_of
 from lofit_cli.schema.sources import ModelConfig
 
-ROW_TOKENS = {"cpu": 512, "cuda": 4096}
-"""Tokens in one forward pass: enough to keep the device busy, few enough that the row's mask stays small."""
+CPU_ROW_TOKENS, ROW_TOKENS = 512, 4096
+"""Tokens in one forward pass of a CPU, and of an accelerator: enough to keep it busy, few enough for a small mask."""
 
 BYTES_KEPT = 12
 """What eager attention keeps of a pair of tokens for the way back: scores, their softmax in float32, and a copy."""
@@ -21,26 +22,26 @@ SMALLEST_ROW = 256
 
 CGROUP = Path("/sys/fs/cgroup")
 
-SAID_ON_THE_CPU = ("DefaultCPUAllocator", "not enough memory")
+SAID = ("DefaultCPUAllocator", "not enough memory", "out of memory")
+"""What CPUs and accelerators say of it, where they raise no error of its own."""
 
 
 def row_tokens(config: ModelConfig, device: torch.device) -> int:
     """Return how many tokens one forward pass may hold."""
-    return config.max_row_tokens or ROW_TOKENS.get(device.type, ROW_TOKENS["cpu"])
+    return config.max_row_tokens or (CPU_ROW_TOKENS if device.type == "cpu" else ROW_TOKENS)
 
 
-def default_row_tokens(model: PreTrainedModel) -> int:
-    """Return the tokens of a row that the model's device takes in training.
+def fitting_row_tokens(config: ModelConfig, model: PreTrainedModel, device: torch.device) -> int:
+    """Return the tokens of a row, as they are set, or as the model's device takes them in training.
 
     Attention kernels keep nothing of a pair of tokens. Eager attention, the only one of some families, keeps all pairs
     of all heads of all layers, so there the row is as long as half of the memory that the weights leave free allows.
     """
-    tokens = ROW_TOKENS.get(model.device.type, ROW_TOKENS["cpu"])
-    config = model.config.get_text_config(decoder=True)
-    if model.device.type != "cuda" or config._attn_implementation != "eager":
+    tokens, memory = row_tokens(config, device), memory_of(device)
+    architecture = model.config.get_text_config(decoder=True)
+    if config.max_row_tokens or memory is None or architecture._attn_implementation != "eager":
         return tokens
-    free, _ = torch.cuda.mem_get_info(model.device)
-    return min(tokens, eager_row_tokens(config, free // 2))
+    return min(tokens, eager_row_tokens(architecture, memory[0] // 2))
 
 
 def eager_row_tokens(config: PreTrainedConfig, num_bytes: int) -> int:
@@ -52,7 +53,7 @@ def eager_row_tokens(config: PreTrainedConfig, num_bytes: int) -> int:
 def is_out_of_memory(error: BaseException) -> bool:
     """Return whether an error says that a device, or the machine, has too little memory."""
     return isinstance(error, torch.OutOfMemoryError | MemoryError) or (
-        isinstance(error, RuntimeError) and any(words in str(error) for words in SAID_ON_THE_CPU)
+        isinstance(error, RuntimeError) and any(words in str(error) for words in SAID)
     )
 
 
@@ -87,7 +88,8 @@ def out_of_memory_at_load(config: ModelConfig, num_weights: int) -> RunError:
     memory = _memory_of(find_device(config.device))
     return RunError(
         f"{memory} is too small for model '{config.id}' in {config.dtype}, whose weights "
-        f"alone take {needed}; choose a model.dtype that fits, another device or a smaller model"
+        f"alone take {needed}; choose a model.dtype that fits, model.quantization=nf4, model.device_map=auto, another "
+        "device or a smaller model"
     )
 
 
@@ -96,8 +98,8 @@ def free_memory(device: torch.device) -> int | None:
 
     Source: proc(5), MemAvailable; cgroups(7) for a container's own limit.
     """
-    if device.type == "cuda":
-        return int(torch.cuda.mem_get_info(device)[0])
+    if memory := memory_of(device):
+        return memory[0]
     try:
         found = re.search(r"MemAvailable:\s+(\d+) kB", Path("/proc/meminfo").read_text())
     except OSError:
@@ -109,13 +111,9 @@ def free_memory(device: torch.device) -> int | None:
     return min(limits, default=None)
 
 
-def find_device(name: str) -> torch.device:
-    """Return a device by name, or the best there is for `auto`."""
-    return torch.device(("cuda" if torch.cuda.is_available() else "cpu") if name == "auto" else name)
-
-
 def _memory_of(device: torch.device) -> str:
-    if device.type != "cuda":
+    if device.type == "cpu":
         return "the memory of this machine"
-    free, total = torch.cuda.mem_get_info(device)
-    return f"the memory of {device} ({total / 1e9:.1f} GB, {free / 1e9:.1f} free)"
+    memory = memory_of(device)
+    amount = f" ({memory[1] / 1e9:.1f} GB, {memory[0] / 1e9:.1f} free)" if memory else ""
+    return f"the memory of {device}{amount}"

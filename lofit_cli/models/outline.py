@@ -60,12 +60,17 @@ def weight_bytes(model: PreTrainedModel) -> int:
     return sum(weight.numel() * weight.element_size() for weight in model.parameters())
 
 
-def needed_bytes(outline: PreTrainedModel | None, files: ModelFiles) -> int | None:
+def needed_bytes(outline: PreTrainedModel | None, files: ModelFiles, config: ModelConfig | None = None) -> int | None:
     """Return how much memory the weights will take; as much as their files where these are quantised.
+
+    None where it can't be said: where they are quantised as they are loaded, or go where there is room.
 
     Args:
         outline: None where there is none; then, too, the files have to tell.
+        config: how the model is to be loaded, if it is.
     """
+    if config and (config.quantization or config.device_map):
+        return None
     if outline is not None and getattr(outline.config, "quantization_config", None) is None:
         return weight_bytes(outline)
     return files.num_bytes if files.weights else None

@@ -19,6 +19,7 @@ from lofit_cli.models.memory import is_out_of_memory
 from lofit_cli.models.packing import TokenSequence
 from lofit_cli.models.packing_probe import ANSWER, COMMON, Probe, foreign_windows, make_probe
 from lofit_cli.models.precision import HALVES, in_float32
+from lofit_cli.models.quantization import mixes_tokens, without_mixing
 
 FLOOR = 5e-7
 ROUNDING_RATIO = 10
@@ -55,12 +56,14 @@ def choose_batching(lm: Decoder) -> Batching:
     """
     probe = make_probe(lm)
     # What a token sees does not depend on the precision, and in float32 no rounding hides what it must not see.
-    with torch.no_grad(), in_float32(lm.model, lm.layers):
+    with torch.no_grad(), in_float32(lm.model, lm.layers), without_mixing(lm.model):
         alone = _Alone(lm, probe)
         _refuse_lookahead(lm, probe, alone)
         batching = _fastest(lm, probe, alone)
     if batching == "packed" and lm.model.dtype in HALVES and not _rounds_alike(lm, probe, alone):
         batching = "padded"
+    if mixes_tokens(lm.model):
+        batching = "single"
     if batching != "packed":
         say(f"model '{lm.id}' {SLOWER[batching]}")
     return batching
@@ -171,7 +174,7 @@ def _rounds_alike(lm: Decoder, probe: Probe, alone: _Alone) -> bool:
     """Return whether, in the precision of the run, a packed row is about as near to float32 as sequences alone are."""
     compared = [probe.siblings[0], probe.follower]
     # Half precision is slow on processors; where it is fast, the row is as long as the run's.
-    strangers = [] if lm.model.device.type == "cpu" else probe.strangers
+    strangers = [] if lm.device.type == "cpu" else probe.strangers
     with torch.no_grad():
         exact = torch.cat(alone(*compared))
         packed = torch.cat(_packed(lm, [*strangers, *compared])[len(strangers) :])

@@ -10,7 +10,8 @@ from lofit_cli.models.decoder import Decoder
 from lofit_cli.models.packing import TokenSequence
 
 AFFORDABLE = {"cpu": 1e11, "cuda": 3e13}
-"""Weights times tokens that a row of the probe may cost: some seconds' work of a core or a GPU."""
+OF_OTHERS = 3e12
+"""Weights times tokens that a row of the probe may cost: some seconds' work of a core, a GPU or another accelerator."""
 
 SIZE_OF_WINDOW = re.compile("^(?!.*(expert|layer|pattern)).*(window|chunk|local)")
 
@@ -91,7 +92,7 @@ def _known_windows(lm: Decoder) -> list[int]:
 def _row_tokens(lm: Decoder) -> int:
     """Return how many tokens a row has: as many as the run's, or more where that reaches a window."""
     weights = max(1, lm.model.num_parameters(exclude_embeddings=True))
-    affordable = int(AFFORDABLE.get(lm.model.device.type, AFFORDABLE["cpu"]) / weights)
+    affordable = int(AFFORDABLE.get(lm.device.type, OF_OTHERS) / weights)
     foreign = [size + SMALLEST_ROW for size in foreign_windows(lm) if size + SMALLEST_ROW <= LONGEST_ROW]
     known = [size + SMALLEST_ROW for size in _known_windows(lm) if size + SMALLEST_ROW <= 2 * lm.max_row_tokens]
     return max(SMALLEST_ROW, min(affordable, max([lm.max_row_tokens, *foreign, *known])))

@@ -65,8 +65,8 @@ class CurrentPositions:
         distances = (first[:, None] - 1 - positions).clamp(ANSWER, FAR)
         return self(positions.expand_as(distances), distances)
 
-    def read(self) -> TokenPositions:
-        """Return where the tokens of the forward pass under way stand.
+    def read(self, device: torch.device | None = None) -> TokenPositions:
+        """Return where the tokens of the forward pass under way stand, on the device of the layer that asks.
 
         Raises:
             UserError: it is not one of ours, and nobody has said.
@@ -78,7 +78,9 @@ class CurrentPositions:
                 "lm.model.generate(...) do not say; call lm.generate(prompts, max_new_tokens=...) for text, or "
                 "score_answers(lm, items) for log-probabilities"
             )
-        return current
+        if device is None:
+            return current
+        return TokenPositions(current.positions.to(device), current.distances.to(device))
 
     @contextmanager
     def each_pass(self) -> Iterator[Callable[[Tensor, Tensor], None]]:

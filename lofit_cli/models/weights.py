@@ -2,13 +2,18 @@
 
 import hashlib
 import json
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
+from weakref import WeakKeyDictionary
 
+from torch import Tensor
+from torch.utils._python_dispatch import is_traceable_wrapper_subclass
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
+from transformers.integrations.accelerate import load_offloaded_parameter
 
 from lofit_cli.models.decoder import Decoder
+from lofit_cli.models.devices import describe_devices
 from lofit_cli.models.embedded import EMBEDDED_MODELS
 
 SAMPLED_VALUES = 4096
@@ -25,6 +30,10 @@ SPLIT_TEXTS = (
 """Words, numbers, spaces and letters of several scripts: what tokenizers of one vocabulary may split in other ways."""
 
 
+_samples: WeakKeyDictionary[PreTrainedModel, dict[str, Tensor]] = WeakKeyDictionary()
+"""Samples of the weights that a model has out of memory, where nothing changes them, and to read them again is slow."""
+
+
 def one_name(name: str) -> str:
     """Return one name for all that a model can be called by: a folder's whole path, and any other name as it is."""
     is_folder = name not in EMBEDDED_MODELS and Path(name).is_dir()
@@ -39,15 +48,19 @@ def name_of(model: str) -> str:
 def describe_model(lm: Decoder) -> dict[str, Any]:
     """Return what the manifest states of a model; `model_hash` is of weights, config and tokenizer."""
     config, tokens = stated_config(lm.model.config.to_diff_dict()), tokenizer_hash(lm.tokenizer)
+    if lm.quantization:
+        # Our own, which the manifest states; a checkpoint's is a part of what it is.
+        config.pop("quantization_config", None)
     return {
         "model": lm.id,
         "model_commit": getattr(lm.model.config, "_commit_hash", None),
         "model_hash": _hash([weights_hash(lm.model), config, tokens]),
         "model_config": config,
         "tokenizer_hash": tokens,
-        "num_model_parameters": lm.model.num_parameters(),
+        "num_model_parameters": _num_parameters(lm.model),
         "dtype": str(lm.model.dtype).removeprefix("torch."),
-        "device": str(lm.model.device),
+        "quantization": lm.quantization,
+        "device": describe_devices(lm.model),
         "batching": lm.batching,
         "first_tokens": lm.tokenizer.convert_ids_to_tokens(lm.first_tokens),
         "chat_template": lm.chat.hash if lm.chat else None,
@@ -55,15 +68,42 @@ def describe_model(lm: Decoder) -> dict[str, Any]:
     }
 
 
+def _num_parameters(model: PreTrainedModel) -> int:
+    """Return the number of weights, tied ones once: out of memory they stand as two."""
+    own = dict(model.named_parameters())
+    twice = (name for name, source in model.all_tied_weights_keys.items() if name in own and source in own)
+    return int(model.num_parameters()) - sum(own[name].numel() for name in twice)
+
+
 def weights_hash(model: PreTrainedModel) -> str:
     """Return a SHA-256 over each weight's name, shape and up to 4096 evenly spaced values."""
     digest = hashlib.sha256()
-    for name, weight in sorted(model.state_dict().items()):
-        flat = weight.detach().flatten()
-        sample = flat[:: max(1, flat.numel() // SAMPLED_VALUES)].float().cpu()
-        digest.update(f"{name} {tuple(weight.shape)} ".encode())
-        digest.update(sample.numpy().tobytes())
+    for whole, weight in sorted(model.state_dict().items()):
+        for name, values in _parts(whole, weight):
+            digest.update(f"{name} {tuple(values.shape)} ".encode())
+            digest.update(_sample(model, name, values).numpy().tobytes())
     return digest.hexdigest()
+
+
+def _parts(name: str, weight: Tensor) -> Iterator[tuple[str, Tensor]]:
+    """Yield a weight as plain tensors: a quantised one may be integers with their scales."""
+    if not is_traceable_wrapper_subclass(weight):
+        yield name, weight.detach()
+        return
+    parts, _ = weight.__tensor_flatten__()
+    for part in parts:
+        yield from _parts(f"{name}.{part}", getattr(weight, part))
+
+
+def _sample(model: PreTrainedModel, name: str, weight: Tensor) -> Tensor:
+    """Return up to 4096 values of a weight, on the CPU, wherever it lies."""
+    if weight.is_meta:
+        known = _samples.setdefault(model, {})
+        if name not in known:
+            known[name] = _sample(model, name, load_offloaded_parameter(model, name))
+        return known[name]
+    flat = weight.flatten()
+    return flat[:: max(1, flat.numel() // SAMPLED_VALUES)].float().cpu()
 
 
 def stated_config(config: Mapping[str, Any]) -> dict[str, Any]:

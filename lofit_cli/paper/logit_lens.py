@@ -64,7 +64,7 @@ def _added(lm: LanguageModel, values: Tensor, layer: int, head: int) -> Tensor:
     """Return what an offset (head_dim,) of a head adds to its attention's output: (hidden_size,)."""
     projection = lm.output_projections[layer]
     shape = lm.geometry.heads_per_layer[layer], lm.geometry.head_dims[layer]
-    activation = torch.zeros(shape, dtype=lm.model.dtype, device=lm.model.device)
+    activation = torch.zeros(shape, dtype=lm.model.dtype, device=lm.device)
     without = projection(activation.flatten()[None])
     activation[head] = values[: shape[1]].to(activation)
     # The difference, because the map may have a bias of its own.

@@ -33,7 +33,7 @@ def find_outline(config: ModelConfig) -> PreTrainedModel | None:
     files = find_files(config)
     if files.folder is None or (outline := read_outline(config, files.folder)) is None:
         return None
-    needed, free = needed_bytes(outline, files), free_memory(open_device(config.device))
+    needed, free = needed_bytes(outline, files, config), free_memory(open_device(config.device))
     # The model of the point before is let go first.
     fits = needed is None or free is None or needed <= free + bytes_of_kept_model()
     return None if files.weights and fits else outline

@@ -79,7 +79,7 @@ def _plan_of_training(
     parts.append(Part("training", num_train * trainer.num_epochs, step * trainer.num_epochs))
     parts.append(Part("validation", (num_validation + sum(sizes)) * num_looks, (look + measuring) * num_looks))
     coming = sum(p.numel() for p in edit.parameters()) * FLOAT_BYTES * (MOMENTS + (trainer.keep == "best"))
-    memory = peak(coming, on_gpu=lm.model.device.type == "cuda")
+    memory = peak(coming, on_gpu=lm.device.type == "cuda")
     num_tokens = num_train * trainer.num_epochs
     return Plan(len(train), num_steps, num_tokens, edit.num_parameters, tuple(parts), memory)
 

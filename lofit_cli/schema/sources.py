@@ -11,6 +11,7 @@ from lofit_cli.schema.checks import line_ends, not_empty, one_of, within
 from lofit_cli.schema.limits import MAX_HOPS
 
 DTYPES = ("float32", "bfloat16", "float16")
+QUANTIZATIONS = ("int8", "nf4", "torchao-int4", "torchao-int8")
 SPLITS = ("train", "validation", "test")
 
 
@@ -20,7 +21,9 @@ class ModelConfig:
 
     `dtype` is that of the computation; `auto` is the checkpoint's own. `add_bos` says whether a text begins with the
     tokenizer's BOS token: `true`, `false`, or `auto` for what the tokenizer itself does. With `chat_template` prompts
-    are turns of a conversation, which `system_prompt` may begin.
+    are turns of a conversation, which `system_prompt` may begin. `quantization` makes the weights of linear maps
+    coarser when they are loaded; `device_map=auto` spreads the layers over all accelerators, and what has no room
+    there over the machine's memory and the disk.
     """
 
     id: str = MISSING
@@ -31,6 +34,8 @@ class ModelConfig:
     add_bos: str = "auto"
     chat_template: bool = False
     system_prompt: str | None = None
+    quantization: str | None = None
+    device_map: str | None = None
 
     def shaping(self) -> dict[str, Any]:
         """Return the settings that shape what is computed; on which of several devices of one kind does not."""
@@ -38,8 +43,9 @@ class ModelConfig:
 
     @property
     def asking(self) -> dict[str, Any]:
-        """Return what a run's manifest says of how the model is asked, for finding the latest such run."""
-        return {"uses_chat_template": self.chat_template, "system_prompt": self.system_prompt}
+        """Return what a run's manifest says of the model beside its name, for finding the latest such run."""
+        asked = {"uses_chat_template": self.chat_template, "system_prompt": self.system_prompt}
+        return asked | {"quantization": self.quantization}
 
     def __post_init__(self) -> None:
         one_of("model.dtype", self.dtype, ("auto", *DTYPES))
@@ -52,6 +58,19 @@ class ModelConfig:
             raise UserError(f"model.add_bos={self.add_bos} is not for model.chat_template=true, which adds its own")
         if self.max_row_tokens is not None:
             within("model.max_row_tokens", self.max_row_tokens, 1)
+        self.quantization, self.device_map = _if_any(self.quantization), _if_any(self.device_map)
+        one_of("model.quantization", self.quantization or "none", ("none", *QUANTIZATIONS))
+        one_of("model.device_map", self.device_map or "none", ("none", "auto"))
+        if self.device_map and self.device != "auto":
+            raise UserError(
+                f"model.device={self.device} puts the whole model on one device; leave it out for "
+                f"model.device_map={self.device_map}, or leave that out"
+            )
+
+
+def _if_any(name: str | None) -> str | None:
+    """Return a name, or None for `none`."""
+    return None if name == "none" else name
 
 
 @dataclass
@@ -102,7 +121,7 @@ class EvalConfig:
     """What is scored: a split, under a named prompt protocol.
 
     `judge_true` and `judge_info` are models, by Hub id or folder, that judge what is generated for
-    `task=truthfulqa_generation`; off by default. They use the dtype and the device of the model they judge.
+    `task=truthfulqa_generation`; off by default. They use the dtype and the devices of the model they judge.
     """
 
     protocol: str = "iti"

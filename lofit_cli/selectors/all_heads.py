@@ -16,7 +16,7 @@ def edit_every_head(part: Literal["scale", "offset"], lm: LanguageModel, config:
     geometry = lm.geometry
     start = config.trainer.init_std * torch.randn(geometry.total_heads, geometry.head_dim, generator=generator)
     scale, offset = (start, None) if part == "scale" else (None, start)
-    return HeadEdit(geometry, geometry.every_head(), scale, offset).to(lm.model.device)
+    return HeadEdit(geometry, geometry.every_head(), scale, offset).to(lm.device)
 
 
 def learnt_values(edit: HeadEdit) -> Tensor:

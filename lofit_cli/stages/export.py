@@ -77,7 +77,7 @@ def _require_free(out: Path) -> None:
 def _model_config(manifest: TrainOffsetsManifest, config: ExportConfig) -> ModelConfig:
     """Return the base model as the run asked for it, in float32, in which the proof is made."""
     asked = settings_of_model(config.intervention, manifest, config.device)
-    return replace(asked, dtype=WHOLE)
+    return replace(asked, dtype=WHOLE, device_map=None)
 
 
 def _written_dtype(config: ExportConfig, model: ModelConfig, base: Base) -> str:
@@ -87,10 +87,11 @@ def _written_dtype(config: ExportConfig, model: ModelConfig, base: Base) -> str:
     except (OSError, ValueError) as error:
         reason = next(iter(str(error).strip().splitlines()), type(error).__name__)
         raise RunError(f"model.id={model.id} could not be read ({reason}); the base of the intervention must be there")
-    if getattr(stated, "quantization_config", None) is not None:
+    if model.quantization or getattr(stated, "quantization_config", None) is not None:
+        how = f" to {model.quantization} in this run" if model.quantization else ""
         raise UserError(
-            f"the base model '{model.id}' is quantised, and an edit can't be put into its weights exactly; train the "
-            "intervention on the model that it was quantised from"
+            f"the base model '{model.id}' is quantised{how}, and an edit can't be put into its weights exactly; train "
+            "the intervention on the model that it was quantised from"
         )
     if config.to in ("peft", "vector"):
         if config.dtype not in ("auto", WHOLE):

@@ -8,6 +8,7 @@ from torch.nn.utils import clip_grad_norm_
 from torch.optim import AdamW
 from torch.optim.lr_scheduler import LambdaLR
 
+from lofit_cli.console import say
 from lofit_cli.errors import RunError
 from lofit_cli.interventions.intervention import Intervention
 from lofit_cli.schema.components import TrainerConfig
@@ -29,10 +30,12 @@ class Descent:
             find_loss: returns the batch's loss and adds its gradient to the parameters'.
 
         Raises:
-            RunError: the loss or its gradient is not finite.
+            RunError: the loss or its gradient is not finite, or no gradient reaches the parameters.
         """
         self.optimizer.zero_grad()
         task_loss = find_loss()
+        if self.schedule.last_epoch == 0:
+            self._require_gradients()
         loss = task_loss + self._penalty()
         norm = float(clip_grad_norm_(self.parameters, self.trainer.max_grad_norm))
         step, rate = self.schedule.last_epoch + 1, float(self.schedule.get_last_lr()[0])
@@ -42,6 +45,17 @@ class Descent:
                 f"lower trainer.learning_rate={self.trainer.learning_rate}"
             )
         return {"step": step, "loss": loss, "task_loss": task_loss, "gradient_norm": norm, "learning_rate": rate}
+
+    def _require_gradients(self) -> None:
+        """Refuse to train what no gradient reaches, and tell of parts that none reaches: they stay as they are."""
+        num_without, num_all = sum(parameter.grad is None for parameter in self.parameters), len(self.parameters)
+        if 0 < num_without < num_all:
+            say(f"note: no gradient reaches {num_without} of the {num_all} trained tensors, which stay as they are")
+        if num_without == num_all:
+            raise RunError(
+                "no gradient reaches the trained numbers through this base model; set model.quantization=none, another "
+                "model.quantization or another model.id"
+            )
 
     def move(self) -> None:
         """Take a step along the gradient."""

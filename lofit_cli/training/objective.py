@@ -46,7 +46,7 @@ class Objective:
         with naming_items([item.name for item in self.task.items(split)]):
             tokenized = tokenize_items(self.lm, prompted, self.task.config.append_eos)
         weights = (1 if is_dpo else sum(len(s.tokens) - s.start for s in sequences) for sequences in tokenized)
-        zeros = (torch.zeros(len(sequences), device=self.lm.model.device) for sequences in tokenized)
+        zeros = (torch.zeros(len(sequences), device=self.lm.device) for sequences in tokenized)
         parts = zip(tokenized, examples, zeros, weights, strict=True)
         return [TrainingItem(s, e.num_chosen, reference, weight) for s, e, reference, weight in parts]
 

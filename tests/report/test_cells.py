@@ -14,6 +14,7 @@ FACTS = {
     "dtype": "float32",
     "first_tokens": [],
     "chat_template": None,
+    "quantization": None,
     "system_prompt": None,
     "num_test": None,
     "task": "truthfulqa",
@@ -33,6 +34,7 @@ FLIPS = "sign flips, p >= 0.0001"
         ([{"model": "/a/qwen"}], ["truthfulqa-llama", "truthfulqa-qwen"]),
         ([{"model": "other/llama"}], ["truthfulqa-llama", "truthfulqa-llama-2"]),
         ([{"first_tokens": ["<s>"]}], ["truthfulqa-no-bos", "truthfulqa-<s>"]),
+        ([{"quantization": "nf4"}], ["truthfulqa-not-quantised", "truthfulqa-nf4"]),
         (
             [{"dtype": "bfloat16"}, {"protocol": "lm_eval"}],
             ["truthfulqa-iti-float32", "truthfulqa-iti-bfloat16", "truthfulqa-lm_eval"],
@@ -42,6 +44,14 @@ FLIPS = "sign flips, p >= 0.0001"
 def test_sections_have_short_names_of_their_own(others, names):
     sections = [ComparedSection(FACTS | other, ("mc1",), ()) for other in [{}, *others]]
     assert name_sections(sections) == names
+
+
+def test_quantised_models_are_never_averaged_with_whole_ones():
+    settings = ({}, {"task": "clutrr"}, {"quantization": "nf4"}, {"quantization": "nf4", "task": "clutrr"})
+    summaries = summarise_sections([ComparedSection(FACTS | other, (), ()) for other in settings])
+    titles = ["hub/llama (float32", "hub/llama (float32, quantised to nf4"]
+    assert [summary.title.split(")")[0] for summary in summaries] == titles
+    assert [summary.facts.get("quantization") for summary in summaries] == [None, "nf4"]
 
 
 def test_texts_that_begin_otherwise_are_told_apart_in_titles_and_never_averaged():

@@ -133,7 +133,7 @@ def _origin(run: Evaluation) -> dict[str, str]:
     facts = run.manifest
     return {
         "commit": describe_commit(run),
-        f"weights of {facts.model} ({facts.dtype})": facts.model_hash,
+        f"weights of {facts.model} ({', '.join(filter(None, (facts.dtype, facts.quantization)))})": facts.model_hash,
         f"questions of {facts.task}, fold {facts.fold}": facts.questions_hash,
         "Python": f"{facts.python} on {facts.platform}",
         "packages": ", ".join(f"{name} {version}" for name, version in facts.versions.items() if version),

@@ -12,7 +12,7 @@ from lofit_cli.report.tables import Cell, Entry, Table, left_and_right
 HEADLINES = ("mc1", "mc2")
 """The metrics that multiple-choice tasks are known by; any other task has its first."""
 PARTIAL = "+"
-SETTING = ("model_hash", "dtype", "split", "first_tokens", "chat_template", "system_prompt", "num_test")
+SETTING = ("model_hash", "dtype", "quantization", "split", "first_tokens", "chat_template", "system_prompt", "num_test")
 """What the sections of a wide table have in common."""
 NOTE = (
     "*: p < 0.05 against the task's baseline (Holm, over the tests of its own table). "
@@ -119,6 +119,8 @@ def _summarise(sections: Sequence[ComparedSection]) -> Summary:
     labels = dict.fromkeys(label for column in columns for label in column)
     lines = {label: tuple(column.get(label) for column in columns) for label in labels}
     facts = {key: sections[0].facts[key] for key in ("model", "dtype", "split")}
+    if sections[0].facts["quantization"]:
+        facts["quantization"] = sections[0].facts["quantization"]
     title = f"{describe_model(sections[0].facts)}, {facts['split']} split"
     repeats = len({section.facts["task"] for section in sections}) < len(sections)
     return Summary(title, facts, tuple(f"{name} {metric.upper()}" for name, metric, _ in cells), lines, repeats)

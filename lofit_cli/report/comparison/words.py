@@ -15,8 +15,12 @@ MAX_LETTERS = 120
 """The longest name that a table or figure shows."""
 
 
-ABSENT = {"num_test": "whole", "system_prompt": "no-system-prompt"}
+ABSENT = {"num_test": "whole", "system_prompt": "no-system-prompt", "quantization": "not-quantised"}
 """What a name says where a fact is missing that other sections state."""
+
+OF_THE_MODEL = ("dtype", "quantization", "first_tokens", "chat_template", "system_prompt", "model")
+TELLING = ("protocol", "split", "num_test", *OF_THE_MODEL)
+"""What tells sections of one task apart, in names."""
 
 
 def shorten(name: str) -> str:
@@ -56,11 +60,12 @@ def describe_section(section: ComparedSection) -> str:
 
 
 def describe_model(facts: Mapping[str, Any]) -> str:
-    """Return a model's name with what its numbers depend on: its dtype, and the tokens that every text begins with."""
+    """Return a model's name with what its numbers depend on, such as its dtype and how texts begin."""
+    coarser = f", quantised to {facts['quantization']}" * bool(facts["quantization"])
     begins = f", texts begin with {shorten(''.join(facts['first_tokens']))}" * bool(facts["first_tokens"])
     chats = ", chat template" * bool(facts["chat_template"])
     system = f", system prompt '{shorten(str(facts['system_prompt']))}'" * (facts["system_prompt"] is not None)
-    return f"{shorten(str(facts['model']))} ({facts['dtype']}{begins}{chats}{system})"
+    return f"{shorten(str(facts['model']))} ({facts['dtype']}{coarser}{begins}{chats}{system})"
 
 
 def parameter_count(row: ComparedRow) -> str:
@@ -185,7 +190,7 @@ def describe_tests(section: ComparedSection) -> str:
 def name_sections(sections: Sequence[ComparedSection]) -> list[str]:
     """Return a short name for each section, for headings and columns: its task, with what else tells it from others."""
     names = [str(section.facts["task"]) for section in sections]
-    for key in ("protocol", "split", "num_test", "dtype", "first_tokens", "chat_template", "system_prompt", "model"):
+    for key in TELLING:
         for name in {name for name in names if names.count(name) > 1}:
             same = {i: sections[i].facts[key] for i, other in enumerate(names) if other == name}
             if len({str(fact) for fact in same.values()}) > 1:
