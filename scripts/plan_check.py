@@ -41,7 +41,7 @@ def plan(stage: str, overrides: list[str], run_dir: Path) -> dict[str, float]:
 
 def measure(stage: str, overrides: list[str], run_dir: Path) -> dict[str, float]:
     """Run a stage and return the same of it."""
-    run_stage(stage, [*overrides, f"hydra.run.dir={run_dir}"])
+    run_stage(stage, [*overrides, "force=true", f"hydra.run.dir={run_dir}"])
     found = json.loads((run_dir / "manifest.json").read_text())
     return {"seconds": found["wall_seconds"], "bytes": found["peak_memory_bytes"]}
 
