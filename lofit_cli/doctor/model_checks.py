@@ -2,7 +2,6 @@
 
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
-from typing import cast
 
 import torch
 from torch import Tensor
@@ -14,6 +13,7 @@ from lofit_cli.interventions.head_edit import HeadEdit
 from lofit_cli.models.activations import last_token_activations
 from lofit_cli.models.attention_watch import RUN_ERRORS
 from lofit_cli.models.decoder import Decoder
+from lofit_cli.models.devices import is_offloaded
 from lofit_cli.models.forward import packed_token_logprobs, padded_batches, padded_token_logprobs
 from lofit_cli.models.hooks import hooked_output
 from lofit_cli.models.logprobs import answer_logprobs, tokenize
@@ -21,6 +21,7 @@ from lofit_cli.models.memory import is_out_of_memory
 from lofit_cli.models.packing import TokenSequence, group_rows
 from lofit_cli.models.packing_check import HALF_FLOOR, HALF_RATIO
 from lofit_cli.models.precision import in_float32
+from lofit_cli.models.quantization import is_quantised
 
 NUM_HEADS = 8
 STRENGTH = 3.0
@@ -49,11 +50,9 @@ def check_zero_edit(lm: Decoder) -> Finding:
 def check_folded_weights(lm: Decoder) -> Finding:
     """Set offsets on a few heads by hook against the same in the weights, as `lofit export` folds them in."""
     name = "folded weights"
-    weights = [cast(Tensor, module.weight) for module in lm.output_projections.values()]
-    if not all(map(torch.is_floating_point, weights)):
-        return Finding(
-            name, "warning", "the weights are quantised, so that nothing can be folded into them; not checked"
-        )
+    if is_quantised(lm.model) or is_offloaded(lm.model):
+        why = "quantised" if is_quantised(lm.model) else "out of memory"
+        return Finding(name, "warning", f"the weights are {why}, so that nothing can be folded into them; not checked")
     sequences, edit = _flat(lm), _offsets(lm)
     base = _one_by_one(lm, sequences)
     with edit.attach(lm):

@@ -15,6 +15,7 @@ from lofit_cli.models.checkpoint import read_checkpoint
 from lofit_cli.models.devices import find_device
 from lofit_cli.models.load import load_model
 from lofit_cli.models.memory import is_out_of_memory, out_of_memory_in_a_run, row_tokens
+from lofit_cli.models.outline import find_files, needed_bytes, weight_bytes
 from lofit_cli.schema.sources import ModelConfig
 
 
@@ -125,3 +126,11 @@ def test_the_check_of_batching_sets_every_weight_back_to_half_precision(tmp_path
     build_tokenizer().save_pretrained(tmp_path)
     lm = load_model(ModelConfig(str(tmp_path)))
     assert {tensor.dtype for tensor in lm.model.state_dict().values()} == {torch.bfloat16}
+
+
+@pytest.mark.parametrize("settings", [{"quantization": "nf4"}, {"device_map": "auto"}])
+def test_what_a_quantised_or_spread_model_takes_is_not_claimed_to_be_known(tmp_path, settings):
+    build_model("llama").save_pretrained(tmp_path)
+    outline, files = build_model("llama"), find_files(ModelConfig(str(tmp_path)))
+    assert needed_bytes(outline, files, ModelConfig(str(tmp_path))) == weight_bytes(outline)
+    assert needed_bytes(outline, files, ModelConfig(str(tmp_path), **settings)) is None

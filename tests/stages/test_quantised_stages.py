@@ -64,3 +64,10 @@ def test_widths_that_a_quantisation_has_no_groups_for_are_refused_in_a_sentence(
     refused = lofit("evaluate", "intervention=none", "model.quantization=torchao-int4")
     assert refused.exit_code == 1
     assert "(not all its weights can be made torchao-int4); choose another model.quantization" in said(refused)
+
+
+def test_the_doctor_checks_a_quantised_base_but_for_what_it_has_no_place_for(model_dir):
+    shown = ok(CliRunner().invoke(app, ["doctor", "model=hub", f"model.id={model_dir}", NF4]))
+    words = " ".join(shown.output.split())
+    assert "the weights are quantised, so that nothing can be folded into them; not checked" in words
+    assert "gradient ok it reaches the offsets of 12 of 12 heads" in words
