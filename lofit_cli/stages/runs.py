@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 from rich.filesize import decimal
 
+from lofit_cli.analysis.grouping import name_method
 from lofit_cli.analysis.intervals import Interval, mean_interval
 from lofit_cli.artifacts.finished_runs import read_manifest
 from lofit_cli.artifacts.listing import SUPERSEDED, ListedRun, find_runs
@@ -77,9 +78,9 @@ def _show(runs: Sequence[ListedRun]) -> None:
 def _describe(run: ListedRun) -> str:
     """Return how a run ended and when, what it was, its size, and what it measured."""
     age = _age(run)
-    what = " ".join(
-        f"{word} {name}".strip() for word, name in (("", run.method), ("on", run.task), ("with", run.model)) if name
-    )
+    method = name_method(run.method) if run.method else None
+    named = (("", method), ("on ", run.task), ("with ", run.model))
+    what = " ".join(f"{word}{name}" for word, name in named if name)
     measured = _measure(run)
     parts = [f"{run.status} {age}".strip(), *([what] if what else []), decimal(run.num_bytes)]
     return ", ".join(parts) + (f": {_result(*measured)}" if measured else "")
