@@ -15,7 +15,7 @@ test: $(INSTALLED)
 	ruff format --check .
 	mypy
 	lint-imports
-	pytest -m '' -n 2 --dist worksteal
+	pytest -m 'not long' -n 2 --dist worksteal
 
 $(INSTALLED): pyproject.toml scripts/constraints.txt
 	@$(VENV)/bin/python $(IS_NEW) 2> /dev/null || { $(PYTHON) $(IS_NEW) && $(PYTHON) -m venv --clear $(VENV); }

@@ -44,9 +44,10 @@ def kill_with_workers(process):
             os.kill(int(folder.name), signal.SIGKILL)
 
 
-@pytest.mark.slow
 @pytest.mark.skipif(sys.platform != "linux", reason="finds worker processes in /proc")
-@pytest.mark.parametrize("launcher", LAUNCHERS)
+@pytest.mark.parametrize(
+    "launcher", [pytest.param("joblib", marks=pytest.mark.slow), pytest.param("submitit_local", marks=pytest.mark.long)]
+)
 def test_a_sweep_that_is_killed_half_way_is_finished_by_the_same_command(lofit, model_dir, launcher):
     package, settings = LAUNCHERS[launcher]
     if not importlib.util.find_spec("hydra_plugins") or not importlib.util.find_spec(f"hydra_plugins.{package}"):

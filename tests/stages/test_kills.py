@@ -67,7 +67,7 @@ def test_a_run_that_is_killed_again_and_again_ends_with_the_same_bytes(command, 
     assert not (Path("runs/killed/x") / "checkpoints").exists()
 
 
-@pytest.mark.slow
+@pytest.mark.long
 @pytest.mark.parametrize("name", STAGES)
 @pytest.mark.parametrize("seed", range(29))
 def test_two_hundred_kills(command, name, seed):
