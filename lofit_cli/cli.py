@@ -141,15 +141,17 @@ def runs(
     Example: `lofit runs stage=evaluate status=finished`
     """
     from lofit_cli.errors import UserError
+    from lofit_cli.hydra_errors import for_people
     from lofit_cli.stages.runs import list_runs, prunable, remove_runs
 
     try:
         useless = prunable(list_runs(filters or [], as_json))
         if prune and useless and typer.confirm(f"Remove {len(useless)} failed or superseded runs?", err=True):
             remove_runs(useless)
-    except UserError as error:
-        _say(str(error))
-        sys.exit(error.exit_code)
+    except (UserError, OSError) as error:
+        told = for_people(error)
+        _say(str(told))
+        sys.exit(told.exit_code)
 
 
 def _run(

@@ -5,8 +5,7 @@ from typing import Any
 
 import yaml
 
-from lofit_cli.artifacts.files import read_json
-from lofit_cli.artifacts.finished_runs import read_content
+from lofit_cli.artifacts.files import read_object
 from lofit_cli.artifacts.leftovers import HYDRA, STARTED
 from lofit_cli.artifacts.manifest import MANIFEST
 from lofit_cli.errors import UserError
@@ -35,13 +34,7 @@ def resumed(stage: str, overrides: list[str], multirun: bool) -> list[str]:
 
 def _stage_of(folder: Path) -> Any:
     """Return the stage whose run a directory holds, finished or not; None where it holds none."""
-    if (folder / STARTED).exists():
-        content = read_json(folder / STARTED)
-    elif (folder / MANIFEST).exists():
-        content = read_content(folder)
-    else:
-        return None
-    return content.get("stage") if isinstance(content, dict) else None
+    return (read_object(folder / STARTED) or read_object(folder / MANIFEST)).get("stage")
 
 
 def _own_settings(folder: Path) -> list[str]:

@@ -8,12 +8,12 @@ from dataclasses import asdict
 from functools import cache, partial
 from typing import Any
 
+from lofit_cli.artifacts.leftovers import METRICS
 from lofit_cli.artifacts.run_dir import RunDir
 from lofit_cli.errors import UserError
 from lofit_cli.schema.stages import NO_TRACKER
 
 PROJECT = "lofit"
-METRICS = "metrics.json"
 
 
 @contextmanager

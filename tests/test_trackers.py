@@ -38,7 +38,8 @@ def test_a_tracker_that_is_not_there_is_one_sentence(lofit, monkeypatch):
     assert (refused.exit_code, "did you mean 'tensorboard'?" in refused.stderr) == (2, True)
 
 
-def test_without_a_tracker_none_is_loaded(lofit):
-    sys.modules.pop("accelerate.tracking", None)
+def test_without_a_tracker_none_is_loaded(lofit, monkeypatch):
+    monkeypatch.delitem(sys.modules, "accelerate.tracking", raising=False)
     ok(lofit(*TRAIN))
+    assert "accelerate.tracking" not in sys.modules
     assert "tensorboard" not in {Path(path).name for path in Path("runs").rglob("*")}

@@ -129,6 +129,15 @@ def read_json(file: Path) -> Any:
         raise UserError(f"{file} could not be read ({error}); it is missing, cut off or not JSON")
 
 
+def read_object(file: Path) -> dict[str, Any]:
+    """Return the object of JSON in a file; an empty one where the file can't be read or holds something else."""
+    try:
+        content = read_json(file)
+    except UserError:
+        return {}
+    return content if isinstance(content, dict) else {}
+
+
 @contextmanager
 def _explained(file: Path) -> Iterator[None]:
     try:

@@ -8,7 +8,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-from lofit_cli.artifacts.files import content_hash, read_json, remove_partial_files
+from lofit_cli.artifacts.files import content_hash, read_object, remove_partial_files
 from lofit_cli.artifacts.locks import locked
 from lofit_cli.artifacts.manifest import FINISHED, MANIFEST
 from lofit_cli.errors import RunError, UserError
@@ -17,8 +17,10 @@ SEEN_ITEMS = "seen_items.json"
 STARTED = "started.json"
 """What an unfinished run is made of, so that the same run can go on from where it stopped; `reuse` writes it."""
 CHECKPOINTS = "checkpoints"
+OUTCOMES = "outcomes.jsonl"
+METRICS = "metrics.json"
 LOGS = ("history.jsonl", "validation.jsonl")
-PROGRESS = (STARTED, CHECKPOINTS, "outcomes.jsonl")
+PROGRESS = (STARTED, CHECKPOINTS, OUTCOMES)
 """What a run needs to go on from where it stopped, and leaves when it is finished."""
 LOCK = ".lock"
 HYDRA = ".hydra"
@@ -32,7 +34,7 @@ TRACES = (
     "head_mask.safetensors",
     "intervention.safetensors",
     "predictions.parquet",
-    "metrics.json",
+    METRICS,
     "comparison.csv",
 )
 """What shows that a run has been in a directory, whatever became of it."""
@@ -66,12 +68,7 @@ def is_same_run(path: Path, stage: str, config: Any) -> bool:
     name = MANIFEST if how_it_ended(path) == FINISHED else STARTED
     if name == MANIFEST and config.force:
         return False
-    try:
-        content = read_json(path / name)
-    except UserError:
-        return False
-    wanted = {"stage": stage, "config_hash": config_hash(config)}
-    return isinstance(content, dict) and wanted.items() <= content.items()
+    return {"stage": stage, "config_hash": config_hash(config)}.items() <= read_object(path / name).items()
 
 
 def remove_entries(path: Path, *names: str) -> None:
@@ -126,11 +123,7 @@ def how_it_ended(path: Path) -> str:
     """Return how the run in a directory ended; `killed` where it left no manifest."""
     if not _has(path, MANIFEST):
         return "killed"
-    try:
-        content = read_json(path / MANIFEST)
-    except UserError:
-        return "unreadable"
-    status = content.get("status") if isinstance(content, dict) else None
+    status = read_object(path / MANIFEST).get("status")
     return status if status in (FINISHED, "failed", "interrupted") else "unreadable"
 
 

@@ -1,13 +1,14 @@
 """All runs under a folder, finished or not, as far as their files tell of them; nothing damaged ends the list."""
 
 import os
+import stat
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-from lofit_cli.artifacts.files import read_json
+from lofit_cli.artifacts.files import read_object
 from lofit_cli.artifacts.leftovers import HYDRA, LOCK, PROGRESS, STARTED, held, how_it_ended
 from lofit_cli.artifacts.manifest import FINISHED, MANIFEST
 from lofit_cli.errors import UserError
@@ -81,20 +82,22 @@ def _read(folder: Path) -> ListedRun:
         status = RUNNING
     when = content.get("ended_at") if status == FINISHED else content.get("started_at") or content.get("ended_at")
     texts = {name: _text(content, name) for name in ("stage", "task", "method", "model", "content_key")}
-    size = sum(file.stat().st_size for file in folder.rglob("*") if file.is_file() and not file.is_symlink())
+    size = sum(map(_size, folder.rglob("*")))
     return ListedRun(folder, status, began_or_ended=_time(when), num_bytes=size, content=content, **texts)
+
+
+def _size(path: Path) -> int:
+    """Return the bytes of a file; none of what is no file, or is gone by now, as those that a run is writing are."""
+    try:
+        found = path.lstat()
+    except OSError:
+        return 0
+    return found.st_size if stat.S_ISREG(found.st_mode) else 0
 
 
 def _content(folder: Path) -> dict[str, Any]:
     """Return what a run says of itself: in its manifest, and where it has none in what it began with."""
-    for name in (MANIFEST, STARTED):
-        try:
-            content = read_json(folder / name)
-        except UserError:
-            continue
-        if isinstance(content, dict):
-            return content
-    return {}
+    return read_object(folder / MANIFEST) or read_object(folder / STARTED)
 
 
 def _text(content: Mapping[str, Any], name: str) -> str | None:

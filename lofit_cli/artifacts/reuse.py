@@ -7,7 +7,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-from lofit_cli.artifacts.files import content_hash, file_hash, read_json, remove_partial_files, write_json
+from lofit_cli.artifacts.files import content_hash, file_hash, read_object, remove_partial_files, write_json
 from lofit_cli.artifacts.finished_runs import read_content
 from lofit_cli.artifacts.leftovers import (
     HYDRA,
@@ -61,7 +61,7 @@ def begin(run: RunDir, config: Any, **built_on: Any) -> None:
             f"{run.path} already holds a finished run of these settings, made of other data, weights or code; choose "
             "another hydra.run.dir or remove it"
         )
-    run.continues = _read_started(run.path).get("content_key") == key
+    run.continues = read_object(run.path / STARTED).get("content_key") == key
     if not run.continues:
         remove_entries(run.path, *PROGRESS, *LOGS)
         run.continues = _adopt(runs_dir, run.path, key)
@@ -90,12 +90,8 @@ def _find_finished(runs_dir: Path, run: RunDir, key: str) -> Path | None:
 
 
 def _is_made_of(folder: Path, stage: str, key: str) -> bool:
-    try:
-        content = read_content(folder)
-    except UserError:
-        return False
     wanted = {"status": FINISHED, "stage": stage, "content_key": key}
-    return wanted.items() <= content.items() and (folder / MADE[stage]).is_file()
+    return wanted.items() <= read_object(folder / MANIFEST).items() and (folder / MADE[stage]).is_file()
 
 
 def _folders_with(runs_dir: Path, name: str, key: str) -> Iterator[Path]:
@@ -107,14 +103,6 @@ def _folders_with(runs_dir: Path, name: str, key: str) -> Iterator[Path]:
             continue
         if mentions:
             yield file.parent
-
-
-def _read_started(folder: Path) -> dict[str, Any]:
-    try:
-        content = read_json(folder / STARTED)
-    except UserError:
-        return {}
-    return content if isinstance(content, dict) else {}
 
 
 def _adopt(runs_dir: Path, path: Path, key: str) -> bool:

@@ -116,12 +116,7 @@ def start_run(path: Path, stage: str, config: Any) -> Iterator[RunDir]:
     path.mkdir(parents=True, exist_ok=True)
     is_used = holds_a_run(path)
     with held(path):
-        run = RunDir(path, stage)
-        if is_same_run(path, stage, config):
-            run.is_finished = how_it_ended(path) == FINISHED
-        elif is_used:
-            # Hydra has written its own files for this run by now.
-            move_aside(path, keep=(LOCK, HYDRA))
+        run = _open(path, stage, config, is_used)
         reset_peak_memory()
         start = time.perf_counter()
         status = "failed"
@@ -144,6 +139,16 @@ def start_run(path: Path, stage: str, config: Any) -> Iterator[RunDir]:
                 write_json(path / MANIFEST, _manifest(run, status, config, time.perf_counter() - start))
         if not run.is_finished:
             remove_entries(path, *PROGRESS)
+
+
+def _open(path: Path, stage: str, config: Any, is_used: bool) -> RunDir:
+    """Return a run directory with what may stay of an earlier run; the rest is moved aside."""
+    if is_same_run(path, stage, config):
+        return RunDir(path, stage, is_finished=how_it_ended(path) == FINISHED)
+    if is_used:
+        # Hydra has written its own files for this run by now.
+        move_aside(path, keep=(LOCK, HYDRA))
+    return RunDir(path, stage)
 
 
 def _whole_lines(file: Path) -> Iterator[dict[str, Any]]:

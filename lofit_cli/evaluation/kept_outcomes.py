@@ -3,11 +3,10 @@
 from collections.abc import Sequence
 from typing import Any
 
+from lofit_cli.artifacts.leftovers import OUTCOMES
 from lofit_cli.artifacts.outcomes import Outcome, Outcomes
 from lofit_cli.artifacts.predictions import LogProb
 from lofit_cli.artifacts.run_dir import RunDir
-
-FILE_NAME = "outcomes.jsonl"
 
 
 class KeptOutcomes(Outcomes):
@@ -16,16 +15,16 @@ class KeptOutcomes(Outcomes):
     def __init__(self, run: RunDir) -> None:
         super().__init__()
         self._run = run
-        lines = run.read_lines(FILE_NAME)
+        lines = run.read_lines(OUTCOMES)
         for line in lines:
             self.known.update(zip(line["items"], map(_read, line["outcomes"]), strict=True))
         if lines:
-            run.continue_lines(FILE_NAME, lines)
+            run.continue_lines(OUTCOMES, lines)
 
     def add(self, numbers: Sequence[int], outcomes: Sequence[Outcome]) -> None:
         """Take in what one forward pass has given, and write it down."""
         super().add(numbers, outcomes)
-        self._run.append_line(FILE_NAME, {"items": list(numbers), "outcomes": [_written(found) for found in outcomes]})
+        self._run.append_line(OUTCOMES, {"items": list(numbers), "outcomes": [_written(found) for found in outcomes]})
 
 
 def _written(outcome: Outcome) -> Any:

@@ -52,12 +52,12 @@ class Point:
     """A point of a sweep: what was typed for it, and the settings that this gives.
 
     Attributes:
-        is_done: whether a finished run has these settings; None where nobody has looked.
+        is_done: whether a finished run has these settings.
     """
 
     overrides: tuple[str, ...]
     settings: Any
-    is_done: bool | None = None
+    is_done: bool = False
 
 
 def mark_done(points: Sequence[Point], is_done: Callable[[Any], bool]) -> list[Point]:

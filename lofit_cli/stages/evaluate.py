@@ -10,6 +10,7 @@ from lofit_cli.analysis.statistics import Summary, summarise
 from lofit_cli.artifacts.evaluations import find_base_run
 from lofit_cli.artifacts.files import read_json, write_json
 from lofit_cli.artifacts.finished_runs import find_latest, read_manifest
+from lofit_cli.artifacts.leftovers import METRICS
 from lofit_cli.artifacts.manifest import TrainOffsetsManifest
 from lofit_cli.artifacts.predictions import GeneratedAnswer, Prediction, write_predictions
 from lofit_cli.artifacts.reuse import begin
@@ -35,7 +36,6 @@ from lofit_cli.tasks import load_task
 from lofit_cli.tasks.own_splits import write_splits
 from lofit_cli.tasks.task import Task
 
-METRICS = "metrics.json"
 BASE_MODEL: dict[str, Any] = {"method": "none", "num_trained_parameters": 0, "made_by": {}}
 """What the manifest says where no intervention is measured."""
 

@@ -14,7 +14,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from lofit_cli.artifacts.leftovers import CHECKPOINTS
+from lofit_cli.artifacts.leftovers import CHECKPOINTS, LOGS
 from lofit_cli.artifacts.run_dir import RunDir
 from lofit_cli.artifacts.tensors import read_all_tensors, write_tensors
 from lofit_cli.console import say
@@ -22,7 +22,7 @@ from lofit_cli.errors import UserError
 from lofit_cli.training.descent import Descent
 
 KIND = "checkpoint"
-HISTORY, VALIDATION = "history.jsonl", "validation.jsonl"
+HISTORY, VALIDATION = LOGS
 NUM_KEPT = 2
 
 
@@ -128,11 +128,13 @@ class TrainingState:
                 position = Position(**about["position"])
             except (UserError, KeyError, TypeError):
                 continue
-            if any(len(run.read_lines(name)) < num_lines for name, num_lines in _log_lengths(position).items()):
+            lengths = {HISTORY: position.step, VALIDATION: position.num_validations}
+            logs = {name: run.read_lines(name)[:length] for name, length in lengths.items()}
+            if any(len(logs[name]) < length for name, length in lengths.items()):
                 continue
             self._restore(tensors, position, about["schedule"])
-            for name, num_lines in _log_lengths(position).items():
-                run.continue_lines(name, run.read_lines(name)[:num_lines])
+            for name, lines in logs.items():
+                run.continue_lines(name, lines)
             say(f"going on after step {position.step}, from {file}")
             return
 
@@ -173,10 +175,6 @@ class TrainingState:
     def _modules(self) -> list[tuple[str, Any]]:
         device = self.descent.parameters[0].device.type if self.descent.parameters else "cpu"
         return [("cpu", torch)] + ([] if device == "cpu" else [("device", torch.get_device_module(device))])
-
-
-def _log_lengths(position: Position) -> dict[str, int]:
-    return {HISTORY: position.step, VALIDATION: position.num_validations}
 
 
 def _file(folder: Path, step: int) -> Path:
