@@ -33,6 +33,8 @@ PrintPlan = Annotated[
 ConfigDir = Annotated[str | None, typer.Option("--config-dir", help="A folder with more config files.")]
 
 PATIENCE_SECONDS = 1.0
+SHARED = ("select_heads", "train_offsets", "evaluate")
+"""The stages whose work several processes may share."""
 
 
 @app.callback(invoke_without_command=True)
@@ -142,9 +144,11 @@ def runs(
     """
     from lofit_cli.errors import UserError
     from lofit_cli.hydra_errors import for_people
+    from lofit_cli.processes import require_one_process
     from lofit_cli.stages.runs import list_runs, prunable, remove_runs
 
     try:
+        require_one_process("lofit runs")
         useless = prunable(list_runs(filters or [], as_json))
         if prune and useless and typer.confirm(f"Remove {len(useless)} failed or superseded runs?", err=True):
             remove_runs(useless)
@@ -181,8 +185,11 @@ def _run_stage(
     from lofit_cli.errors import UserError
     from lofit_cli.hydra_app import plan_stage, run_at_once, run_stage
     from lofit_cli.hydra_config import compose_yaml
+    from lofit_cli.processes import require_one_process
 
     try:
+        if plan or print_config or stage not in SHARED:
+            require_one_process("--plan" if plan else "--cfg" if print_config else f"lofit {stage}")
         if print_config and multirun:
             raise UserError("--cfg shows one point of a sweep: leave -m out and give each key one value")
         if print_config:
@@ -199,9 +206,13 @@ def _run_stage(
 
 
 def _say(message: str) -> None:
-    from lofit_cli.console import say
+    """Say how a command ended; of several processes each has its own reason."""
+    from lofit_cli.console import console, say
+    from lofit_cli.processes import is_leader, num_processes, process_number
 
-    say(f"lofit: {message}")
+    who = "lofit" if is_leader() else f"lofit, process {process_number() + 1} of {num_processes()}"
+    console.quiet = False
+    say(f"{who}: {message}")
 
 
 @contextmanager

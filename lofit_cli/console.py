@@ -11,6 +11,8 @@ from typing import Protocol
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 
+from lofit_cli.processes import is_leader
+
 HIDDEN = {"Cc", "Cf", "Cn", "Cs", "Zl", "Zp"}
 """Unicode's categories of what is acted on or not shown: control, format, unassigned, surrogate, line ends."""
 JOINERS = "\u200c\u200d"
@@ -69,12 +71,12 @@ class Terminal(Console):
                 say(f"note: not all results could be printed ({error.strerror or error})")
 
 
-console = Terminal(stderr=True)
+console = Terminal(stderr=True, quiet=not is_leader())
 
 
 def results() -> Console:
     """Return standard output, as it is now."""
-    return Terminal()
+    return Terminal(quiet=not is_leader())
 
 
 class Advance(Protocol):

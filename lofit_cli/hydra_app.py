@@ -32,8 +32,10 @@ from lofit_cli.hydra_config import (
 )
 from lofit_cli.hydra_errors import for_people
 from lofit_cli.hydra_outcomes import Outcomes
+from lofit_cli.hydra_processes import own_place, require_own_launcher
 from lofit_cli.hydra_resume import resumed
 from lofit_cli.planning.plan import Point, mark_done
+from lofit_cli.processes import is_leader, joined, num_processes, require_same
 from lofit_cli.trackers import tracked
 
 
@@ -44,20 +46,31 @@ def run_stage(stage: str, overrides: list[str], multirun: bool = False, config_d
         UserError: an override can't be used (nothing has run then), or a stage failed.
     """
     register_schemas()
-    overrides = as_typed(stage, resumed(stage, overrides, multirun), multirun, config_dir)
-    arguments = [*search_path(config_dir), *overrides, *(["--multirun"] if multirun else [])]
-    try:
-        points = split_points(stage, overrides, multirun, config_dir)
-        configs = [compose(stage, point, config_dir) for point in points]
-        for number, config in enumerate(configs):
-            make_way(find_run_dir(config, number if multirun else None), stage, to_dataclass(config))
-        # Where a launcher's workers, on other machines even, write their runs, they can also say how these ended.
-        place = Path(configs[0].hydra.sweep.dir) if multirun else None
-        with _hydra_arguments([stage, *arguments]), _outcomes_in(place) as outcomes:
-            hydra.main(str(conf_dir()), stage, HYDRA_VERSION_BASE)(_job(stage, outcomes))()
-            return outcomes.require_success(len(points))
-    except OSError as error:
-        raise for_people(error)
+    with joined(), own_place() as place:
+        # Where there are several processes, this also lets all of them look before the leader changes anything.
+        require_same("their settings", lambda: [stage, *overrides])
+        overrides = [*as_typed(stage, resumed(stage, overrides, multirun), multirun, config_dir), *place]
+        arguments = [*search_path(config_dir), *overrides, *(["--multirun"] if multirun else [])]
+        try:
+            return _run_points(stage, overrides, arguments, multirun, config_dir)
+        except OSError as error:
+            raise for_people(error)
+
+
+def _run_points(
+    stage: str, overrides: list[str], arguments: list[str], multirun: bool, config_dir: str | None
+) -> list[Path]:
+    points = split_points(stage, overrides, multirun, config_dir)
+    configs = [compose(stage, point, config_dir) for point in points]
+    require_own_launcher(configs)
+    require_same("the settings they make of them", lambda: [config_hash(to_dataclass(config)) for config in configs])
+    for number, config in enumerate(configs):
+        make_way(find_run_dir(config, number if multirun else None), stage, to_dataclass(config))
+    # Where a launcher's workers, on other machines even, write their runs, they can also say how these ended.
+    place = Path(configs[0].hydra.sweep.dir) if multirun else None
+    with _hydra_arguments([stage, *arguments]), _outcomes_in(place) as outcomes:
+        hydra.main(str(conf_dir()), stage, HYDRA_VERSION_BASE)(_job(stage, outcomes))()
+        return outcomes.require_success(len(points))
 
 
 @contextmanager
@@ -103,11 +116,17 @@ def plan_stage(stage: str, overrides: list[str], multirun: bool = False, config_
 
 
 def _job(stage: str, outcomes: Outcomes) -> Callable[[DictConfig], None]:
-    """Return the function that Hydra calls for each point; a point that fails does not stop a sweep."""
+    """Return the function that Hydra calls for each point.
+
+    A point that fails does not stop a sweep, but in several processes: only one of them may know of it.
+    """
+    failed: list[int] = []
     function = _stage_function(stage)
     from lofit_cli.console import say
 
     def job(config: DictConfig) -> None:
+        if failed and num_processes() > 1:
+            return
         register_schemas()
         about = HydraConfig.get()
         is_sweep = about.mode == hydra.types.RunMode.MULTIRUN
@@ -119,10 +138,11 @@ def _job(stage: str, outcomes: Outcomes) -> Callable[[DictConfig], None]:
             say(f"run directory: {os.path.relpath(run_dir)}")
             outcomes.add(number, run_dir)
         except FinishedRun as found:
-            outcomes.add(number, take(found.path, run_dir, _is_named()))
+            outcomes.add(number, take(found.path, run_dir, _is_named()) if is_leader() else found.path)
         except (UserError, OSError, RuntimeError, MemoryError) as error:
             failure = for_people(_without_memory(error, settings))
             outcomes.add(number, run_dir, failure)
+            failed.append(number)
             if is_sweep:
                 say(f"{os.path.relpath(run_dir)} failed: {failure}")
 

@@ -11,6 +11,7 @@ from typing import Any
 from lofit_cli.artifacts.leftovers import METRICS
 from lofit_cli.artifacts.run_dir import RunDir
 from lofit_cli.errors import UserError
+from lofit_cli.processes import is_leader
 from lofit_cli.schema.stages import NO_TRACKER
 
 PROJECT = "lofit"
@@ -27,7 +28,7 @@ def tracked(run: RunDir, config: Any) -> Iterator[None]:
         UserError: the tracker's package is not installed.
     """
     name = getattr(config, "tracker", NO_TRACKER)
-    if name == NO_TRACKER:
+    if name == NO_TRACKER or not is_leader():
         yield
         return
     _require_package(name)

@@ -73,6 +73,7 @@ class TaskManifest(Manifest):
         quantization: how the weights were made coarser when they were loaded, if they were.
         content_key: a hash of all that shaped the run; runs that agree in it are the same run.
         continued: whether it went on from where an earlier process stopped.
+        num_processes: how many processes shared its work.
     """
 
     model: str
@@ -91,6 +92,7 @@ class TaskManifest(Manifest):
     task: str = field(metadata=TABLES)
     content_key: str | None = None
     continued: bool = False
+    num_processes: int = 1
     fold: int = field(metadata=ROWS_IF_ASKED)
     dataset_hash: str = field(metadata=ROWS_IF_ASKED)
 

@@ -26,6 +26,7 @@ from lofit_cli.artifacts.provenance import describe_code
 from lofit_cli.artifacts.run_dir import FinishedRun, RunDir
 from lofit_cli.console import say
 from lofit_cli.errors import UserError
+from lofit_cli.processes import led, num_processes, require_same
 
 MADE = {
     "select_heads": "head_mask.safetensors",
@@ -52,24 +53,37 @@ def begin(run: RunDir, config: Any, **built_on: Any) -> None:
         UserError: the directory holds a finished run of the same settings whose content is another one.
     """
     key = _content_key(run, config, built_on)
-    run.record(content_key=key)
+    require_same("what this run is made of", lambda: key)
+    run.record(content_key=key, num_processes=num_processes())
+    finished, run.continues = led(lambda: _settle(run, config, key))
+    if finished:
+        raise FinishedRun(Path(finished))
+    run.record(continued=run.continues)
+
+
+def _settle(run: RunDir, config: Any, key: str) -> tuple[str | None, bool]:
+    """Make a run directory ready, unless a finished run has the same content.
+
+    Returns:
+        the directory of that finished run, and whether the run goes on from where one of the same content stopped.
+    """
     runs_dir = Path(config.runs_dir)
     if not config.force and (found := _find_finished(runs_dir, run, key)):
-        raise FinishedRun(found)
+        return str(found), False
     if run.is_finished:
         raise UserError(
             f"{run.path} already holds a finished run of these settings, made of other data, weights or code; choose "
             "another hydra.run.dir or remove it"
         )
-    run.continues = read_object(run.path / STARTED).get("content_key") == key
-    if not run.continues:
+    continues = read_object(run.path / STARTED).get("content_key") == key
+    if not continues:
         remove_entries(run.path, *PROGRESS, *LOGS)
-        run.continues = _adopt(runs_dir, run.path, key)
-    run.record(continued=run.continues)
+        continues = _adopt(runs_dir, run.path, key)
     remove_entries(run.path, MANIFEST, SEEN_ITEMS)
     remove_partial_files(run.path)
     about = {"stage": run.stage, "config_hash": config_hash(config), "content_key": key}
     write_json(run.path / STARTED, {**about, "started_at": datetime.now(UTC).isoformat()})
+    return None, continues
 
 
 def _content_key(run: RunDir, config: Any, built_on: dict[str, Any]) -> str:

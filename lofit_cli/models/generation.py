@@ -70,16 +70,26 @@ def generate_texts(
         raise ItemError(sequences.index([]), "has no token in its prompt; give it some text")
     lm.require_positions([len(sequence) + max_new_tokens for sequence in sequences])
     prefix = _shared_prefix(lm, sequences, max_new_tokens)
-    order = sorted(range(len(prompts)), key=lambda i: -len(sequences[i]))
     texts = Outcomes() if known is None else known
+
+    def generate(batch: Sequence[int]) -> list[str]:
+        return continue_texts(lm, [sequences[i] for i in batch], max_new_tokens, prefix, one_line, write)
+
+    return texts.complete(
+        _batches(lm, [len(sequence) for sequence in sequences], max_new_tokens, prefix), generate, report
+    )
+
+
+def _batches(
+    lm: Decoder, lengths: Sequence[int], max_new_tokens: int, prefix: DynamicCache | None
+) -> list[Sequence[int]]:
+    """Return the numbers of the prompts that share a batch, the longest first."""
+    batches, order = list[Sequence[int]](), sorted(range(len(lengths)), key=lambda i: -lengths[i])
     while order:
-        batch_size = _batch_size(lm, len(sequences[order[0]]) + max_new_tokens, prefix)
-        batch, order = order[:batch_size], order[batch_size:]
-        if texts.lacks(batch):
-            rows = [sequences[i] for i in batch]
-            texts.add(batch, continue_texts(lm, rows, max_new_tokens, prefix, one_line, write))
-        report(len(batch))
-    return texts.in_order()
+        batch_size = _batch_size(lm, lengths[order[0]] + max_new_tokens, prefix)
+        batches.append(order[:batch_size])
+        order = order[batch_size:]
+    return batches
 
 
 def _texts(lm: Decoder, prompts: Sequence[str | Prompt]) -> list[str]:

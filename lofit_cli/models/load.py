@@ -13,7 +13,7 @@ from lofit_cli.console import say
 from lofit_cli.errors import UserError, did_you_mean
 from lofit_cli.models.chat import Chat, open_chat
 from lofit_cli.models.checkpoint import read_checkpoint
-from lofit_cli.models.devices import describe_devices, find_device, input_device, is_offloaded
+from lofit_cli.models.devices import describe_devices, find_device, input_device, is_offloaded, own_device
 from lofit_cli.models.embedded import EMBEDDED_MODELS, embedded_model_dir
 from lofit_cli.models.encoding import check_round_trip, first_tokens
 from lofit_cli.models.forward import choose_tail
@@ -22,6 +22,7 @@ from lofit_cli.models.language_model import LanguageModel
 from lofit_cli.models.logits_tail import LogitsTail
 from lofit_cli.models.memory import fitting_row_tokens, is_out_of_memory
 from lofit_cli.models.packing_check import choose_batching
+from lofit_cli.processes import gathered, require_one_process
 from lofit_cli.schema.sources import ModelConfig
 
 
@@ -40,14 +41,17 @@ def load_model(config: ModelConfig | str) -> LanguageModel:
     source = check_source(config.id, "model.id")
     if config.revision and (source != config.id or Path(source).is_dir()):
         raise UserError(f"model.revision={config.revision} is for a model from the Hub; leave it out for {config.id}")
-    device = open_device(config.device)
+    device = own_device(open_device(config.device))
+    if config.device_map:
+        require_one_process(f"model.device_map={config.device_map}")
     model, tokenizer = read_checkpoint(config, source, device)
     if not tokenizer.is_fast:
         raise UserError(f"model.id={config.id} has no fast tokenizer, which is needed to know where an answer begins")
     check_round_trip(tokenizer, f"model.id={config.id}")
     first_tokens(tokenizer, config.add_bos)
     model.eval().requires_grad_(False)
-    rows = fitting_row_tokens(config, model, input_device(model))
+    # As many for all processes that share a run as the least of them has room for.
+    rows = min(gathered(lambda: fitting_row_tokens(config, model, input_device(model))))
     settings: dict[str, Any] = {"max_row_tokens": rows, "add_bos": config.add_bos, "chat": _chat(config, tokenizer)}
     if is_offloaded(model):
         say(

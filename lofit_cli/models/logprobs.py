@@ -1,6 +1,7 @@
 """The one function behind training and scoring: the summed log-probability of answers to prompts."""
 
 from collections.abc import Callable, Sequence
+from itertools import accumulate, pairwise
 
 import torch
 from torch import Tensor
@@ -110,17 +111,13 @@ def score_answers(
     Raises:
         RunError: a log-probability is not finite.
     """
-    tokenized, scored, first = tokenize_items(lm, items), Outcomes() if known is None else known, 0
+    tokenized, scored = tokenize_items(lm, items), Outcomes() if known is None else known
     with torch.inference_mode():
         prefix = _shared_prefix(lm, tokenized)
-        prefix_length = 0 if prefix is None else prefix.get_seq_length()
-        for group in group_rows(tokenized, lm.max_row_tokens, prefix_length):
-            numbers = range(first, first + len(group))
-            if scored.lacks(numbers):
-                scored.add(numbers, _score(lm, group, prefix))
-            first += len(group)
-            report(len(group))
-    return scored.in_order()
+        rows = group_rows(tokenized, lm.max_row_tokens, 0 if prefix is None else prefix.get_seq_length())
+        ends = list(accumulate(len(row) for row in rows))
+        batches = [range(*limits) for limits in pairwise([0, *ends])]
+        return scored.complete(batches, lambda numbers: _score(lm, [tokenized[i] for i in numbers], prefix), report)
 
 
 def _score(lm: Decoder, group: Sequence[list[TokenSequence]], prefix: DynamicCache | None) -> list[list[LogProb]]:

@@ -11,6 +11,7 @@ from torch.optim.lr_scheduler import LambdaLR
 from lofit_cli.console import say
 from lofit_cli.errors import RunError
 from lofit_cli.interventions.intervention import Intervention
+from lofit_cli.processes import add_up
 from lofit_cli.schema.components import TrainerConfig
 
 
@@ -27,13 +28,13 @@ class Descent:
         """Give the parameters a batch's gradient, and return what the history says of it.
 
         Args:
-            find_loss: returns the batch's loss and adds its gradient to the parameters'.
+            find_loss: returns the batch's loss, or this process's part of it, and adds its gradient to the parameters'.
 
         Raises:
             RunError: the loss or its gradient is not finite, or no gradient reaches the parameters.
         """
         self.optimizer.zero_grad()
-        task_loss = find_loss()
+        task_loss = self._add_up(find_loss())
         if self.schedule.last_epoch == 0:
             self._require_gradients()
         loss = task_loss + self._penalty()
@@ -45,6 +46,15 @@ class Descent:
                 f"lower trainer.learning_rate={self.trainer.learning_rate}"
             )
         return {"step": step, "loss": loss, "task_loss": task_loss, "gradient_norm": norm, "learning_rate": rate}
+
+    def _add_up(self, loss: float) -> float:
+        """Return the loss of all processes together, and give the parameters the gradient of all."""
+        reached = [float(parameter.grad is not None) for parameter in self.parameters]
+        gradients = [torch.zeros_like(p) if p.grad is None else p.grad for p in self.parameters]
+        total, *reached = add_up([loss, *reached], gradients)
+        for parameter, gradient, by in zip(self.parameters, gradients, reached, strict=True):
+            parameter.grad = gradient if by else None
+        return total
 
     def _require_gradients(self) -> None:
         """Refuse to train what no gradient reaches, and tell of parts that none reaches: they stay as they are."""

@@ -12,6 +12,7 @@ from lofit_cli.errors import naming_items
 from lofit_cli.models.decoder import Decoder
 from lofit_cli.models.logprobs import answer_logprobs, tokenize_items
 from lofit_cli.models.packing import TokenSequence, group_rows
+from lofit_cli.processes import own_share, share_out
 from lofit_cli.tasks.task import Task
 from lofit_cli.training.losses import dpo_loss, sft_loss
 
@@ -57,8 +58,8 @@ class Objective:
             return items
         prepared: list[TrainingItem] = []
         with torch.no_grad(), progress_bar(f"reference log-probabilities, {split}", len(items)) as advance:
-            for group in group_rows([item.sequences for item in items], self.lm.max_row_tokens):
-                flat = answer_logprobs(self.lm, _flat(group))
+            rows = list(group_rows([item.sequences for item in items], self.lm.max_row_tokens))
+            for group, flat in share_out(rows, self._score, Tensor.tolist, self._as_scored):
                 for reference in flat.split([len(sequences) for sequences in group]):
                     prepared.append(replace(items[len(prepared)], reference=reference))
                 advance(len(group))
@@ -67,13 +68,16 @@ class Objective:
     def loss(self, items: Sequence[TrainingItem], backward: bool = False) -> float:
         """Return the mean loss over items, row by row so that memory does not grow with the batch.
 
+        Of several processes each returns its own items' part of it.
+
         Args:
             backward: add its gradient to the parameters'.
         """
         total, weight = 0.0, sum(item.weight for item in items)
-        waiting = iter(items)
-        for group in group_rows([item.sequences for item in items], self.lm.max_row_tokens):
-            flat = answer_logprobs(self.lm, _flat(group))
+        own = own_share(items, lambda item: sum(len(sequence.tokens) for sequence in item.sequences))
+        waiting = iter(own)
+        for group in group_rows([item.sequences for item in own], self.lm.max_row_tokens):
+            flat = self._score(group)
             parts = zip(flat.split([len(sequences) for sequences in group]), waiting, strict=False)
             loss = torch.stack([self._item_loss(part, item) for part, item in parts]).sum() / weight
             if backward:
@@ -81,11 +85,14 @@ class Objective:
             total += float(loss.detach())
         return total
 
+    def _score(self, group: Sequence[Sequence[TokenSequence]]) -> Tensor:
+        """Return the log-probabilities of the answers of items that share a row."""
+        return answer_logprobs(self.lm, [sequence for sequences in group for sequence in sequences])
+
+    def _as_scored(self, values: list[float]) -> Tensor:
+        return torch.tensor(values, device=self.lm.device)
+
     def _item_loss(self, log_probs: Tensor, item: TrainingItem) -> Tensor:
         if self.task.objective == "dpo":
             return dpo_loss(log_probs, item.reference, item.num_chosen, self.beta)
         return sft_loss(log_probs)
-
-
-def _flat(group: Sequence[Sequence[TokenSequence]]) -> list[TokenSequence]:
-    return [sequence for sequences in group for sequence in sequences]

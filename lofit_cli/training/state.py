@@ -5,6 +5,7 @@ newest two are kept while the run lasts.
 """
 
 import math
+import os
 import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict, dataclass
@@ -19,6 +20,7 @@ from lofit_cli.artifacts.run_dir import RunDir
 from lofit_cli.artifacts.tensors import read_all_tensors, write_tensors
 from lofit_cli.console import say
 from lofit_cli.errors import UserError
+from lofit_cli.processes import led
 from lofit_cli.training.descent import Descent
 
 KIND = "checkpoint"
@@ -122,21 +124,16 @@ class TrainingState:
 
     def resume(self, run: RunDir) -> None:
         """Go on from the newest checkpoint that can be read, where the run continues one; else from the beginning."""
-        for file in reversed(sorted((run.path / CHECKPOINTS).glob("*.safetensors")) if run.continues else []):
-            try:
-                tensors, about = read_all_tensors(file, KIND)
-                position = Position(**about["position"])
-            except (UserError, KeyError, TypeError):
-                continue
-            lengths = {HISTORY: position.step, VALIDATION: position.num_validations}
-            logs = {name: run.read_lines(name)[:length] for name, length in lengths.items()}
-            if any(len(logs[name]) < length for name, length in lengths.items()):
-                continue
-            self._restore(tensors, position, about["schedule"])
-            for name, lines in logs.items():
-                run.continue_lines(name, lines)
-            say(f"going on after step {position.step}, from {file}")
+        found = led(lambda: _newest_checkpoint(run)) if run.continues else None
+        if not found:
             return
+        tensors, about = read_all_tensors(Path(found), KIND)
+        self._restore(tensors, Position(**about["position"]), about["schedule"])
+        # Of several processes only the leader's directory has the logs.
+        cut_off = RunDir(Path(found).parents[1], run.stage, continues=True)
+        for name, length in _lengths(self.position).items():
+            run.continue_lines(name, cut_off.read_lines(name)[:length])
+        say(f"going on after step {self.position.step}, from {os.path.relpath(found)}")
 
     def _tensors(self) -> dict[str, Tensor]:
         tensors = {f"parameter.{i}": parameter.data for i, parameter in enumerate(self.descent.parameters)}
@@ -179,3 +176,20 @@ class TrainingState:
 
 def _file(folder: Path, step: int) -> Path:
     return folder / f"step-{step:09d}.safetensors"
+
+
+def _newest_checkpoint(run: RunDir) -> str | None:
+    """Return the newest checkpoint that can be read and whose steps are all in the logs; None where there is none."""
+    for file in sorted((run.path / CHECKPOINTS).glob("*.safetensors"), reverse=True):
+        try:
+            position = Position(**read_all_tensors(file, KIND)[1]["position"])
+        except (UserError, KeyError, TypeError):
+            continue
+        if all(len(run.read_lines(name)) >= length for name, length in _lengths(position).items()):
+            return str(file.resolve())
+    return None
+
+
+def _lengths(position: Position) -> dict[str, int]:
+    """Return how many lines the logs have when training stands there."""
+    return {HISTORY: position.step, VALIDATION: position.num_validations}

@@ -14,6 +14,7 @@ from lofit_cli.errors import RunError
 from lofit_cli.evaluation.measure import mean_metrics, measure_split, require_fit
 from lofit_cli.interventions.intervention import FILE_NAME, Intervention
 from lofit_cli.models.decoder import Decoder
+from lofit_cli.processes import add_up, require_same
 from lofit_cli.schema.stages import SelectHeadsConfig, TrainOffsetsConfig
 from lofit_cli.tasks.task import Task
 from lofit_cli.training.descent import Descent
@@ -62,6 +63,7 @@ def train(
                 state.note_validation(found, run, trainer.keep == "best")
             state.end_epoch()
     state.take_best()
+    require_same("what they have learnt", lambda: [float(values.double().sum()) for values in edit.parameters()])
 
 
 def _validate(
@@ -71,7 +73,7 @@ def _validate(
     metrics: dict[str, float] = {}
     edit.eval()
     with torch.no_grad():
-        loss = objective.loss(items)
+        (loss,) = add_up([objective.loss(items)])
         if not objective.task.generates:
             metrics = mean_metrics(measure_split(objective.lm, objective.task, "validation", protocol))
     edit.train()

@@ -1,0 +1,196 @@
+"""The processes of one run, where torchrun or accelerate launch has started several: all compute, the first one writes.
+
+Each process runs the same command and so makes the same decisions, except those that depend on what is in the run
+directory, which the leader makes for all (`led`). Nothing is pickled between them.
+"""
+
+import json
+import os
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from functools import partial
+from typing import TYPE_CHECKING, Any, TypeVar
+
+from lofit_cli.errors import RunError, UserError
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+Part = TypeVar("Part")
+Result = TypeVar("Result")
+Item = TypeVar("Item")
+
+LAUNCHED = {"RANK", "WORLD_SIZE", "MASTER_ADDR", "MASTER_PORT"}
+"""What torchrun tells each process that it starts, and torch.distributed looks for."""
+
+
+def num_processes() -> int:
+    """Return how many processes share this run."""
+    return int(os.environ["WORLD_SIZE"]) if os.environ.keys() >= LAUNCHED else 1
+
+
+def process_number() -> int:
+    """Return this process's number, from 0; the leader's is 0."""
+    return int(os.environ["RANK"]) if num_processes() > 1 else 0
+
+
+def is_leader() -> bool:
+    """Return whether this process writes the run and speaks for it."""
+    return process_number() == 0
+
+
+def require_one_process(command: str) -> None:
+    """Refuse a command whose work is not shared.
+
+    Raises:
+        UserError: there are several processes.
+    """
+    if num_processes() > 1:
+        raise UserError(f"{command} is for one process; start it without torchrun or accelerate launch")
+
+
+@contextmanager
+def joined() -> Iterator[None]:
+    """Let the processes of a run find each other, inside a `with` block.
+
+    Raises:
+        RunError: one of them does not come, or goes away.
+    """
+    if num_processes() == 1:
+        yield
+        return
+    import torch.distributed as dist
+
+    with _together():
+        dist.init_process_group()
+    try:
+        yield
+    finally:
+        dist.destroy_process_group()
+
+
+@contextmanager
+def _together() -> Iterator[None]:
+    """Say in one sentence that another process has gone, whose own message says why."""
+    import torch.distributed as dist
+
+    try:
+        yield
+    except (RuntimeError, dist.DistError) as error:
+        raise RunError(f"another process of this run can't be reached ({str(error).splitlines()[0]}); see what it said")
+
+
+def share_out(
+    parts: Sequence[Part],
+    compute: Callable[[Part], Result],
+    write: Callable[[Result], Any],
+    read: Callable[[Any], Result],
+) -> Iterator[tuple[Part, Result]]:
+    """Yield each part with what was computed of it, in order; of several processes each computes some.
+
+    Args:
+        write: turns a result into what JSON can hold, exactly.
+        read: turns that into the result.
+
+    Raises:
+        UserError: as `compute` said, in whichever process.
+    """
+    if num_processes() == 1:
+        yield from ((part, compute(part)) for part in parts)
+        return
+    for first in range(0, len(parts), num_processes()):
+        together = parts[first : first + num_processes()]
+        results = _exchange(partial(_compute, together[process_number() : process_number() + 1], compute, write))
+        yield from zip(together, [read(result) for found in results for result in found], strict=True)
+
+
+def _compute(parts: Sequence[Part], compute: Callable[[Part], Result], write: Callable[[Result], Any]) -> list[Any]:
+    return [write(compute(part)) for part in parts]
+
+
+def led(decide: Callable[[], Result]) -> Result:
+    """Return what the leader decides, in each process; its value, or its error, is the others' too.
+
+    Raises:
+        UserError: as `decide` said.
+    """
+    return decide() if num_processes() == 1 else _exchange(lambda: decide() if is_leader() else None)[0]
+
+
+def gathered(find: Callable[[], Result]) -> list[Result]:
+    """Return what each process finds, which JSON can hold, in their order.
+
+    Raises:
+        UserError: as `find` said, in whichever process.
+    """
+    return [find()] if num_processes() == 1 else _exchange(find)
+
+
+def require_same(what: str, find: Callable[[], Any]) -> None:
+    """Refuse to go on where the processes differ in what they must have in common.
+
+    Args:
+        find: returns it, as JSON can hold it.
+
+    Raises:
+        RunError: they differ.
+    """
+    if num_processes() > 1 and len({json.dumps(found) for found in _exchange(find)}) > 1:
+        raise RunError(
+            f"the processes of this run differ in {what}; start all of them with the same files and versions"
+        )
+
+
+def _exchange(compute: Callable[[], Any]) -> list[Any]:
+    """Return what each process has computed, in their order; raise the first error of any."""
+    try:
+        told = {"value": compute()}
+    except UserError as error:
+        told = {"error": str(error), "exit_code": error.exit_code}
+    found = [json.loads(text) for text in _gather(json.dumps(told).encode())]
+    for failed in (other for other in found if "error" in other):
+        raise (RunError if failed["exit_code"] == RunError.exit_code else UserError)(failed["error"])
+    return [other["value"] for other in found]
+
+
+def _gather(text: bytes) -> list[bytes]:
+    """Return every process's bytes, in their order."""
+    import torch
+    import torch.distributed as dist
+
+    lengths = [torch.zeros(1, dtype=torch.int64) for _ in range(num_processes())]
+    with _together():
+        dist.all_gather(lengths, torch.tensor([len(text)]))
+        padded = torch.zeros(max(int(length) for length in lengths), dtype=torch.uint8)
+        padded[: len(text)] = torch.frombuffer(bytearray(text), dtype=torch.uint8)
+        found = [torch.zeros_like(padded) for _ in lengths]
+        dist.all_gather(found, padded)
+    return [bytes(other[: int(length)].tolist()) for other, length in zip(found, lengths, strict=True)]
+
+
+def own_share(items: Sequence[Item], size: Callable[[Item], int]) -> Sequence[Item]:
+    """Return the items of this process: dealt out by size, so that all processes have about as much to do."""
+    if num_processes() == 1:
+        return items
+    return sorted(items, key=size, reverse=True)[process_number() :: num_processes()]
+
+
+def add_up(numbers: Sequence[float], tensors: "Sequence[Tensor]" = ()) -> list[float]:
+    """Return the sums of numbers over all processes, and make each tensor the sum of theirs, in one exchange.
+
+    Args:
+        tensors: float32, on one device; changed in place.
+    """
+    if num_processes() == 1:
+        return list(numbers)
+    import torch
+    import torch.distributed as dist
+
+    device = tensors[0].device if tensors else torch.device("cpu")
+    flat = torch.cat([torch.tensor(numbers, device=device), *(tensor.reshape(-1) for tensor in tensors)])
+    with _together():
+        dist.all_reduce(flat)
+    sums, *parts = flat.split([len(numbers), *(tensor.numel() for tensor in tensors)])
+    for tensor, part in zip(tensors, parts, strict=True):
+        tensor.copy_(part.view_as(tensor))
+    return [float(total) for total in sums]
