@@ -181,12 +181,14 @@ def _run(
 def _run_stage(
     stage: str, overrides: list[str], multirun: bool, print_config: bool, config_dir: str | None, plan: bool
 ) -> None:
-    from lofit_cli.console import show_text
+    from lofit_cli.console import leave_the_word, show_text
     from lofit_cli.errors import UserError
     from lofit_cli.hydra_app import plan_stage, run_at_once, run_stage
     from lofit_cli.hydra_config import compose_yaml
-    from lofit_cli.processes import require_one_process
+    from lofit_cli.processes import is_leader, require_one_process
 
+    if not is_leader():
+        leave_the_word()
     try:
         if plan or print_config or stage not in SHARED:
             require_one_process("--plan" if plan else "--cfg" if print_config else f"lofit {stage}")

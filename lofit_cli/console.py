@@ -11,8 +11,6 @@ from typing import Protocol
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 
-from lofit_cli.processes import is_leader
-
 HIDDEN = {"Cc", "Cf", "Cn", "Cs", "Zl", "Zp"}
 """Unicode's categories of what is acted on or not shown: control, format, unassigned, surrogate, line ends."""
 JOINERS = "\u200c\u200d"
@@ -71,12 +69,19 @@ class Terminal(Console):
                 say(f"note: not all results could be printed ({error.strerror or error})")
 
 
-console = Terminal(stderr=True, quiet=not is_leader())
+console = Terminal(stderr=True)
+_speaks = True
+
+
+def leave_the_word() -> None:
+    """Say no more: another process speaks for this one."""
+    global _speaks
+    _speaks, console.quiet = False, True
 
 
 def results() -> Console:
     """Return standard output, as it is now."""
-    return Terminal(quiet=not is_leader())
+    return Terminal(quiet=not _speaks)
 
 
 class Advance(Protocol):

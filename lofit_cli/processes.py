@@ -20,6 +20,8 @@ Part = TypeVar("Part")
 Result = TypeVar("Result")
 Item = TypeVar("Item")
 
+_sharing = True
+
 LAUNCHED = {"RANK", "WORLD_SIZE", "MASTER_ADDR", "MASTER_PORT"}
 """What torchrun tells each process that it starts, and torch.distributed looks for."""
 
@@ -27,6 +29,16 @@ LAUNCHED = {"RANK", "WORLD_SIZE", "MASTER_ADDR", "MASTER_PORT"}
 def num_processes() -> int:
     """Return how many processes share this run."""
     return int(os.environ["WORLD_SIZE"]) if os.environ.keys() >= LAUNCHED else 1
+
+
+def share_items(is_possible: bool) -> None:
+    """Say whether each process has a whole model and so can take some items; else all compute all of them together."""
+    global _sharing
+    _sharing = is_possible
+
+
+def _num_sharing() -> int:
+    return num_processes() if _sharing else 1
 
 
 def process_number() -> int:
@@ -95,11 +107,11 @@ def share_out(
     Raises:
         UserError: as `compute` said, in whichever process.
     """
-    if num_processes() == 1:
+    if _num_sharing() == 1:
         yield from ((part, compute(part)) for part in parts)
         return
-    for first in range(0, len(parts), num_processes()):
-        together = parts[first : first + num_processes()]
+    for first in range(0, len(parts), _num_sharing()):
+        together = parts[first : first + _num_sharing()]
         results = _exchange(partial(_compute, together[process_number() : process_number() + 1], compute, write))
         yield from zip(together, [read(result) for found in results for result in found], strict=True)
 
@@ -170,18 +182,18 @@ def _gather(text: bytes) -> list[bytes]:
 
 def own_share(items: Sequence[Item], size: Callable[[Item], int]) -> Sequence[Item]:
     """Return the items of this process: dealt out by size, so that all processes have about as much to do."""
-    if num_processes() == 1:
+    if _num_sharing() == 1:
         return items
-    return sorted(items, key=size, reverse=True)[process_number() :: num_processes()]
+    return sorted(items, key=size, reverse=True)[process_number() :: _num_sharing()]
 
 
 def add_up(numbers: Sequence[float], tensors: "Sequence[Tensor]" = ()) -> list[float]:
-    """Return the sums of numbers over all processes, and make each tensor the sum of theirs, in one exchange.
+    """Return the sums of numbers over all that share items, and make each tensor the sum of theirs, in one exchange.
 
     Args:
         tensors: float32, on one device; changed in place.
     """
-    if num_processes() == 1:
+    if _num_sharing() == 1:
         return list(numbers)
     import torch
     import torch.distributed as dist

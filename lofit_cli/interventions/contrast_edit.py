@@ -29,6 +29,7 @@ class ContrastEdit(Intervention):
     """
 
     kind = "contrast_edit"
+    edits_parts = True
 
     def __init__(self, positive: str, negative: str, alpha: float, layer: int) -> None:
         super().__init__()

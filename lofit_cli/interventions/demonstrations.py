@@ -18,6 +18,7 @@ class Demonstrations(Intervention):
     """Answered examples before every prompt (in-context learning); without any, the model as it is."""
 
     kind = "demonstrations"
+    edits_parts = True
 
     def __init__(self, demonstrations: Prompt = NOTHING) -> None:
         super().__init__()

@@ -15,6 +15,7 @@ from lofit_cli.errors import UserError
 from lofit_cli.interventions import INTERVENTIONS
 from lofit_cli.interventions.intervention import FILE_NAME, KIND, Intervention
 from lofit_cli.models.decoder import Decoder
+from lofit_cli.models.tensor_parallel import num_parts
 from lofit_cli.models.weights import describe_model, one_name
 from lofit_cli.plugins import look_up
 from lofit_cli.schema.sources import ModelConfig
@@ -35,6 +36,10 @@ def load_intervention_file(folder: Path, lm: Decoder) -> Intervention:
         edit = made.restore(lm, _settings(about), tensors)
     except UserError as error:
         raise UserError(f"intervention {file} can't be used: {error}")
+    if num_parts(lm.model) > 1 and not edit.edits_parts:
+        raise UserError(
+            f"intervention {file} changes what model.tp=auto leaves a part of to each process; leave it out"
+        )
     return edit.placed(lm).eval()
 
 

@@ -14,6 +14,7 @@ from lofit_cli.interventions.saved import require_settings, require_tensors
 from lofit_cli.models.decoder import Decoder
 from lofit_cli.models.hooks import Hook, hooked_input
 from lofit_cli.models.positions import POSITIONS
+from lofit_cli.models.tensor_parallel import own_part
 from lofit_cli.schema.checks import one_of
 
 
@@ -31,6 +32,7 @@ class HeadEdit(Intervention):
     """
 
     kind = "head_edit"
+    edits_parts = True
     head_mask: Tensor
     own_numbers: Tensor
 
@@ -80,7 +82,8 @@ class HeadEdit(Intervention):
         num_heads, head_dim = self.geometry.heads_per_layer[layer], self.geometry.head_dims[layer]
 
         def spread(values: Tensor, activations: Tensor) -> Tensor:
-            return _spread(values[rows, :head_dim], heads, num_heads).to(activations.device)
+            full = _spread(values[rows, :head_dim], heads, num_heads)
+            return own_part(full, activations.shape[-1]).to(activations.device)
 
         def edit(activations: Tensor) -> Tensor:
             # In float32, because 1 + 0.001 is 1 in bfloat16.

@@ -22,10 +22,12 @@ class Intervention(nn.Module, ABC):
     Attributes:
         kind: the name under which files of this class are known.
         demonstrations: what goes before every prompt.
+        edits_parts: whether it can edit a model of which each process has a part.
     """
 
     kind: ClassVar[str]
     demonstrations: Prompt = NOTHING
+    edits_parts: ClassVar[bool] = False
 
     @abstractmethod
     def attach(self, lm: Decoder) -> AbstractContextManager[None]:

@@ -22,6 +22,8 @@ from lofit_cli.schema.components import LoreftConfig
 class ResidualEdit(Intervention):
     """A change of what leaves some layers, at some tokens."""
 
+    edits_parts = True
+
     @abstractmethod
     def edited_layers(self, lm: Decoder) -> list[int]:
         """Return the layers whose output is changed."""

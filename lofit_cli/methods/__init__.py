@@ -32,25 +32,27 @@ class Method(NamedTuple):
     Attributes:
         make: takes a head mask (num_layers, max_heads), which selects every head where the method takes none.
         takes_heads: whether it works on the heads of a selection.
+        edits_parts: whether it works where each process has a part of the model.
     """
 
     make: Callable[[LanguageModel, Task[Any], TrainOffsetsConfig, Tensor, RunDir], Intervention]
     takes_heads: bool = False
+    edits_parts: bool = False
 
 
 METHODS: dict[str, Method] = {
     "bitfit": Method(make_bitfit),
-    "caa": Method(make_caa),
+    "caa": Method(make_caa, edits_parts=True),
     "full": Method(make_full),
-    "icl": Method(make_icl),
-    "iti": Method(make_iti, takes_heads=True),
-    "lofit": Method(make_lofit, takes_heads=True),
+    "icl": Method(make_icl, edits_parts=True),
+    "iti": Method(make_iti, takes_heads=True, edits_parts=True),
+    "lofit": Method(make_lofit, takes_heads=True, edits_parts=True),
     "lora": Method(make_peft),
-    "loreft": Method(make_loreft),
+    "loreft": Method(make_loreft, edits_parts=True),
     "peft": Method(make_peft),
-    "random_offset": Method(make_random_offset),
+    "random_offset": Method(make_random_offset, edits_parts=True),
     "red": Method(make_red),
-    "repe": Method(make_repe),
+    "repe": Method(make_repe, edits_parts=True),
 }
 
 

@@ -10,6 +10,7 @@ from lofit_cli.models.decoder import Decoder
 from lofit_cli.models.forward import no_logits, pad_right, padded_batches
 from lofit_cli.models.hooks import hooked_input, hooked_layer
 from lofit_cli.models.packing import TokenSequence
+from lofit_cli.models.tensor_parallel import every_head
 
 
 def last_token_activations(
@@ -26,8 +27,9 @@ def last_token_activations(
     geometry = lm.geometry
     values = torch.zeros(len(sequences), geometry.num_layers, geometry.max_heads, geometry.head_dim)
     found = _last_tokens(lm, sequences, _heads_of(lm), report)
-    for layer, flat in zip(lm.output_projections, found, strict=True):
+    for layer, own in zip(lm.output_projections, found, strict=True):
         num_heads, head_dim = geometry.heads_per_layer[layer], geometry.head_dims[layer]
+        flat = every_head(own, num_heads * head_dim)
         values[:, layer, :num_heads, :head_dim] = flat.view(len(sequences), num_heads, head_dim)
     return values
 

@@ -21,6 +21,7 @@ from transformers import (
     PreTrainedModel,
     PreTrainedTokenizerBase,
 )
+from transformers.distributed.configuration_utils import DistributedConfig
 from transformers.utils import SAFE_WEIGHTS_INDEX_NAME
 from transformers.utils.hub import cached_file
 from transformers.utils.peft_utils import find_adapter_config_file
@@ -29,7 +30,9 @@ from lofit_cli.console import say
 from lofit_cli.errors import UserError
 from lofit_cli.models.memory import is_out_of_memory, out_of_memory_at_load
 from lofit_cli.models.quantization import keep_gradients, quantization_options, require_quantised
+from lofit_cli.models.tensor_parallel import refuse_uneven
 from lofit_cli.models.unreadable import explain_unreadable
+from lofit_cli.processes import num_processes
 from lofit_cli.schema.sources import DTYPES, ModelConfig
 
 FLOATS = ("F", "BF")
@@ -71,6 +74,8 @@ def _read_model(
     config: ModelConfig, source: str, architecture: PreTrainedConfig, device: torch.device, options: Options
 ) -> PreTrainedModel:
     reader = _reader(config.id, architecture)
+    if config.tp:
+        refuse_uneven(config.id, architecture)
     # Flash attention takes no mask of ours; every family that has an SDPA kernel does.
     settings: Options = {
         "config": architecture,
@@ -112,7 +117,9 @@ def _reader(name: str, architecture: PreTrainedConfig) -> Any:
 
 
 def _placement(config: ModelConfig, device: torch.device) -> Options:
-    """Return where weights go: to one device, or layer by layer to where there is room."""
+    """Return where weights go: to one device, layer by layer to where there is room, or a part to each process."""
+    if config.tp:
+        return {"distributed_config": DistributedConfig(tp_size=num_processes())}
     if config.device_map is None:
         return {"device_map": {"": device}}
     # What the disk holds in another form than the checkpoint is written here.

@@ -1,14 +1,10 @@
 """Where a model is: on one device, on several, or partly out of memory until it is needed."""
 
-import os
 from typing import Any
 
 import torch
 from torch import nn
 from transformers import PreTrainedModel
-
-from lofit_cli.errors import UserError
-from lofit_cli.processes import num_processes
 
 
 def find_device(name: str) -> torch.device:
@@ -17,24 +13,6 @@ def find_device(name: str) -> torch.device:
         return torch.device(name)
     found = torch.accelerator.current_accelerator() if torch.accelerator.is_available() else None
     return found or torch.device("cpu")
-
-
-def own_device(device: torch.device) -> torch.device:
-    """Return the accelerator of this process, where several on one machine share a run and each takes one.
-
-    Raises:
-        UserError: there are fewer accelerators than processes, or all of them would take the same one.
-    """
-    if num_processes() == 1 or device.type == "cpu":
-        return device
-    number, count = int(os.environ.get("LOCAL_RANK", 0)), torch.accelerator.device_count()
-    if device.index is not None or number >= count:
-        raise UserError(
-            f"each process of this run takes an accelerator of its own, of which this machine has {count}: leave out "
-            "model.device, and start that many processes a machine"
-        )
-    torch.accelerator.set_device_index(number)
-    return torch.device(device.type, number)
 
 
 def input_device(model: PreTrainedModel) -> torch.device:

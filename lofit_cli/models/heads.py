@@ -8,6 +8,7 @@ from transformers import PreTrainedModel
 from lofit_cli.artifacts.geometry import Geometry
 from lofit_cli.errors import UserError
 from lofit_cli.models.attention_watch import AttentionWatch, MixedMap, outer_lists
+from lofit_cli.models.tensor_parallel import num_parts
 
 NUM_HEADS = ("num_heads", "num_attention_heads", "n_heads", "n_head")
 HEAD_DIM = ("v_head_dim", "head_dim", "attention_head_size", "dim_head")
@@ -85,7 +86,9 @@ def _layer_heads(
     if not (num_heads := _stated(NUM_HEADS, attention, config)):
         return None
     head_dim = _stated(HEAD_DIM, attention, config) or config.hidden_size // num_heads
-    if [(found.num_in, found.num_out) for found in maps] != [(num_heads * head_dim, config.hidden_size)]:
+    width = num_heads * head_dim
+    fitting = [(width, config.hidden_size)], [(width // num_parts(model), config.hidden_size)]
+    if [(found.num_in, found.num_out) for found in maps] not in fitting:
         raise _misfit(model, index, f"{num_heads} heads of {head_dim}", maps)
     return maps[0].module, num_heads, head_dim
 

@@ -1,5 +1,6 @@
 """Loading any decoder, frozen, with its heads found."""
 
+import os
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -13,7 +14,7 @@ from lofit_cli.console import say
 from lofit_cli.errors import UserError, did_you_mean
 from lofit_cli.models.chat import Chat, open_chat
 from lofit_cli.models.checkpoint import read_checkpoint
-from lofit_cli.models.devices import describe_devices, find_device, input_device, is_offloaded, own_device
+from lofit_cli.models.devices import describe_devices, find_device, input_device, is_offloaded
 from lofit_cli.models.embedded import EMBEDDED_MODELS, embedded_model_dir
 from lofit_cli.models.encoding import check_round_trip, first_tokens
 from lofit_cli.models.forward import choose_tail
@@ -22,7 +23,7 @@ from lofit_cli.models.language_model import LanguageModel
 from lofit_cli.models.logits_tail import LogitsTail
 from lofit_cli.models.memory import fitting_row_tokens, is_out_of_memory
 from lofit_cli.models.packing_check import choose_batching
-from lofit_cli.processes import gathered, require_one_process
+from lofit_cli.processes import gathered, num_processes, require_one_process, share_items
 from lofit_cli.schema.sources import ModelConfig
 
 
@@ -41,9 +42,12 @@ def load_model(config: ModelConfig | str) -> LanguageModel:
     source = check_source(config.id, "model.id")
     if config.revision and (source != config.id or Path(source).is_dir()):
         raise UserError(f"model.revision={config.revision} is for a model from the Hub; leave it out for {config.id}")
-    device = own_device(open_device(config.device))
+    device = _own_device(open_device(config.device))
     if config.device_map:
         require_one_process(f"model.device_map={config.device_map}")
+    if config.tp and num_processes() == 1:
+        raise UserError(f"model.tp={config.tp} splits the model over processes; start several of them with torchrun")
+    share_items(not config.tp)
     model, tokenizer = read_checkpoint(config, source, device)
     if not tokenizer.is_fast:
         raise UserError(f"model.id={config.id} has no fast tokenizer, which is needed to know where an answer begins")
@@ -108,3 +112,21 @@ def open_device(name: str) -> torch.device:
         others = " and ".join(dict.fromkeys(["cpu", find_device("auto").type]))
         raise UserError(f"model.device={name} is not there; allowed: auto, and here {others}")
     return device
+
+
+def _own_device(device: torch.device) -> torch.device:
+    """Return the accelerator of this process, where several on one machine share a run and each takes one.
+
+    Raises:
+        UserError: there are fewer accelerators than processes, or all of them would take the same one.
+    """
+    if num_processes() == 1 or device.type == "cpu":
+        return device
+    number, count = int(os.environ.get("LOCAL_RANK", 0)), torch.accelerator.device_count()
+    if device.index is not None or number >= count:
+        raise UserError(
+            f"each process of this run takes an accelerator of its own, of which this machine has {count}: leave out "
+            "model.device, and start that many processes a machine"
+        )
+    torch.accelerator.set_device_index(number)
+    return torch.device(device.type, number)

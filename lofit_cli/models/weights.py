@@ -8,6 +8,7 @@ from typing import Any
 from weakref import WeakKeyDictionary
 
 from torch import Tensor
+from torch.distributed.tensor import DTensor
 from torch.utils._python_dispatch import is_traceable_wrapper_subclass
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 from transformers.integrations.accelerate import load_offloaded_parameter
@@ -86,7 +87,9 @@ def weights_hash(model: PreTrainedModel) -> str:
 
 
 def _parts(name: str, weight: Tensor) -> Iterator[tuple[str, Tensor]]:
-    """Yield a weight as plain tensors: a quantised one may be integers with their scales."""
+    """Yield a weight as plain tensors: a quantised one may be integers with scales, of a split one this is a part."""
+    if isinstance(weight, DTensor):
+        weight = weight.full_tensor()
     if not is_traceable_wrapper_subclass(weight):
         yield name, weight.detach()
         return

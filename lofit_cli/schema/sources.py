@@ -23,7 +23,7 @@ class ModelConfig:
     tokenizer's BOS token: `true`, `false`, or `auto` for what the tokenizer itself does. With `chat_template` prompts
     are turns of a conversation, which `system_prompt` may begin. `quantization` makes the weights of linear maps
     coarser when they are loaded; `device_map=auto` spreads the layers over all accelerators, and what has no room
-    there over the machine's memory and the disk.
+    there over the machine's memory and the disk; `tp=auto` gives each process a part of every layer.
     """
 
     id: str = MISSING
@@ -36,6 +36,7 @@ class ModelConfig:
     system_prompt: str | None = None
     quantization: str | None = None
     device_map: str | None = None
+    tp: str | None = None
 
     def shaping(self) -> dict[str, Any]:
         """Return the settings that shape what is computed; on which of several devices of one kind does not."""
@@ -61,6 +62,13 @@ class ModelConfig:
         self.quantization, self.device_map = _if_any(self.quantization), _if_any(self.device_map)
         one_of("model.quantization", self.quantization or "none", ("none", *QUANTIZATIONS))
         one_of("model.device_map", self.device_map or "none", ("none", "auto"))
+        self.tp = _if_any(self.tp)
+        one_of("model.tp", self.tp or "none", ("none", "auto"))
+        for key in ("device_map", "quantization"):
+            if self.tp and getattr(self, key):
+                raise UserError(
+                    f"model.{key}={getattr(self, key)} is not for model.tp={self.tp}; leave one of them out"
+                )
         if self.device_map and self.device != "auto":
             raise UserError(
                 f"model.device={self.device} puts the whole model on one device; leave it out for "

@@ -19,7 +19,7 @@ from lofit_cli.console import say
 from lofit_cli.errors import UserError
 from lofit_cli.interventions.intervention import FILE_NAME as INTERVENTION
 from lofit_cli.interventions.intervention import Intervention
-from lofit_cli.methods import Method, get_method
+from lofit_cli.methods import METHODS, Method, get_method
 from lofit_cli.models.kept import load_model_once, load_timed
 from lofit_cli.models.language_model import LanguageModel
 from lofit_cli.models.weights import describe_model, one_name
@@ -36,6 +36,11 @@ from lofit_cli.tasks.task import Task
 def train_offsets(config: TrainOffsetsConfig, run: RunDir) -> Intervention:
     """Make the configured method's intervention; write it with the head mask it is for and the training curve."""
     method = get_method(config.method)
+    if config.model.tp and not method.edits_parts:
+        raise UserError(
+            f"method={config.method.name} is not for model.tp={config.model.tp}; leave that out, or choose of "
+            f"{', '.join(name for name, other in METHODS.items() if other.edits_parts)}"
+        )
     task = load_task(config.task)
     file = _head_mask_file(config, method, task.facts())
     lm = load_model_once(config.model)

@@ -9,7 +9,6 @@ from traceback import format_exception
 from typer.testing import CliRunner
 
 from lofit_cli.cli import app
-from lofit_cli.console import console
 
 
 @dataclass
@@ -56,7 +55,6 @@ def _start(number, count, port, command, before):
     try:
         place = {"RANK": number, "LOCAL_RANK": number, "WORLD_SIZE": count, "MASTER_PORT": port}
         os.environ |= {name: str(value) for name, value in place.items()} | {"MASTER_ADDR": "127.0.0.1"}
-        console.quiet = number > 0
         before(number)
         found = CliRunner().invoke(app, command)
         crash = "" if isinstance(found.exception, SystemExit | None) else "".join(format_exception(found.exception))

@@ -193,7 +193,7 @@ def test_processes_with_other_settings_are_refused(command):
     "launcher",
     [
         ("torch.distributed.run", "--nproc-per-node=2"),
-        ("accelerate.commands.launch", "--cpu", "--num_processes=2", "--num_machines=1", "--mixed_precision=no"),
+        ("accelerate.commands.launch", "--multi_gpu", "--num_processes=2", "--num_machines=1", "--mixed_precision=no"),
     ],
     ids=["torchrun", "accelerate launch"],
 )
