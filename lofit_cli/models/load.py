@@ -42,7 +42,7 @@ def load_model(config: ModelConfig | str) -> LanguageModel:
     source = check_source(config.id, "model.id")
     if config.revision and (source != config.id or Path(source).is_dir()):
         raise UserError(f"model.revision={config.revision} is for a model from the Hub; leave it out for {config.id}")
-    device = _own_device(open_device(config.device))
+    device = own_device(open_device(config.device))
     if config.device_map:
         require_one_process(f"model.device_map={config.device_map}")
     if config.tp and num_processes() == 1:
@@ -114,7 +114,7 @@ def open_device(name: str) -> torch.device:
     return device
 
 
-def _own_device(device: torch.device) -> torch.device:
+def own_device(device: torch.device) -> torch.device:
     """Return the accelerator of this process, where several on one machine share a run and each takes one.
 
     Raises:

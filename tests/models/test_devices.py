@@ -10,7 +10,7 @@ from torch.utils._python_dispatch import TorchDispatchMode
 
 from lofit_cli.artifacts.provenance import peak_memory, reset_peak_memory
 from lofit_cli.errors import UserError
-from lofit_cli.models import memory
+from lofit_cli.models import load, memory
 from lofit_cli.models.checkpoint import read_checkpoint
 from lofit_cli.models.devices import find_device
 from lofit_cli.models.load import load_model
@@ -134,3 +134,22 @@ def test_what_a_quantised_or_spread_model_takes_is_not_claimed_to_be_known(tmp_p
     outline, files = build_model("llama"), find_files(ModelConfig(str(tmp_path)))
     assert needed_bytes(outline, files, ModelConfig(str(tmp_path))) == weight_bytes(outline)
     assert needed_bytes(outline, files, ModelConfig(str(tmp_path), **settings)) is None
+
+
+@pytest.mark.parametrize("number", [0, 1, 2])
+def test_each_of_several_processes_takes_an_accelerator_of_its_own(accelerator, monkeypatch, number):
+    accelerator("cuda")
+    taken = []
+    monkeypatch.setattr(torch.accelerator, "set_device_index", taken.append)
+    for name, value in {"RANK": number, "LOCAL_RANK": number, "WORLD_SIZE": 3}.items():
+        monkeypatch.setenv(name, str(value))
+    monkeypatch.setenv("MASTER_ADDR", "127.0.0.1")
+    monkeypatch.setenv("MASTER_PORT", "1")
+    if number < 2:
+        assert load.own_device(torch.device("cuda")) == torch.device("cuda", number)
+        assert taken == [number]
+        assert load.own_device(torch.device("cpu")) == torch.device("cpu")
+    for device, is_refused in ((torch.device("cuda"), number == 2), (torch.device("cuda:0"), True)):
+        if is_refused:
+            with pytest.raises(UserError, match="an accelerator of its own, of which this machine has 2"):
+                load.own_device(device)
