@@ -12,7 +12,7 @@ from transformers.utils import logging as transformers_logging
 from lofit_cli.console import say
 from lofit_cli.errors import UserError, did_you_mean
 from lofit_cli.models.chat import Chat, open_chat
-from lofit_cli.models.checkpoint import read_checkpoint
+from lofit_cli.models.checkpoint import open_checkpoint, read_weights
 from lofit_cli.models.devices import describe_devices, find_device, input_device, is_offloaded
 from lofit_cli.models.embedded import EMBEDDED_MODELS, embedded_model_dir
 from lofit_cli.models.encoding import check_round_trip, first_tokens
@@ -41,14 +41,13 @@ def load_model(config: ModelConfig | str) -> LanguageModel:
     if config.revision and (source != config.id or Path(source).is_dir()):
         raise UserError(f"model.revision={config.revision} is for a model from the Hub; leave it out for {config.id}")
     device = open_device(config.device)
-    model, tokenizer = read_checkpoint(config, source, device)
-    if not tokenizer.is_fast:
-        raise UserError(f"model.id={config.id} has no fast tokenizer, which is needed to know where an answer begins")
-    check_round_trip(tokenizer, f"model.id={config.id}")
-    first_tokens(tokenizer, config.add_bos)
+    architecture, tokenizer = open_checkpoint(config, source)
+    _check_tokenizer(tokenizer, config)
+    chat = _chat(config, tokenizer)
+    model = read_weights(config, source, architecture, device)
     model.eval().requires_grad_(False)
     rows = fitting_row_tokens(config, model, input_device(model))
-    settings: dict[str, Any] = {"max_row_tokens": rows, "add_bos": config.add_bos, "chat": _chat(config, tokenizer)}
+    settings: dict[str, Any] = {"max_row_tokens": rows, "add_bos": config.add_bos, "chat": chat}
     if is_offloaded(model):
         say(
             f"note: model '{config.id}' has weights out of memory ({describe_devices(model)}), which are read again in "
@@ -56,6 +55,13 @@ def load_model(config: ModelConfig | str) -> LanguageModel:
         )
     lm = LanguageModel(config.id, model, tokenizer, *find_heads(model), quantization=config.quantization, **settings)
     return replace(lm, batching=choose_batching(lm), tail=_tail(lm))
+
+
+def _check_tokenizer(tokenizer: PreTrainedTokenizerBase, config: ModelConfig) -> None:
+    if not tokenizer.is_fast:
+        raise UserError(f"model.id={config.id} has no fast tokenizer, which is needed to know where an answer begins")
+    check_round_trip(tokenizer, f"model.id={config.id}")
+    first_tokens(tokenizer, config.add_bos)
 
 
 def _tail(lm: LanguageModel) -> LogitsTail | None:

@@ -36,7 +36,7 @@ from lofit_cli.tasks.task import Task
 def train_offsets(config: TrainOffsetsConfig, run: RunDir) -> Intervention:
     """Make the configured method's intervention; write it with the head mask it is for and the training curve."""
     method = get_method(config.method)
-    task = load_task(config.task)
+    task = load_task(config.task, config.model)
     file = _head_mask_file(config, method, task.facts())
     lm = load_model_once(config.model)
     run.record(**describe_model(lm), **task.facts(), seed=config.seed, method=config.method.name)
@@ -116,7 +116,7 @@ def _load_heads(file: Path, num_heads: str | None, lm: LanguageModel) -> HeadMas
 
 def plan_train_offsets(config: TrainOffsetsConfig) -> Plan:
     """Return what the stage would take, from a part of its work on the model itself."""
-    method, task = get_method(config.method), load_task(config.task)
+    method, task = get_method(config.method), load_task(config.task, config.model)
     if outline := find_outline(config.model):
         return plan_making_by_config(outline, task, config, partial(_count_parameters, config))
     file = _head_mask_file(config, method, task.facts())
