@@ -13,6 +13,9 @@ import pytest
 import torch
 from refusals import SELECT, refused
 
+SECONDS = 300
+"""How long a process that imports a model's libraries and ends may take where others use the cores as well."""
+
 
 def test_loss_that_is_not_finite_stops_and_keeps_the_last_good_state(lofit):
     result = lofit("select-heads", "trainer.learning_rate=1e37", "trainer.batch_size=2", "hydra.run.dir=runs/nan")
@@ -48,7 +51,7 @@ def test_an_interrupted_run_is_marked_and_keeps_what_it_wrote(workplace, model_d
     for _ in range(3):
         process.send_signal(sent)
         time.sleep(0.005)
-    _, said = process.communicate(timeout=60)
+    _, said = process.communicate(timeout=SECONDS)
     assert process.returncode == 130
     assert "interrupted" in said
     assert "Traceback" not in said
@@ -60,7 +63,7 @@ def test_a_run_under_nohup_outlives_its_terminal(workplace, model_dir):
     process = _start(model_dir, "trainer.num_epochs=40", "hydra.run.dir=runs/x", preexec_fn=_ignore_hangups)
     _wait_for("runs/x/history.jsonl", process)
     process.send_signal(signal.SIGHUP)
-    assert process.wait(timeout=60) == 0
+    assert process.wait(timeout=SECONDS) == 0
 
 
 def _ignore_hangups():
@@ -96,8 +99,9 @@ def test_an_interrupt_while_libraries_load(workplace, model_dir):
     while process.poll() is None:
         process.send_signal(signal.SIGINT)
         time.sleep(1.5)
-    _, said = process.communicate(timeout=60)
-    assert process.returncode == 130, said
+    _, said = process.communicate(timeout=SECONDS)
+    # One that comes while Python itself ends leaves no time to say so; a shell calls that 130 as well.
+    assert process.returncode in (130, -signal.SIGINT), said
     assert "Traceback" not in said
 
 
@@ -108,7 +112,7 @@ def test_no_disk_space(workplace, model_dir):
         resource.setrlimit(resource.RLIMIT_FSIZE, (2048, 2048))
 
     process = _start(model_dir, "selector=random", preexec_fn=fill_disk)
-    _, said = process.communicate(timeout=60)
+    _, said = process.communicate(timeout=SECONDS)
     assert process.returncode == 1, said
     assert "could not write" in said
     assert "Traceback" not in said

@@ -14,7 +14,7 @@ from lofit_cli.models.activations import last_token_activations
 from lofit_cli.models.attention_watch import RUN_ERRORS
 from lofit_cli.models.decoder import Decoder
 from lofit_cli.models.devices import is_offloaded
-from lofit_cli.models.forward import packed_token_logprobs, padded_batches, padded_token_logprobs
+from lofit_cli.models.forward import all_logits, packed_token_logprobs, padded_batches, padded_token_logprobs
 from lofit_cli.models.hooks import hooked_output
 from lofit_cli.models.logprobs import answer_logprobs, tokenize
 from lofit_cli.models.memory import is_out_of_memory
@@ -35,9 +35,9 @@ def check_zero_edit(lm: Decoder) -> Finding:
     (sequence, *_) = _sequences(lm)[0]
     zeros = torch.zeros(lm.geometry.total_heads, lm.geometry.head_dim)
     edit = HeadEdit(lm.geometry, lm.geometry.every_head(), zeros, zeros.clone()).to(lm.device)
-    before = _logits(lm, [sequence.tokens])
+    before = all_logits(lm, [sequence.tokens])
     with edit.attach(lm):
-        after = _logits(lm, [sequence.tokens])
+        after = all_logits(lm, [sequence.tokens])
     moved = float((after - before).abs().max())
     if torch.equal(before, after):
         return Finding(
@@ -102,8 +102,8 @@ def check_batch_size(lm: Decoder) -> Finding:
     flat = _flat(lm)
     length = min(len(sequence.tokens) for sequence in flat)
     rows = list(dict.fromkeys(sequence.tokens[:length] for sequence in flat))
-    together = _logits(lm, rows).log_softmax(dim=-1)
-    alone = torch.cat([_logits(lm, [row]) for row in rows]).log_softmax(dim=-1)
+    together = all_logits(lm, rows).log_softmax(dim=-1)
+    alone = torch.cat([all_logits(lm, [row]) for row in rows]).log_softmax(dim=-1)
     said = torch.tensor(rows, device=together.device)[:, 1:, None]
     gaps = [values[:, :-1].gather(-1, said) for values in (together, alone)]
     allowed, moved = tolerance(lm), float((gaps[0] - gaps[1]).abs().max())
@@ -189,12 +189,6 @@ def _one_by_one(lm: Decoder, sequences: Sequence[TokenSequence]) -> list[Tensor]
 
 def _answer(sequence: TokenSequence, values: Tensor) -> Tensor:
     return values[sequence.start - 1 : len(sequence.tokens) - 1]
-
-
-def _logits(lm: Decoder, rows: Sequence[Sequence[int]]) -> Tensor:
-    """Return the logits (batch, seq, vocabulary) of equally long texts, float32."""
-    logits: Tensor = lm.model(input_ids=torch.tensor(rows, device=lm.device), use_cache=False).logits
-    return logits.float()
 
 
 def _largest(found: Sequence[Tensor], expected: Sequence[Tensor]) -> float:

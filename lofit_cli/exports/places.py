@@ -7,6 +7,7 @@ from torch import Tensor, nn
 from transformers.pytorch_utils import Conv1D
 
 from lofit_cli.models.decoder import Decoder
+from lofit_cli.models.forward import all_logits
 from lofit_cli.models.hooks import Hook, hooked_layer, hooked_output
 
 PROBED_TEXT = "Q: What do penguins eat, and where do they live?\nA: They eat fish, and they live in the south."
@@ -68,7 +69,5 @@ def _add(vector: Tensor) -> Hook:
 
 
 def _logits(lm: Decoder, edited: AbstractContextManager[None]) -> Tensor:
-    tokens = torch.tensor([lm.encode([PROBED_TEXT])[0].tokens], device=lm.device)
     with torch.inference_mode(), edited:
-        logits: Tensor = lm.model(input_ids=tokens).logits
-    return logits.float()
+        return all_logits(lm, [lm.encode([PROBED_TEXT])[0].tokens])

@@ -19,6 +19,7 @@ from lofit_cli.exports import load_and_run
 from lofit_cli.interventions.intervention import Intervention
 from lofit_cli.models.attention_masks import reached_windows
 from lofit_cli.models.decoder import Decoder
+from lofit_cli.models.forward import all_logits
 
 TOLERANCE = 1e-4
 """Nats by which a token's log-probability may differ: float32, 30 layers and 27 offsets differ by 1e-5."""
@@ -112,7 +113,7 @@ def observe(lm: Decoder, texts: Sequence[Passage], edit: Intervention | None = N
     seen = Observed([], [], [], [])
     with torch.inference_mode(), edit.attach(lm) if edit else nullcontext():
         for text in texts:
-            logits = _logits(lm, text.tokens, text.start)
+            logits = all_logits(lm, [text.tokens], text.start)[0]
             wanted = torch.tensor(text.tokens[1:], device=logits.device)
             seen.log_probs.append(logits[:-1].log_softmax(-1).gather(1, wanted[:, None])[:, 0].cpu())
             seen.last.append(logits[-1].log_softmax(-1).cpu())
@@ -126,18 +127,10 @@ def observe(lm: Decoder, texts: Sequence[Passage], edit: Intervention | None = N
 def _greedy(lm: Decoder, prompt: list[int]) -> tuple[list[int], list[float]]:
     tokens, margins = list(prompt), []
     for _ in range(NUM_NEW_TOKENS):
-        best = _logits(lm, tokens, len(prompt))[-1].topk(2)
+        best = all_logits(lm, [tokens], len(prompt))[0, -1].topk(2)
         margins.append(float(best.values[0] - best.values[1]))
         tokens.append(int(best.indices[0]))
     return tokens[len(prompt) :], margins
-
-
-def _logits(lm: Decoder, tokens: list[int], start: int) -> Tensor:
-    """Return the logits (seq, vocabulary) in float32."""
-    ids = torch.tensor([tokens], device=lm.device)
-    with lm.token_positions.padded([start], ids):
-        logits: Tensor = lm.model(input_ids=ids).logits
-    return logits[0].float()
 
 
 def run_fresh(job: dict[str, Any], texts: Sequence[Passage]) -> tuple[Observed, dict[str, Any]]:

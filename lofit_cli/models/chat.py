@@ -48,8 +48,9 @@ class Chat:
     def prompt_text(self, turns: Sequence[Turn]) -> str:
         """Return the text up to where the answer begins.
 
-        It is what the template opens the assistant's turn with, unless it writes a turn that is there already in
-        another way, as templates do that let a model think first: then it is what stands before such a turn's words.
+        It is what the template opens the assistant's turn with, and what it then writes before the turn's words: some
+        templates open no turn, or write one that is there already in another way. Spaces that it adds are left to the
+        answer, of whose first token they are a part.
 
         Raises:
             UserError: the template does not take such turns, or they hold a token of its own; without a subject.
@@ -58,7 +59,8 @@ class Chat:
         if MARK not in whole:
             raise UserError("has an answer that is written otherwise by the model's chat template")
         before = whole[: whole.rindex(MARK)]
-        return opened if before.rstrip() == opened.rstrip() else before.rstrip()
+        added = before.removeprefix(opened)
+        return before.removesuffix(added) + added.rstrip(" ")
 
     def answered_text(self, turns: Sequence[Turn], prompt: str, answer: str) -> AnsweredText:
         """Return the text of the whole conversation, which an answer ends.

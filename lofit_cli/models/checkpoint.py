@@ -31,7 +31,7 @@ from lofit_cli.errors import UserError
 from lofit_cli.models.memory import is_out_of_memory, out_of_memory_at_load
 from lofit_cli.models.quantization import keep_gradients, quantization_options, require_quantised
 from lofit_cli.models.tensor_parallel import refuse_uneven
-from lofit_cli.models.unreadable import explain_unreadable
+from lofit_cli.models.unreadable import unreadable_explained
 from lofit_cli.processes import num_processes
 from lofit_cli.schema.sources import DTYPES, ModelConfig
 
@@ -43,31 +43,43 @@ NUM_NAMED = 3
 Options = dict[str, Any]
 
 
-def read_checkpoint(
-    config: ModelConfig, source: str, device: torch.device
-) -> tuple[PreTrainedModel, PreTrainedTokenizerBase]:
-    """Return the model, on its device, and its tokenizer. No code that comes with a checkpoint is ever run.
+def open_checkpoint(config: ModelConfig, source: str) -> tuple[PreTrainedConfig, PreTrainedTokenizerBase]:
+    """Return a model's config and its tokenizer, before any of its weights are read.
+
+    No code that comes with a checkpoint is ever run.
 
     Args:
         source: a folder or a Hub id.
 
     Raises:
-        UserError: it is no causal language model, or its files do not hold every one of its weights.
-        RunError: it could not be fetched or read, or does not fit into memory.
+        UserError: it is no causal language model.
+        RunError: it could not be fetched or read.
     """
-    options: Options = {"trust_remote_code": False}
-    if config.revision:
-        options["revision"] = config.revision
-    try:
+    options = _options(config)
+    with unreadable_explained(config, source):
         _refuse_adapter(config.id, source, options)
         architecture = AutoConfig.from_pretrained(source, **options)
         _refuse_kernels(config.id, architecture)
-        tokenizer = AutoTokenizer.from_pretrained(source, use_fast=True, **options)
-        return _read_model(config, source, architecture, device, options), tokenizer
-    except UserError:
-        raise
-    except Exception as error:  # what a library raises for files that it can't read has no base in common
-        raise explain_unreadable(error, config, source)
+        _reader(config.id, architecture)
+        return architecture, AutoTokenizer.from_pretrained(source, use_fast=True, **options)
+
+
+def read_weights(
+    config: ModelConfig, source: str, architecture: PreTrainedConfig, device: torch.device
+) -> PreTrainedModel:
+    """Return the model on its device.
+
+    Raises:
+        UserError: its files do not hold every one of its weights.
+        RunError: it could not be fetched or read, or does not fit into memory.
+    """
+    with unreadable_explained(config, source):
+        return _read_model(config, source, architecture, device, _options(config))
+
+
+def _options(config: ModelConfig) -> Options:
+    options: Options = {"trust_remote_code": False}
+    return options | {"revision": config.revision} if config.revision else options
 
 
 def _read_model(
@@ -145,7 +157,7 @@ def read_outline(config: ModelConfig, folder: Path) -> PreTrainedModel | None:
             model: PreTrainedModel = _reader(config.id, architecture).from_config(architecture, dtype=dtype)
     except UserError:
         raise
-    except Exception:  # as for `read_checkpoint`
+    except Exception:  # as for `unreadable_explained`
         return None
     model.eval().requires_grad_(False)
     return model

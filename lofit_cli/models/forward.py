@@ -31,6 +31,18 @@ MIN_CACHED_PREFIX = 16
 """A shared beginning shorter than this many tokens is cheaper to compute again than to keep."""
 
 
+def all_logits(lm: Decoder, rows: Sequence[Sequence[int]], start: int = 1) -> Tensor:
+    """Return the logits (batch, seq, vocabulary) of equally long texts, float32: of every token, in the plainest way.
+
+    Args:
+        start: the first token of an answer, for edits that act on answers only.
+    """
+    tokens = torch.tensor(rows, device=lm.device)
+    with lm.token_positions.padded([start] * len(rows), tokens):
+        logits: Tensor = lm.model(input_ids=tokens, use_cache=False).logits
+    return logits.float()
+
+
 def packed_logprobs(lm: Decoder, sequences: Sequence[TokenSequence], prefix: DynamicCache | None) -> Tensor:
     """Score sequences as one row of prefix trees, behind a beginning that all of them share."""
     return packed_token_logprobs(lm, sequences, prefix).sum(dim=-1)

@@ -13,7 +13,7 @@ from transformers.utils import logging as transformers_logging
 from lofit_cli.console import say
 from lofit_cli.errors import UserError, did_you_mean
 from lofit_cli.models.chat import Chat, open_chat
-from lofit_cli.models.checkpoint import read_checkpoint
+from lofit_cli.models.checkpoint import open_checkpoint, read_weights
 from lofit_cli.models.devices import describe_devices, find_device, input_device, is_offloaded
 from lofit_cli.models.embedded import EMBEDDED_MODELS, embedded_model_dir
 from lofit_cli.models.encoding import check_round_trip, first_tokens
@@ -42,21 +42,16 @@ def load_model(config: ModelConfig | str) -> LanguageModel:
     source = check_source(config.id, "model.id")
     if config.revision and (source != config.id or Path(source).is_dir()):
         raise UserError(f"model.revision={config.revision} is for a model from the Hub; leave it out for {config.id}")
+    _check_processes(config)
     device = own_device(open_device(config.device))
-    if config.device_map:
-        require_one_process(f"model.device_map={config.device_map}")
-    if config.tp and num_processes() == 1:
-        raise UserError(f"model.tp={config.tp} splits the model over processes; start several of them with torchrun")
-    share_items(not config.tp)
-    model, tokenizer = read_checkpoint(config, source, device)
-    if not tokenizer.is_fast:
-        raise UserError(f"model.id={config.id} has no fast tokenizer, which is needed to know where an answer begins")
-    check_round_trip(tokenizer, f"model.id={config.id}")
-    first_tokens(tokenizer, config.add_bos)
+    architecture, tokenizer = open_checkpoint(config, source)
+    _check_tokenizer(tokenizer, config)
+    chat = _chat(config, tokenizer)
+    model = read_weights(config, source, architecture, device)
     model.eval().requires_grad_(False)
     # As many for all processes that share a run as the least of them has room for.
     rows = min(gathered(lambda: fitting_row_tokens(config, model, input_device(model))))
-    settings: dict[str, Any] = {"max_row_tokens": rows, "add_bos": config.add_bos, "chat": _chat(config, tokenizer)}
+    settings: dict[str, Any] = {"max_row_tokens": rows, "add_bos": config.add_bos, "chat": chat}
     if is_offloaded(model):
         say(
             f"note: model '{config.id}' has weights out of memory ({describe_devices(model)}), which are read again in "
@@ -64,6 +59,13 @@ def load_model(config: ModelConfig | str) -> LanguageModel:
         )
     lm = LanguageModel(config.id, model, tokenizer, *find_heads(model), quantization=config.quantization, **settings)
     return replace(lm, batching=choose_batching(lm), tail=_tail(lm))
+
+
+def _check_tokenizer(tokenizer: PreTrainedTokenizerBase, config: ModelConfig) -> None:
+    if not tokenizer.is_fast:
+        raise UserError(f"model.id={config.id} has no fast tokenizer, which is needed to know where an answer begins")
+    check_round_trip(tokenizer, f"model.id={config.id}")
+    first_tokens(tokenizer, config.add_bos)
 
 
 def _tail(lm: LanguageModel) -> LogitsTail | None:
@@ -112,6 +114,15 @@ def open_device(name: str) -> torch.device:
         others = " and ".join(dict.fromkeys(["cpu", find_device("auto").type]))
         raise UserError(f"model.device={name} is not there; allowed: auto, and here {others}")
     return device
+
+
+def _check_processes(config: ModelConfig) -> None:
+    """Refuse a placement that is not for as many processes as there are, and note what they can share."""
+    if config.device_map:
+        require_one_process(f"model.device_map={config.device_map}")
+    if config.tp and num_processes() == 1:
+        raise UserError(f"model.tp={config.tp} splits the model over processes; start several of them with torchrun")
+    share_items(not config.tp)
 
 
 def own_device(device: torch.device) -> torch.device:

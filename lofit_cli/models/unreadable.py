@@ -1,13 +1,26 @@
 """Why a library could not read a checkpoint, in a sentence."""
 
 import re
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
-from lofit_cli.errors import RunError
+from lofit_cli.errors import RunError, UserError
 from lofit_cli.schema.sources import ModelConfig
 
 
-def explain_unreadable(error: Exception, config: ModelConfig, source: str) -> RunError:
+@contextmanager
+def unreadable_explained(config: ModelConfig, source: str) -> Iterator[None]:
+    """Explain what a library raises for files that it can't read, inside a `with` block."""
+    try:
+        yield
+    except UserError:
+        raise
+    except Exception as error:  # it has no base in common
+        raise _explain(error, config, source)
+
+
+def _explain(error: Exception, config: ModelConfig, source: str) -> RunError:
     """Return why a library could not read a checkpoint, and what to do."""
     reason = re.split(r"\n|(?<=\.) ", str(error).strip())[0]
     remedy = "check the name, the files or the network"

@@ -42,7 +42,7 @@ BASE_MODEL: dict[str, Any] = {"method": "none", "num_trained_parameters": 0, "ma
 
 def evaluate(config: EvaluateConfig, run: RunDir) -> Sequence[Prediction]:
     """Measure every item of a split; write a row an item and the metrics with standard errors."""
-    task = load_task(config.task)
+    task = load_task(config.task, config.model)
     judges = _judges(config, task)
     folder = _intervention_dir(config, task.facts())
     items = task.items(config.eval.split)
@@ -136,7 +136,7 @@ def _intervention_dir(config: EvaluateConfig, task: dict[str, Any]) -> Path | No
 
 def plan_evaluate(config: EvaluateConfig) -> Plan:
     """Return what the stage would take, from a part of its work on the model itself."""
-    task = load_task(config.task)
+    task = load_task(config.task, config.model)
     judges = _judges(config, task)
     if outline := find_outline(config.model):
         return plan_measuring_by_config(outline, task, config)

@@ -1,7 +1,10 @@
 """Stage 5: take an intervention out of the lab, in a form that other programs load, and prove that it is the same."""
 
+from collections.abc import Callable
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
+from typing import Any
 
 from transformers import AutoConfig
 
@@ -117,38 +120,51 @@ def _write(
     dtype: str,
 ) -> Exported:
     """Write the folder under another name, prove it there, and give it its own name."""
-    out, found = Path(config.out).resolve(), list[Exported]()
-    out.parent.mkdir(parents=True, exist_ok=True)
-    metrics = measured_metrics(Path(config.runs_dir), Path(config.intervention))
-    positions, num_layers = getattr(edit, "positions", "all"), lm.geometry.num_layers
+    found = list[Exported]()
+    # An adapter may be merged into the model later on: what is said of it is taken as it is now.
+    known = partial(
+        Exported,
+        manifest=manifest,
+        source=base.source if Path(base.source).is_dir() else manifest.model,
+        num_layers=lm.geometry.num_layers,
+        positions=getattr(edit, "positions", "all"),
+        dtype=dtype,
+        metrics=measured_metrics(Path(config.runs_dir), Path(config.intervention)),
+    )
 
     def fill(folder: Path) -> None:
         seen = observe_both(lm, edit)
         plan = _plan(lm, edit, config)
         written = write_and_prove(lm, plan, seen, folder, base, dtype)
-        about = Exported(
-            plan=plan,
-            manifest=manifest,
-            source=base.source if Path(base.source).is_dir() else manifest.model,
-            num_layers=num_layers,
-            positions=positions,
-            dtype=dtype,
-            proof=written.proof,
-            dtype_difference=written.dtype_difference,
-            metrics=metrics,
-        )
-        facts = {"format": FORMAT, "lofit": lofit_cli.__version__, "to": config.to, **card_facts(about)}
-        write_json(folder / PROOF, {**facts, "example": written.example})
-        write_card(folder, about)
-        found.append(about)
+        found.append(known(plan=plan, proof=written.proof, dtype_difference=written.dtype_difference))
+        _describe(found[0], written.example, folder, config)
 
+    _write_once(fill, config)
+    return found[0]
+
+
+def _describe(about: Exported, example: dict[str, Any], folder: Path, config: ExportConfig) -> None:
+    """Write what is known of an export beside it, for programs and for people."""
+    facts = {"format": FORMAT, "lofit": lofit_cli.__version__, "to": config.to, **card_facts(about)}
+    write_json(folder / PROOF, {**facts, "example": example})
+    write_card(folder, about)
+
+
+def _write_once(fill: Callable[[Path], None], config: ExportConfig) -> None:
+    """Fill `out` under another name and give it its own, unless another process has meanwhile.
+
+    Raises:
+        UserError: another process is at it.
+        RunError: another one was faster.
+    """
+    out = Path(config.out).resolve()
+    out.parent.mkdir(parents=True, exist_ok=True)
     busy = f"out={config.out} is being written by another process; wait for it or name another folder"
     with locked(out.with_name(f".{out.name}.lock"), busy, keep=False):
         remove_partial_folders(out)
         write_folder(out, fill)
     if not (out / PROOF).exists():
         raise RunError(f"out={config.out} was filled by another process meanwhile; export again, to another folder")
-    return found[0]
 
 
 def _show(about: Exported, config: ExportConfig) -> None:

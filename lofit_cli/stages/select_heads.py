@@ -30,7 +30,7 @@ from lofit_cli.tasks.task import Task
 def select_heads(config: SelectHeadsConfig, run: RunDir) -> HeadMask:
     """Score all heads with the configured selector; write the scores, the mask and their pictures."""
     selector = get_selector(config.selector)
-    task = load_task(config.task)
+    task = load_task(config.task, config.model)
     lm = load_model_once(config.model)
     count = parse_num_heads(config.num_heads, lm.geometry)
     run.record(**describe_model(lm), **task.facts(), seed=config.seed, selector=config.selector.name, num_heads=count)
@@ -68,7 +68,7 @@ def _require_scores(scores: object, config: SelectHeadsConfig, lm: LanguageModel
 
 def plan_select_heads(config: SelectHeadsConfig) -> Plan:
     """Return what the stage would take, from a part of its work on the model itself."""
-    selector, task = get_selector(config.selector), load_task(config.task)
+    selector, task = get_selector(config.selector), load_task(config.task, config.model)
     trains = config.selector.name in ("scale", "offset_norm")
     if outline := find_outline(config.model):
 

@@ -41,7 +41,7 @@ def train_offsets(config: TrainOffsetsConfig, run: RunDir) -> Intervention:
             f"method={config.method.name} is not for model.tp={config.model.tp}; leave that out, or choose of "
             f"{', '.join(name for name, other in METHODS.items() if other.edits_parts)}"
         )
-    task = load_task(config.task)
+    task = load_task(config.task, config.model)
     file = _head_mask_file(config, method, task.facts())
     lm = load_model_once(config.model)
     run.record(**describe_model(lm), **task.facts(), seed=config.seed, method=config.method.name)
@@ -121,7 +121,7 @@ def _load_heads(file: Path, num_heads: str | None, lm: LanguageModel) -> HeadMas
 
 def plan_train_offsets(config: TrainOffsetsConfig) -> Plan:
     """Return what the stage would take, from a part of its work on the model itself."""
-    method, task = get_method(config.method), load_task(config.task)
+    method, task = get_method(config.method), load_task(config.task, config.model)
     if outline := find_outline(config.model):
         return plan_making_by_config(outline, task, config, partial(_count_parameters, config))
     file = _head_mask_file(config, method, task.facts())

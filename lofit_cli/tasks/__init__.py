@@ -8,7 +8,7 @@ from typing import Any
 from lofit_cli.console import say
 from lofit_cli.errors import UserError
 from lofit_cli.plugins import look_up
-from lofit_cli.schema.sources import TaskConfig
+from lofit_cli.schema.sources import ModelConfig, TaskConfig
 from lofit_cli.tasks.arc_challenge import load_arc_challenge
 from lofit_cli.tasks.boolq import load_boolq
 from lofit_cli.tasks.clutrr import load_clutrr
@@ -59,8 +59,12 @@ OWN_TEXTS = ("kinship", "misconceptions")
 """Tasks whose own texts are bundled, so that they need no sample."""
 
 
-def load_task(config: TaskConfig) -> Task[Any]:
-    """Load a benchmark by its registered name."""
+def load_task(config: TaskConfig, model: ModelConfig | None = None) -> Task[Any]:
+    """Load a benchmark by its registered name.
+
+    Args:
+        model: what is to be asked, so that a question that it can't be asked is refused before it is loaded.
+    """
     load = look_up("tasks", config.name, TASKS, "task.name")
     folds = FOLDS.get(config.name, 1)
     if not 0 <= config.fold < folds:
@@ -81,8 +85,20 @@ def load_task(config: TaskConfig) -> Task[Any]:
             f"task.swap_questions is for tasks in TruthfulQA's form, not for '{config.name}'; leave it out, or set "
             "task=truthfulqa, truthfulqa_binary or misconceptions"
         )
+    if model and not model.chat_template:
+        _refuse_conversations(task)
     _note_ambiguous(task)
     return task
+
+
+def _refuse_conversations(task: Task[Any]) -> None:
+    """Refuse turns of a conversation for a model that continues texts."""
+    items = (item for split in task.splits.values() for item in split)
+    if found := next((item for item in items if item.prompt.text is None), None):
+        raise UserError(
+            f"question {found.name} is a conversation; set model.chat_template=true, with a model that was trained to "
+            "chat"
+        )
 
 
 def _note_ambiguous(task: Task[Any]) -> None:

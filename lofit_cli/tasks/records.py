@@ -1,10 +1,7 @@
 """Rows of benchmark files and of datasets of the Hugging Face Hub, with errors that name file, line and field."""
 
-import csv
-import io
 import json
 import random
-import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -33,6 +30,11 @@ class Record:
     content: Mapping[str, Any]
     source: str
 
+    @property
+    def held(self) -> str:
+        """Return the names of the fields that hold something, as a sentence lists them."""
+        return ", ".join(str(name) for name, value in self.content.items() if value is not None) or "nothing"
+
     def get(self, name: str) -> Any:
         """Return a field, whatever it holds.
 
@@ -41,7 +43,7 @@ class Record:
         """
         value = self.content.get(name)
         if value is None:
-            raise UserError(f"{self.source} has no '{name}'; it has {', '.join(map(str, self.content)) or 'nothing'}")
+            raise UserError(f"{self.source} has no '{name}'; it has {self.held}")
         return value
 
     def text(self, name: str, may_be_blank: bool = False) -> str:
@@ -61,7 +63,11 @@ class Record:
     def label(self, name: str) -> str:
         """Return a field that names something: some text, or a whole number."""
         value = self.get(name)
-        return str(value) if isinstance(value, int) and not isinstance(value, bool) else self.text(name)
+        if isinstance(value, int) and not isinstance(value, bool):
+            return str(value)
+        if not _is_text(value, False):
+            raise self.refusal(name, value, "some text or a whole number")
+        return str(value)
 
     def part(self, name: str) -> "Record":
         """Return a field that holds an object with fields of its own."""
@@ -94,51 +100,15 @@ def read_records(file: Path) -> list[Record]:
     Raises:
         UserError: the file is missing, or is not made of JSON objects, no key in one of them twice.
     """
-    text = _read_text(file, "JSON")
-    if file.suffix == ".jsonl":
+    text = read_text(file, "JSON")
+    if file.suffix.lower() == ".jsonl":
         # Not splitlines, which ends a line at characters that may stand inside a text.
         lines = [(f"{file}, line {i}", line) for i, line in enumerate(text.split("\n"), 1) if line.strip()]
         return [_record(_parse(line, source), source) for source, line in lines]
-    rows = _parse(text, str(file))
+    rows = _parse(text, str(file)) if text.strip() else []
     if not isinstance(rows, list):
         raise UserError(f"{file} is not a list of JSON objects")
     return [_record(row, f"{file}, record {i}") for i, row in enumerate(rows, 1)]
-
-
-def read_csv(file: Path, columns: Sequence[str] = (), delimiter: str = ",") -> list[Record]:
-    """Return the rows of a CSV file under the names in its first line.
-
-    Raises:
-        UserError: the file is missing, is no CSV file or lacks one of the columns, or a row has not as many fields as
-            the first line, so that it would be read shifted.
-    """
-    csv.field_size_limit(sys.maxsize)
-    lines = csv.reader(io.StringIO(_read_text(file, "CSV"), newline=""), strict=True, delimiter=delimiter)
-    try:
-        rows = [(f"{file}, line {lines.line_num}", row) for row in lines if row]
-    except csv.Error as error:
-        raise UserError(f"{file}, line {lines.line_num} could not be read ({error}); check its quotation marks")
-    names = rows[0][1] if rows else []
-    _require_columns(names, columns or [name for name in names if name], file)
-    return [_csv_record(names, row, source) for source, row in rows[1:]]
-
-
-def _require_columns(names: Sequence[str], columns: Sequence[str], file: Path) -> None:
-    if missing := [column for column in columns if column not in names]:
-        if len(names) == 1 and (found := next((mark for mark in (";", "\t", "|") if mark in names[0]), None)):
-            raise UserError(f"{file} has {found!r} between its columns; save it with commas")
-        raise UserError(f"{file} has no column '{missing[0]}'; the task needs {', '.join(dict.fromkeys(columns))}")
-    if twice := [name for name in columns if names.count(name) > 1]:
-        raise UserError(f"{file} has two columns '{twice[0]}'; rename or remove one of them")
-
-
-def _csv_record(names: Sequence[str], row: Sequence[str], source: str) -> Record:
-    if len(row) != len(names):
-        raise UserError(
-            f"{source}: this row has {len(row)} fields and the first line {len(names)}; check its commas, and put a "
-            'text that has one in quotation marks, as in "No, they make spores"'
-        )
-    return Record(dict(zip(names, row, strict=True)), source)
 
 
 def read_parquet(file: Path) -> list[Record]:
@@ -193,7 +163,8 @@ def load_hub_records(name: str, subset: str | None, split: str) -> list[Record]:
     return [_record(row, f"dataset '{name}', {split} row {i}") for i, row in enumerate(rows, 1)]
 
 
-def _read_text(file: Path, form: str) -> str:
+def read_text(file: Path, form: str) -> str:
+    """Return a file's text; `form` is what the file is, for the message."""
     if not file.parent.is_dir():
         raise UserError(f"task.data_dir={file.parent} is not a folder; name the one with the task's files, or 'sample'")
     if not file.is_file():

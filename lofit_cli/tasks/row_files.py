@@ -6,7 +6,8 @@ from pathlib import Path
 
 from lofit_cli.errors import UserError
 from lofit_cli.schema.rows import RowsConfig
-from lofit_cli.tasks.records import Record, read_csv, read_parquet, read_records
+from lofit_cli.tasks.csv_records import read_csv
+from lofit_cli.tasks.records import Record, read_parquet, read_records
 
 READERS: dict[str, Callable[[Path], list[Record]]] = {
     ".jsonl": read_records,
@@ -20,9 +21,20 @@ SPLIT_NAMES = {"train": "train", "validation": "validation", "val": "validation"
 
 
 def read_files(config: RowsConfig) -> dict[str, list[Record]]:
-    """Return the rows of `task.files`, or of the files in `task.data_dir`, split by split."""
+    """Return the rows of `task.files`, or of the files in `task.data_dir`, split by split.
+
+    Raises:
+        UserError: a file is not there, can't be read or has no row.
+    """
     files = _named_files(config) if config.files else _found_files(config)
-    return {split: _reader(file)(file) for split, file in files.items()}
+    return {split: _read_rows(file) for split, file in files.items()}
+
+
+def _read_rows(file: Path) -> list[Record]:
+    rows = _reader(file)(file)
+    if not rows:
+        raise UserError(f"{file} has no rows; put questions into it, a row each, or leave the file out")
+    return rows
 
 
 def _named_files(config: RowsConfig) -> Mapping[str, Path]:

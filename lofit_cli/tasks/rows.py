@@ -31,7 +31,8 @@ FIELDS = {
 }
 """Form -> the fields that tell it from those after it; each form has a `question` or a `prompt` besides."""
 TEXTS = ("question", "prompt")
-NAMES = (*TEXTS, *dict.fromkeys(name for names in FIELDS.values() for name in names), "best", "category", "id")
+OPTIONAL = ("best", "category", "id")
+NAMES = (*TEXTS, *dict.fromkeys(name for names in FIELDS.values() for name in names), *OPTIONAL)
 DEFAULT_PROMPTS = {"question": QA_FRAME, "prompt": "{prompt}"}
 FAR = 100
 """How many other rows are looked at for a wrong answer."""
@@ -62,6 +63,7 @@ def _make_task(config: RowsConfig, records: Mapping[str, Sequence[Record]]) -> T
     Raises:
         UserError: a row lacks something, or an item stands in two splits.
     """
+    _require_columns(config.columns, [record for rows in records.values() for record in rows])
     named = {split: [_renamed(record, config.columns) for record in rows] for split, rows in records.items()}
     form = config.form or _told_form(named)
     if config.objective is not None and form != "choices":
@@ -79,12 +81,19 @@ def _asked(record: Record, item: Item) -> str:
     return next((text for text in said if isinstance(text, str)), item.text)
 
 
-def _renamed(record: Record, columns: Mapping[str, str]) -> Record:
-    """Return a row whose columns have the names of a form's fields."""
-    for name in columns:
+def _require_columns(columns: Mapping[str, str], rows: Sequence[Record]) -> None:
+    """Refuse names that are no form's fields, and columns that no row has."""
+    there = {str(name) for row in rows for name in row.content}
+    for name, column in columns.items():
         if name not in NAMES:
             raise UserError(f"task.columns: {name} is not a field; {did_you_mean(name, NAMES)}")
-    found = {name: record.get(column) for name, column in columns.items()}
+        if rows and column not in there:
+            raise UserError(f"task.columns: no row has a column '{column}'; {did_you_mean(column, sorted(there))}")
+
+
+def _renamed(record: Record, columns: Mapping[str, str]) -> Record:
+    """Return a row whose columns have the names of a form's fields; what a field may lack, its column may."""
+    found = {name: record.content.get(c) if name in OPTIONAL else record.get(c) for name, c in columns.items()}
     return Record({**record.content, **found}, record.source)
 
 
@@ -98,7 +107,7 @@ def _told_form(rows: Mapping[str, Sequence[Record]]) -> str:
             say(f"rows have {' and '.join(fields)}: read as task.form={form}")
             return form
     raise UserError(
-        f"{first.source} has {', '.join(first.content)}; a row needs a question with correct and incorrect answers, "
+        f"{first.source} has {first.held}; a row needs a question with correct and incorrect answers, "
         "with choices and an answer, with chosen and rejected, or with an answer: say which columns these are, as in "
         "'task.columns={question: q}'"
     )
@@ -142,7 +151,11 @@ def _common(config: RowsConfig, record: Record, item_id: str) -> dict[str, Any]:
 def _about(record: Record, item_id: str) -> dict[str, str]:
     """Return a row's id and category, as far as it states them."""
     given = {"id": item_id, "category": "all"}
-    return given | {name: record.label(name) for name in given if record.content.get(name) not in (None, "")}
+    return given | {name: record.label(name) for name in given if not _is_blank(record.content.get(name))}
+
+
+def _is_blank(value: object) -> bool:
+    return value is None or (isinstance(value, str) and not value.strip())
 
 
 def _list(config: RowsConfig, record: Record, name: str) -> tuple[str, ...]:
@@ -161,7 +174,8 @@ def _list(config: RowsConfig, record: Record, name: str) -> tuple[str, ...]:
 
 def _answers(config: RowsConfig, record: Record, item_id: str) -> Question:
     correct, incorrect = _list(config, record, "correct"), _list(config, record, "incorrect")
-    best = record.text("best").strip() if record.content.get("best") else next(iter(correct), "")
+    is_named = not _is_blank(record.content.get("best"))
+    best = record.text("best").strip() if is_named else next(iter(correct), "")
     listed = correct if best in correct else (best, *correct)
     question = Question(**_common(config, record, item_id), best=best, correct=listed, incorrect=incorrect)
     return check_question(question, record.source)

@@ -7,8 +7,9 @@ import numpy as np
 
 from lofit_cli.errors import UserError
 from lofit_cli.schema.sources import TaskConfig
+from lofit_cli.tasks.csv_records import read_csv
 from lofit_cli.tasks.forms.truthfulqa import Question, TruthfulQATask, check_question, close_answer
-from lofit_cli.tasks.records import Record, load_hub_records, read_csv
+from lofit_cli.tasks.records import Record, load_hub_records
 
 ReadQuestion = Callable[[Record, str], Question]
 """A row and the question's id -> the question."""

@@ -1,5 +1,7 @@
 """The one training loop: DPO or SFT of the numbers of an intervention on a frozen model."""
 
+import json
+import math
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from functools import partial
@@ -9,19 +11,22 @@ import torch
 
 from lofit_cli.artifacts.run_dir import RunDir
 from lofit_cli.artifacts.seen_items import add_seen
-from lofit_cli.console import progress_bar
+from lofit_cli.console import progress_bar, say
 from lofit_cli.errors import RunError
 from lofit_cli.evaluation.measure import mean_metrics, measure_split, require_fit
 from lofit_cli.interventions.intervention import FILE_NAME, Intervention
 from lofit_cli.models.decoder import Decoder
-from lofit_cli.processes import add_up, require_same
+from lofit_cli.processes import require_same
+from lofit_cli.schema.components import TrainerConfig
 from lofit_cli.schema.stages import SelectHeadsConfig, TrainOffsetsConfig
 from lofit_cli.tasks.task import Task
 from lofit_cli.training.descent import Descent
 from lofit_cli.training.objective import Objective, TrainingItem
-from lofit_cli.training.state import TrainingState
+from lofit_cli.training.state import VALIDATION, TrainingState
 
 SEEN_SPLITS = ("train", "validation")
+WORSE = 1.01
+"""From this many times the base model's loss on, it is told that training made it worse; rounding stays far below."""
 
 
 def train(
@@ -63,6 +68,7 @@ def train(
                 state.note_validation(found, run, trainer.keep == "best")
             state.end_epoch()
     state.take_best()
+    _note_worse(objective, validation, trainer, run)
     require_same("what they have learnt", lambda: [float(values.double().sum()) for values in edit.parameters()])
 
 
@@ -72,12 +78,33 @@ def _validate(
     """Return the validation split's loss, and its metrics where no text has to be generated."""
     metrics: dict[str, float] = {}
     edit.eval()
+    loss = _loss(objective, items)
     with torch.no_grad():
-        (loss,) = add_up([objective.loss(items)])
         if not objective.task.generates:
             metrics = mean_metrics(measure_split(objective.lm, objective.task, "validation", protocol))
     edit.train()
     return {"loss": loss, **metrics}
+
+
+def _loss(objective: Objective, items: Sequence[TrainingItem]) -> float:
+    with torch.no_grad():
+        (loss,) = add_up([objective.loss(items)])
+    return loss
+
+
+def _note_worse(objective: Objective, items: Sequence[TrainingItem], trainer: TrainerConfig, run: RunDir) -> None:
+    """Say so where what is kept does worse on the validation split than the base model, which nothing else tells."""
+    lines = (run.path / VALIDATION).read_text(encoding="utf-8").splitlines()
+    losses = [json.loads(line)["loss"] for line in lines]
+    kept, least = losses[-1] if trainer.keep != "best" else min(losses), min(losses)
+    # DPO's reference is the base model itself: no pair has a margin, and the sigmoid of 0 is a half.
+    base = math.log(2) if objective.task.objective == "dpo" else _loss(objective, items)
+    if kept > WORSE * base:
+        otherwise = ", or set trainer.keep=best" if least <= base else ""
+        say(
+            f"note: training made the validation loss worse, {kept:.4g} where the base model has {base:.4g}; lower "
+            f"trainer.learning_rate={trainer.learning_rate:g}{otherwise}"
+        )
 
 
 @contextmanager

@@ -151,7 +151,29 @@ def test_a_model_that_can_only_think_is_asked_behind_its_thoughts():
     tokenizer = chat_tokenizer("qwen3")
     tokenizer.chat_template = thinking.replace("'<|im_start|>assistant\\n' }}", "'<|im_start|>assistant\\n<think>' }}")
     chat = open_chat(tokenizer, None, "m")
-    assert chat.prompt_text(ask("Who?").turns).endswith("<|im_start|>assistant\n<think>\n\n</think>")
+    assert chat.prompt_text(ask("Who?").turns).endswith("<|im_start|>assistant\n<think>\n\n</think>\n\n")
+
+
+@pytest.mark.parametrize("between", ["\n", "\n\n", ":\n", "\n<answer>"])
+def test_what_a_template_that_opens_no_turn_writes_before_an_answer_is_the_prompts(between):
+    tokenizer = chat_tokenizer("qwen3")
+    turn = "<|im_start|>{{ m.role }}" + between + "{{ m.content }}<|im_end|>\n"
+    tokenizer.chat_template = "{% for m in messages %}" + turn + "{% endfor %}"
+    lm = replace(build_chat_model("qwen3"), tokenizer=tokenizer, chat=open_chat(tokenizer, None, "m"))
+    prompt = f"<|im_start|>user{between}Who?<|im_end|>\n<|im_start|>assistant{between}"
+    assert lm.prompt_text(ask("Who?")) == prompt
+    ((sequence,),) = tokenize(lm, [(ask("Who?"), ("the number",))])
+    assert tokenizer.decode(sequence.tokens[: sequence.start]) == prompt
+    assert tokenizer.decode(sequence.tokens[sequence.start :]) == "the number"
+
+
+def test_a_space_that_a_template_writes_before_an_answer_stays_with_its_first_word():
+    tokenizer = chat_tokenizer("qwen3")
+    tokenizer.chat_template = "{% for m in messages %}{{ m.role }}: {{ m.content }}<|im_end|>{% endfor %}"
+    lm = replace(build_chat_model("qwen3"), tokenizer=tokenizer, chat=open_chat(tokenizer, None, "m"))
+    assert lm.prompt_text(ask("Who?")) == "user: Who?<|im_end|>assistant:"
+    ((sequence,),) = tokenize(lm, [(ask("Who?"), ("the number",))])
+    assert tokenizer.decode(sequence.tokens[sequence.start :]) == " the number"
 
 
 def test_a_template_that_states_the_date_states_one_day():

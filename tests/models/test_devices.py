@@ -11,7 +11,7 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from lofit_cli.artifacts.provenance import peak_memory, reset_peak_memory
 from lofit_cli.errors import UserError
 from lofit_cli.models import load, memory
-from lofit_cli.models.checkpoint import read_checkpoint
+from lofit_cli.models.checkpoint import open_checkpoint, read_weights
 from lofit_cli.models.devices import find_device
 from lofit_cli.models.load import load_model
 from lofit_cli.models.memory import is_out_of_memory, out_of_memory_in_a_run, row_tokens
@@ -111,13 +111,15 @@ def test_a_checkpoint_in_half_precision_is_never_copied_in_float32(tmp_path, mon
     monkeypatch.setenv("HF_DEACTIVATE_ASYNC_LOAD", "1")  # or its threads would run outside of the watch
     build_model("llama").to(torch.bfloat16).save_pretrained(tmp_path)
     build_tokenizer().save_pretrained(tmp_path)
+    source = str(tmp_path)
+    architecture, _ = open_checkpoint(ModelConfig(source), source)
     with FloatsMade() as watch:
-        model, _ = read_checkpoint(ModelConfig(str(tmp_path)), str(tmp_path), torch.device("cpu"))
+        model = read_weights(ModelConfig(source), source, architecture, torch.device("cpu"))
     assert {weight.dtype for weight in model.parameters()} == {torch.bfloat16}
     smallest_map = min(weight.numel() for weight in model.parameters() if weight.ndim > 1)
     assert watch.largest < smallest_map / 10
     with FloatsMade() as watch:
-        read_checkpoint(ModelConfig(str(tmp_path), dtype="float32"), str(tmp_path), torch.device("cpu"))
+        read_weights(ModelConfig(source, dtype="float32"), source, architecture, torch.device("cpu"))
     assert watch.largest >= smallest_map
 
 

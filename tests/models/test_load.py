@@ -13,7 +13,7 @@ from tiny_checkpoints import build_checkpoint
 from tiny_models import build_tokenizer
 from transformers import AutoConfig, AutoModelForCausalLM, AutoModelForImageTextToText
 
-from lofit_cli.models.checkpoint import read_checkpoint
+from lofit_cli.models.checkpoint import open_checkpoint, read_weights
 from lofit_cli.models.load import load_model
 from lofit_cli.models.logprobs import answer_logprobs
 from lofit_cli.models.memory import out_of_memory_at_load
@@ -180,7 +180,8 @@ def test_the_model_is_read_straight_to_its_device(llama, monkeypatch):
         return real(source, **settings | {"device_map": None})
 
     monkeypatch.setattr(AutoModelForCausalLM, "from_pretrained", note)
-    read_checkpoint(ModelConfig(str(llama)), str(llama), torch.device("cuda:0"))
+    config = ModelConfig(str(llama))
+    read_weights(config, config.id, open_checkpoint(config, config.id)[0], torch.device("cuda:0"))
     assert asked["device_map"] == {"": torch.device("cuda:0")}
 
 

@@ -7,6 +7,7 @@ import pyarrow.parquet as pq
 import pytest
 from chat_models import build_chat_model
 from stage_runs import FAST, manifest, ok
+from tiny_models import build_model, build_tokenizer
 
 from lofit_cli.models.logprobs import score_answers
 from lofit_cli.prompts import ask_question
@@ -111,3 +112,30 @@ def test_a_contrast_of_instructions_is_not_for_turns(chat, lofit):
     chat("train-offsets", "method=repe", "method.vector=contrast", "method.layers=[1]", "hydra.run.dir=made")
     refused = lofit("evaluate", "model.id=chat", *CHAT, "intervention=made")
     assert "use method.vector=reading, or model.chat_template=false" in " ".join(refused.stderr.split())
+
+
+WITHOUT_WEIGHTS = {
+    "a model without a template": (
+        (*CHAT, "task=truthfulqa", "task.data_dir=data"),
+        "model.chat_template=true needs a tokenizer with a chat template, and model 'plain' has none",
+    ),
+    "a conversation without the template": (
+        ("task=file", "task.data_dir=turns.jsonl"),
+        "is a conversation; set model.chat_template=true, with a model that was trained to chat",
+    ),
+}
+
+
+@pytest.mark.parametrize("case", WITHOUT_WEIGHTS)
+@pytest.mark.parametrize("stage", ["select-heads", "train-offsets", "evaluate"])
+def test_what_can_not_be_asked_is_refused_before_any_weight_is_read(lofit, case, stage):
+    build_model("llama").config.save_pretrained("plain")
+    build_tokenizer().save_pretrained("plain")
+    turn = {"chosen": [{"role": "assistant", "content": "so"}], "rejected": [{"role": "assistant", "content": "no"}]}
+    rows = [{"prompt": [{"role": "user", "content": f"Why {i}?"}], **turn} for i in range(20)]
+    Path("turns.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    settings, words = WITHOUT_WEIGHTS[case]
+    given = {"train-offsets": ("method=bitfit",), "evaluate": ("intervention=none",)}.get(stage, ())
+    result = lofit.alone(stage, "model=hub", "model.id=plain", *settings, *given)
+    assert result.exit_code == 2
+    assert words in " ".join(result.stderr.split())

@@ -177,7 +177,7 @@ REFUSED = {
     "another kind of file": ({"files": {"test": "LIST.txt"}}, [], "ends in '.txt'; a file of rows ends in .jsonl"),
     "no column": ({}, [{**ANSWERS, "incorrect": None}], "a row needs a question with correct and incorrect answers"),
     "no question": ({}, [{"correct": ["a"], "incorrect": ["b"]}], "line 1 has no 'question'"),
-    "a column that is not there": ({"columns": {"question": "q"}}, [ANSWERS], "line 1 has no 'q'"),
+    "a column that is not there": ({"columns": {"question": "q"}}, [ANSWERS], "no row has a column 'q'"),
     "a field that no form has": ({"columns": {"qestion": "q"}}, [ANSWERS], "did you mean 'question'?"),
     "no list": ({}, [{**ANSWERS, "correct": "so; thus"}], "set task.list_separator=';'"),
     "a number in a list": ({}, [ANSWERS, {**ANSWERS, "incorrect": [1]}], "line 2: its field 'incorrect' holds [1]"),

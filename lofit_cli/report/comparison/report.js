@@ -52,9 +52,18 @@ function direction(number) {
 
 /* ---- Views: each part of the page that stands under a heading of the first line of links. ---- */
 
+/* Returns the name that a hash stands for, as it is where its signs of a coded letter are none, as in "#50%". */
+function nameOf(hash) {
+  try {
+    return decodeURIComponent(hash.slice(1));
+  } catch {
+    return hash.slice(1);
+  }
+}
+
 function showView(hash) {
   const views = [...document.querySelectorAll(".view")];
-  const target = document.getElementById(decodeURIComponent(hash.slice(1)));
+  const target = document.getElementById(nameOf(hash));
   const shown = (target && target.closest(".view")) || views[0];
   for (const view of views) view.hidden = view !== shown;
   for (const link of document.querySelectorAll("nav.views a")) {
@@ -334,12 +343,17 @@ function describeRule(state) {
   document.getElementById("question-rule").textContent = `${right} It is unchanged where the value moved by less than ${state.leastChange}.`;
 }
 
+function allCategories(number) {
+  if (!number) return "no categories";
+  return number === 1 ? "the only category" : `all ${number} categories`;
+}
+
 function refresh(state) {
   state.metricName = state.section.metrics[state.metric].name.toUpperCase();
   state.rows = pairRows(state.section, state.a, state.b, state.metric, state.leastChange);
   const names = [...new Set(state.rows.map((row) => row.category))].filter(Boolean).sort(compareTexts);
   if (!names.includes(state.category)) state.category = "";
-  const all = { value: "", label: names.length ? `all ${names.length} categories` : "no categories" };
+  const all = { value: "", label: allCategories(names.length) };
   fillSelect("question-category", [all, ...names.map((name) => ({ value: name, label: name }))], state.category);
   document.getElementById("question-category").disabled = names.length < 2;
   describeRule(state);
