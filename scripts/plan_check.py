@@ -1,6 +1,7 @@
 """How near `--plan` comes: plans a stage, runs it, and prints what was said, what was measured, and their ratios.
 
 python scripts/plan_check.py --repeats 3
+python scripts/plan_check.py --repeats 1 model=hub model.id=FOLDER model.dtype=bfloat16 task.num_train=8
 
 Other work on the same cores moves single ratios, so the last lines are medians; `--cpu` counts a core's own seconds.
 """
@@ -14,6 +15,7 @@ import tempfile
 import time
 from importlib import import_module
 from pathlib import Path
+from typing import Annotated
 
 import typer
 
@@ -28,6 +30,8 @@ STAGES = {
     "evaluate": ("intervention={folder}/train_offsets",),
 }
 """Stage -> its settings; a run of the embedded model takes about a minute on two cores."""
+
+Overrides = Annotated[list[str] | None, typer.Argument()]
 
 
 def plan(stage: str, overrides: list[str], run_dir: Path) -> dict[str, float]:
@@ -64,10 +68,11 @@ def do(job: str) -> None:
     typer.echo(json.dumps({"plan": plan, "measure": measure}[what](stage, overrides, Path(run_dir))))
 
 
-def main(repeats: int = 3, cpu: bool = False, job: str = "") -> None:
+def main(overrides: Overrides = None, repeats: int = 3, cpu: bool = False, job: str = "") -> None:
     """Plan and run each stage so many times.
 
     Args:
+        overrides: settings of all three stages.
         cpu: count the seconds of one core that each process has had, which other work on the cores does not add to.
         job: what one process of this script asks another one for.
     """
@@ -78,7 +83,8 @@ def main(repeats: int = 3, cpu: bool = False, job: str = "") -> None:
     for repeat in range(repeats):
         with tempfile.TemporaryDirectory() as folder:
             for stage, own in STAGES.items():
-                given = stage, [setting.format(folder=folder) for setting in own], Path(folder, stage), cpu
+                settings = [setting.format(folder=folder) for setting in own] + (overrides or [])
+                given = stage, settings, Path(folder, stage), cpu
                 said, found = (in_own_process(what, *given) for what in ("plan", "measure"))
                 for key, value in said.items():
                     ratios.setdefault((stage, key), []).append(value / found[key])

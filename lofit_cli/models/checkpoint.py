@@ -159,8 +159,7 @@ def read_outline(config: ModelConfig, folder: Path) -> PreTrainedModel | None:
         raise
     except Exception:  # as for `unreadable_explained`
         return None
-    model.eval().requires_grad_(False)
-    return model
+    return model.eval().requires_grad_(False)
 
 
 def _num_weights(reader: Any, architecture: PreTrainedConfig) -> int:
