@@ -30,7 +30,7 @@ from lofit_cli.console import say
 from lofit_cli.errors import UserError
 from lofit_cli.models.memory import is_out_of_memory, out_of_memory_at_load
 from lofit_cli.models.quantization import keep_gradients, quantization_options, require_quantised
-from lofit_cli.models.tensor_parallel import refuse_uneven
+from lofit_cli.models.tensor_parallel import refuse_uneven_split
 from lofit_cli.models.unreadable import unreadable_explained
 from lofit_cli.processes import num_processes
 from lofit_cli.schema.sources import DTYPES, ModelConfig
@@ -86,8 +86,7 @@ def _read_model(
     config: ModelConfig, source: str, architecture: PreTrainedConfig, device: torch.device, options: Options
 ) -> PreTrainedModel:
     reader = _reader(config.id, architecture)
-    if config.tp:
-        refuse_uneven(config.id, architecture)
+    refuse_uneven_split(config, architecture)
     # Flash attention takes no mask of ours; every family that has an SDPA kernel does.
     settings: Options = {
         "config": architecture,
@@ -159,7 +158,8 @@ def read_outline(config: ModelConfig, folder: Path) -> PreTrainedModel | None:
         raise
     except Exception:  # as for `unreadable_explained`
         return None
-    return model.eval().requires_grad_(False)
+    model.eval().requires_grad_(False)
+    return model
 
 
 def _num_weights(reader: Any, architecture: PreTrainedConfig) -> int:

@@ -13,6 +13,7 @@ from transformers import PreTrainedConfig, PreTrainedModel
 
 from lofit_cli.errors import UserError
 from lofit_cli.processes import num_processes, process_number
+from lofit_cli.schema.sources import ModelConfig
 
 
 def num_parts(model: PreTrainedModel) -> int:
@@ -20,12 +21,14 @@ def num_parts(model: PreTrainedModel) -> int:
     return getattr(model, "tp_size", None) or 1
 
 
-def refuse_uneven(name: str, architecture: PreTrainedConfig) -> None:
+def refuse_uneven_split(asked: ModelConfig, architecture: PreTrainedConfig) -> None:
     """Refuse to split a model whose family transformers has no plan for, or whose heads do not come out even.
 
     Raises:
         UserError: it is such a model.
     """
+    if not asked.tp:
+        return
     config = architecture.get_text_config(decoder=True)
     if not config.base_model_tp_plan:
         raise UserError(
@@ -35,7 +38,7 @@ def refuse_uneven(name: str, architecture: PreTrainedConfig) -> None:
     num_heads = getattr(config, "num_key_value_heads", None) or config.num_attention_heads
     if num_heads % num_processes():
         raise UserError(
-            f"model.tp=auto gives each process as many of the {num_heads} key and value heads of a layer of '{name}', "
+            f"model.tp=auto gives each process as many of the {num_heads} key and value heads of a layer of '{asked.id}', "
             f"which {num_processes()} processes can't share evenly; start another number of them"
         )
 
