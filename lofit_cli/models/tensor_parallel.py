@@ -38,7 +38,7 @@ def refuse_uneven_split(asked: ModelConfig, architecture: PreTrainedConfig) -> N
     num_heads = getattr(config, "num_key_value_heads", None) or config.num_attention_heads
     if num_heads % num_processes():
         raise UserError(
-            f"model.tp=auto gives each process as many of the {num_heads} key and value heads of a layer of '{asked.id}', "
+            f"model.tp=auto gives each process as many of the {num_heads} key and value heads of '{asked.id}', "
             f"which {num_processes()} processes can't share evenly; start another number of them"
         )
 
