@@ -7,6 +7,7 @@ from typing import Any
 from lofit_cli.models.language_model import LanguageModel
 from lofit_cli.models.load import check_source, load_model
 from lofit_cli.models.weights import weights_hash
+from lofit_cli.processes import share_items
 from lofit_cli.schema.sources import ModelConfig
 
 _kept: list[tuple[Any, str, LanguageModel]] = []
@@ -24,6 +25,7 @@ def load_model_once(config: ModelConfig) -> LanguageModel:
     """
     wanted = vars(config) | {"files": list_files(Path(check_source(config.id, "model.id")))}
     if _kept and _kept[0][0] == wanted and _kept[0][1] == weights_hash(_kept[0][2].model):
+        share_items(not config.tp)
         return _kept[0][2]
     _kept.clear()
     lm = load_model(config)
