@@ -3,7 +3,6 @@
 import importlib
 import os
 import sys
-import tempfile
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -31,8 +30,8 @@ from lofit_cli.hydra_config import (
     to_dataclass,
 )
 from lofit_cli.hydra_errors import for_people
-from lofit_cli.hydra_outcomes import Outcomes
-from lofit_cli.hydra_resume import resumed
+from lofit_cli.hydra_outcomes import Outcomes, outcomes_in
+from lofit_cli.hydra_resume import require_same_settings, resumed
 from lofit_cli.planning.plan import Point, mark_done
 from lofit_cli.trackers import tracked
 
@@ -44,28 +43,20 @@ def run_stage(stage: str, overrides: list[str], multirun: bool = False, config_d
         UserError: an override can't be used (nothing has run then), or a stage failed.
     """
     register_schemas()
-    overrides = as_typed(stage, resumed(stage, overrides, multirun), multirun, config_dir)
+    typed, overrides = overrides, as_typed(stage, resumed(stage, overrides, multirun), multirun, config_dir)
     arguments = [*search_path(config_dir), *overrides, *(["--multirun"] if multirun else [])]
     try:
         points = split_points(stage, overrides, multirun, config_dir)
         configs = [compose(stage, point, config_dir) for point in points]
+        require_same_settings(typed, config_hash(to_dataclass(configs[0])))
         for number, config in enumerate(configs):
             make_way(find_run_dir(config, number if multirun else None), stage, to_dataclass(config))
-        # Where a launcher's workers, on other machines even, write their runs, they can also say how these ended.
         place = Path(configs[0].hydra.sweep.dir) if multirun else None
-        with _hydra_arguments([stage, *arguments]), _outcomes_in(place) as outcomes:
+        with _hydra_arguments([stage, *arguments]), outcomes_in(place) as outcomes:
             hydra.main(str(conf_dir()), stage, HYDRA_VERSION_BASE)(_job(stage, outcomes))()
             return outcomes.require_success(len(points))
     except OSError as error:
         raise for_people(error)
-
-
-@contextmanager
-def _outcomes_in(place: Path | None) -> Iterator[Outcomes]:
-    if place:
-        place.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory(prefix=".outcomes-", dir=place) as folder:
-        yield Outcomes(Path(folder).resolve())
 
 
 def run_at_once(stage: str, overrides: list[str]) -> None:
@@ -114,12 +105,7 @@ def _job(stage: str, outcomes: Outcomes) -> Callable[[DictConfig], None]:
         run_dir, number = Path(about.runtime.output_dir), about.job.num if is_sweep else 0
         try:
             settings = to_dataclass(config)
-            with start_run(run_dir, stage, settings) as run, tracked(run, settings):
-                function(settings, run)
-            say(f"run directory: {os.path.relpath(run_dir)}")
-            outcomes.add(number, run_dir)
-        except FinishedRun as found:
-            outcomes.add(number, take(found.path, run_dir, _is_named()))
+            outcomes.add(number, _run_or_take(stage, function, run_dir, settings))
         except (UserError, OSError, RuntimeError, MemoryError) as error:
             failure = for_people(_without_memory(error, settings))
             outcomes.add(number, run_dir, failure)
@@ -127,6 +113,19 @@ def _job(stage: str, outcomes: Outcomes) -> Callable[[DictConfig], None]:
                 say(f"{os.path.relpath(run_dir)} failed: {failure}")
 
     return job
+
+
+def _run_or_take(stage: str, function: Callable[..., Any], run_dir: Path, settings: Any) -> Path:
+    """Run a stage, or take the finished run that is made of the same; return its directory."""
+    from lofit_cli.console import say
+
+    try:
+        with start_run(run_dir, stage, settings) as run, tracked(run, settings):
+            function(settings, run)
+    except FinishedRun as found:
+        return take(found.path, run_dir, _is_named())
+    say(f"run directory: {os.path.relpath(run_dir)}")
+    return run_dir
 
 
 def _is_named() -> bool:

@@ -72,6 +72,7 @@ def generate_texts(
     prefix = _shared_prefix(lm, sequences, max_new_tokens)
     order = sorted(range(len(prompts)), key=lambda i: -len(sequences[i]))
     texts = Outcomes() if known is None else known
+    texts.keep(len(prompts), lambda number, found: isinstance(found, str))
     while order:
         batch_size = _batch_size(lm, len(sequences[order[0]]) + max_new_tokens, prefix)
         batch, order = order[:batch_size], order[batch_size:]

@@ -1,6 +1,8 @@
 """The one function behind training and scoring: the summed log-probability of answers to prompts."""
 
+import math
 from collections.abc import Callable, Sequence
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -111,6 +113,7 @@ def score_answers(
         RunError: a log-probability is not finite.
     """
     tokenized, scored, first = tokenize_items(lm, items), Outcomes() if known is None else known, 0
+    scored.keep(len(items), lambda number, found: _is_scored(tokenized[number], found))
     with torch.inference_mode():
         prefix = _shared_prefix(lm, tokenized)
         prefix_length = 0 if prefix is None else prefix.get_seq_length()
@@ -121,6 +124,13 @@ def score_answers(
             first += len(group)
             report(len(group))
     return scored.in_order()
+
+
+def _is_scored(item: Sequence[TokenSequence], found: Any) -> bool:
+    """Return whether these are log-probabilities of an item's answers."""
+    if not isinstance(found, list) or not all(isinstance(value, LogProb) and math.isfinite(value) for value in found):
+        return False
+    return [value.num_tokens for value in found] == [len(sequence.tokens) - sequence.start for sequence in item]
 
 
 def _score(lm: Decoder, group: Sequence[list[TokenSequence]], prefix: DynamicCache | None) -> list[list[LogProb]]:

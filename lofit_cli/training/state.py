@@ -19,6 +19,7 @@ from lofit_cli.artifacts.run_dir import RunDir
 from lofit_cli.artifacts.tensors import read_all_tensors, write_tensors
 from lofit_cli.console import say
 from lofit_cli.errors import UserError
+from lofit_cli.training.checkpoints import require_fit
 from lofit_cli.training.descent import Descent
 
 KIND = "checkpoint"
@@ -126,11 +127,14 @@ class TrainingState:
             try:
                 tensors, about = read_all_tensors(file, KIND)
                 position = Position(**about["position"])
+                require_fit(tensors, about, self._tensors(), self.descent.schedule.state_dict())
             except (UserError, KeyError, TypeError):
                 continue
             lengths = {HISTORY: position.step, VALIDATION: position.num_validations}
             logs = {name: run.read_lines(name)[:length] for name, length in lengths.items()}
             if any(len(logs[name]) < length for name, length in lengths.items()):
+                continue
+            if [line.get("step") for line in logs[HISTORY]] != list(range(1, position.step + 1)):
                 continue
             self._restore(tensors, position, about["schedule"])
             for name, lines in logs.items():
