@@ -4,6 +4,7 @@ import ctypes
 import json
 import os
 import traceback
+from pathlib import Path
 
 from typer.testing import CliRunner
 
@@ -87,8 +88,7 @@ def own_mounts():
         if libc.unshare(CLONE_NEWNS | CLONE_NEWUSER) != 0:
             return False
         for name, text in (("setgroups", "deny"), ("uid_map", f"0 {user} 1"), ("gid_map", f"0 {group} 1")):
-            with open(f"/proc/self/{name}", "w") as file:
-                file.write(text)
+            Path("/proc/self", name).write_text(text)
     return mount("none", "/", "", MS_REC | MS_PRIVATE)
 
 

@@ -25,7 +25,7 @@ class Disk:
         self.count, self.is_mended = 0, False
         sys.addaudithook(self._watch)
         fsync = os.fsync
-        os.fsync = lambda descriptor: (self._pass(os.readlink(f"/proc/self/fd/{descriptor}")), fsync(descriptor))[1]
+        os.fsync = lambda descriptor: (self._pass(Path(f"/proc/self/fd/{descriptor}").readlink()), fsync(descriptor))[1]
         signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
 
     def mend(self):
