@@ -98,7 +98,7 @@ def append_line(file: Path, content: dict[str, Any], is_first: bool) -> None:
     """
     with _explained(file):
         if is_first:
-            file.unlink(missing_ok=True)
+            remove(file)
         flags = NEW_FILE if is_first else os.O_WRONLY | os.O_APPEND | NO_LINK
         with os.fdopen(os.open(file, flags, READ_AND_WRITE), "w", encoding="utf-8") as lines:
             lines.write(json.dumps(content, allow_nan=False) + "\n")
@@ -121,6 +121,14 @@ def read_bytes(file: Path) -> bytes:
     """Return what is in a file; errors as for `open_file`."""
     with open_file(file) as content:
         return content.read()
+
+
+def remove(path: Path) -> None:
+    """Remove a file, a link, or a folder with all that is in it; nothing where nothing is there."""
+    if path.is_dir() and not path.is_symlink():
+        shutil.rmtree(path)
+    else:
+        path.unlink(missing_ok=True)
 
 
 def file_hash(file: Path) -> str:

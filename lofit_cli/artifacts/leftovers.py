@@ -1,6 +1,5 @@
 """What lies in a run directory already: a run that is finished, one that can go on, or what has to make way."""
 
-import shutil
 from collections.abc import Sequence
 from contextlib import AbstractContextManager, suppress
 from dataclasses import asdict
@@ -9,7 +8,7 @@ from itertools import count
 from pathlib import Path
 from typing import Any
 
-from lofit_cli.artifacts.files import content_hash, remove_partial_files
+from lofit_cli.artifacts.files import content_hash, remove, remove_partial_files
 from lofit_cli.artifacts.locks import locked
 from lofit_cli.artifacts.manifest import FINISHED, MANIFEST
 from lofit_cli.artifacts.seals import read_sealed
@@ -76,10 +75,7 @@ def is_same_run(path: Path, stage: str, config: Any) -> bool:
 def remove_entries(path: Path, *names: str) -> None:
     """Remove files, and folders with what is in them, of which some may be missing."""
     for name in names:
-        if (path / name).is_dir() and not (path / name).is_symlink():
-            shutil.rmtree(path / name)
-        else:
-            (path / name).unlink(missing_ok=True)
+        remove(path / name)
 
 
 def held(path: Path) -> AbstractContextManager[None]:
