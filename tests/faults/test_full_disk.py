@@ -48,10 +48,21 @@ def fill_and_finish(command, moment, number):
     assert code == 0, said
     files, history = content(FAULTY)
     without = {name: found for name, found in whole[0].items() if name not in lost or name in files}
-    assert (files, history) == (without, whole[1])
+    assert files.keys() == without.keys()
+    for name, found in without.items():
+        assert files[name] == found, (moment, name, first_difference(files[name], found))
+    assert history == whole[1]
     assert manifest(FAULTY)["status"] == "finished"
     assert not list(Path("runs").rglob("*.partial"))
     return disk.count >= moment
+
+
+def first_difference(found, wanted):
+    """Return what two contents are where they begin to differ."""
+    place = next(
+        (i for i, (a, b) in enumerate(zip(found, wanted, strict=False)) if a != b), min(map(len, (found, wanted)))
+    )
+    return found[place - 40 : place + 60], wanted[place - 40 : place + 60]
 
 
 def count_operations(command):
