@@ -5,10 +5,9 @@ from typing import Any
 
 import yaml
 
-from lofit_cli.artifacts.files import read_bytes
+from lofit_cli.artifacts.files import read_bytes, read_sealed
 from lofit_cli.artifacts.leftovers import HYDRA, STARTED
 from lofit_cli.artifacts.manifest import MANIFEST
-from lofit_cli.artifacts.seals import read_sealed
 from lofit_cli.errors import UserError
 from lofit_cli.hydra_overrides import quote
 

@@ -12,7 +12,7 @@ import re
 import secrets
 import shutil
 import stat
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from io import BufferedReader
 from pathlib import Path
@@ -25,6 +25,8 @@ READ_AND_WRITE = 0o666
 NEW_FILE = os.O_WRONLY | os.O_CREAT | os.O_EXCL
 NO_LINK = getattr(os, "O_NOFOLLOW", 0)
 AS_IT_IS = os.O_RDONLY | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_BINARY", 0)
+CHECKSUM = "checksum"
+"""The entry of an object of JSON that holds a checksum of the rest."""
 FULL = (errno.EDQUOT, errno.EFBIG, errno.ENOSPC)
 """What the operating system says where a disk, a quota or a file is full."""
 
@@ -161,6 +163,27 @@ def read_json(file: Path) -> Any:
         return json.loads(read_bytes(file).decode("utf-8"))
     except (OSError, ValueError, RecursionError) as error:
         raise UserError(f"{file} could not be read ({error}); it is missing, cut off or not JSON")
+
+
+def seal(content: Mapping[str, Any]) -> dict[str, Any]:
+    """Return an object of JSON with a checksum of the rest of it, in place of any that it has."""
+    rest = json.loads(json.dumps({key: value for key, value in content.items() if key != CHECKSUM}))
+    return {**rest, CHECKSUM: content_hash(rest)}
+
+
+def is_as_sealed(content: Mapping[str, Any]) -> bool:
+    """Return whether an object of JSON is as it was written; one without a checksum is taken as it is."""
+    rest = {key: value for key, value in content.items() if key != CHECKSUM}
+    return CHECKSUM not in content or content[CHECKSUM] == content_hash(rest)
+
+
+def read_sealed(file: Path) -> dict[str, Any]:
+    """Return the object of JSON in a file; an empty one where it can't be read or is not as it was written."""
+    try:
+        content = read_json(file)
+        return content if isinstance(content, dict) and is_as_sealed(content) else {}
+    except (UserError, RecursionError):
+        return {}
 
 
 @contextmanager

@@ -1,12 +1,13 @@
 """Finding finished runs and reading their manifests; a damaged one is named and stands in no other's way."""
 
 import json
+import os
 from collections.abc import Callable, Mapping, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, TypeVar
 
-from lofit_cli.artifacts.files import file_hash, read_json
+from lofit_cli.artifacts.files import CHECKSUM, file_hash, is_as_sealed, read_json
 from lofit_cli.artifacts.manifest import (
     FINISHED,
     FORMAT,
@@ -16,7 +17,6 @@ from lofit_cli.artifacts.manifest import (
     TaskManifest,
     TrainOffsetsManifest,
 )
-from lofit_cli.artifacts.seals import CHECKSUM, is_as_sealed
 from lofit_cli.artifacts.typed import UnfitError, fit, read_typed
 from lofit_cli.console import say
 from lofit_cli.errors import UnusableRunError, UserError
@@ -87,7 +87,7 @@ def require_unchanged(path: Path, *names: str) -> None:
     Raises:
         UserError: one was changed, can't be read, or its manifest is damaged.
     """
-    stated = read_content(path).get("file_hashes") if (path / MANIFEST).exists() else None
+    stated = read_content(path).get("file_hashes") if os.path.lexists(path / MANIFEST) else None
     for name, expected in stated.items() if isinstance(stated, dict) else ():
         if (not names or name in names) and _hash(path / name) != expected:
             raise UnusableRunError(
@@ -126,7 +126,7 @@ def is_finished(path: Path, kind: type[Manifest]) -> bool:
 
 def claims(path: Path, kind: type[Manifest]) -> bool:
     """Return whether a directory says that it holds a finished run of a stage; also where what it says is damaged."""
-    if not (path / MANIFEST).exists():
+    if not os.path.lexists(path / MANIFEST):
         return False
     try:
         content = read_content(path)

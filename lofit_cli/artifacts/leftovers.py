@@ -8,10 +8,9 @@ from itertools import count
 from pathlib import Path
 from typing import Any
 
-from lofit_cli.artifacts.files import content_hash, remove, remove_partial_files
+from lofit_cli.artifacts.files import content_hash, read_sealed, remove, remove_partial_files
 from lofit_cli.artifacts.locks import locked
 from lofit_cli.artifacts.manifest import FINISHED, MANIFEST
-from lofit_cli.artifacts.seals import read_sealed
 from lofit_cli.errors import RunError, UserError
 
 SEEN_ITEMS = "seen_items.json"

@@ -8,10 +8,10 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
+from lofit_cli.artifacts.files import read_sealed
 from lofit_cli.artifacts.leftovers import HYDRA, LOCK, PROGRESS, STARTED, how_it_ended
 from lofit_cli.artifacts.locks import is_held
 from lofit_cli.artifacts.manifest import FINISHED, MANIFEST
-from lofit_cli.artifacts.seals import read_sealed
 from lofit_cli.errors import UserError
 
 RUNNING, SUPERSEDED = "running", "superseded"

@@ -13,7 +13,9 @@ from lofit_cli.artifacts.files import (
     content_hash,
     file_hash,
     read_bytes,
+    read_sealed,
     remove_partial_files,
+    seal,
     write_file,
     write_folder,
     write_json,
@@ -34,7 +36,6 @@ from lofit_cli.artifacts.leftovers import (
 from lofit_cli.artifacts.manifest import FINISHED, MANIFEST
 from lofit_cli.artifacts.provenance import describe_code
 from lofit_cli.artifacts.run_dir import FinishedRun, RunDir
-from lofit_cli.artifacts.seals import read_sealed, seal
 from lofit_cli.console import say
 from lofit_cli.errors import RunError, UnusableRunError, UserError
 

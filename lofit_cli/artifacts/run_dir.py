@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from lofit_cli.artifacts.facts import require_facts
-from lofit_cli.artifacts.files import append_line, read_bytes, sync, write_file, write_json
+from lofit_cli.artifacts.files import append_line, file_hash, read_bytes, seal, sync, write_file, write_json
 from lofit_cli.artifacts.leftovers import (
     HYDRA,
     LOCK,
@@ -27,8 +27,9 @@ from lofit_cli.artifacts.leftovers import (
 )
 from lofit_cli.artifacts.manifest import FINISHED, FORMAT, MANIFEST
 from lofit_cli.artifacts.provenance import describe_origin, peak_memory, reset_peak_memory
-from lofit_cli.artifacts.seals import hash_files, seal
 
+HASHED = ("seen_items.json", "metrics.json", "predictions.parquet", "head_mask.json", "head_mask.safetensors")
+"""The files of a finished run whose hashes its manifest states, where they are there; an intervention has a field."""
 SYNC_SECONDS = 1.0
 """How much of a log a power cut may cost; syncing each line would make short steps wait for the disk."""
 
@@ -175,10 +176,14 @@ def _manifest(run: RunDir, status: str, config: Any, seconds: float) -> dict[str
         **peak_memory(),
         "config_hash": config_hash(config),
         **run.facts,
-        "file_hashes": hash_files(run.path) if status == FINISHED else {},
+        "file_hashes": _hash_files(run.path) if status == FINISHED else {},
         "config": settings,
         **describe_origin(),
     }
+
+
+def _hash_files(folder: Path) -> dict[str, str]:
+    return {name: file_hash(folder / name) for name in HASHED if (folder / name).is_file()}
 
 
 def _describe_kept(path: Path) -> str:

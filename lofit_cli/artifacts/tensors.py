@@ -12,11 +12,12 @@ from safetensors import SafetensorError, safe_open
 from torch import Tensor
 
 from lofit_cli.artifacts.files import open_file, write_file
-from lofit_cli.artifacts.seals import CHECKSUM
 from lofit_cli.errors import UserError
 
 METADATA = "lofit"
 """The entry of a safetensors file's metadata that holds ours, as JSON."""
+CHECKSUM = "crc32"
+"""The entry of ours that holds a checksum of the rest and of the tensors."""
 
 
 def write_tensors(file: Path, kind: str, tensors: dict[str, Tensor], metadata: dict[str, Any]) -> None:
@@ -55,7 +56,7 @@ def read_all_tensors(file: Path, kind: str) -> tuple[dict[str, Tensor], dict[str
     if metadata.get("kind") != kind:
         raise UserError(f"{file} is not a {kind} file of lofit; name one that a lofit run wrote")
     if not is_as_written:
-        raise UserError(f"{file} is not as it was written: its {CHECKSUM} is another one; make it again")
+        raise UserError(f"{file} is not as it was written: its checksum is another one; make it again")
     return found, metadata
 
 

@@ -3,12 +3,11 @@
 from collections.abc import Iterator, Sequence
 from typing import Any
 
-from lofit_cli.artifacts.files import content_hash
+from lofit_cli.artifacts.files import CHECKSUM, content_hash
 from lofit_cli.artifacts.leftovers import OUTCOMES
 from lofit_cli.artifacts.outcomes import Outcome, Outcomes
 from lofit_cli.artifacts.predictions import LogProb
 from lofit_cli.artifacts.run_dir import RunDir
-from lofit_cli.artifacts.seals import CHECKSUM
 
 
 class KeptOutcomes(Outcomes):

@@ -13,12 +13,12 @@ from rich.filesize import decimal
 
 from lofit_cli.analysis.grouping import name_method
 from lofit_cli.analysis.intervals import Interval, mean_interval
+from lofit_cli.artifacts.files import read_sealed
 from lofit_cli.artifacts.finished_runs import read_manifest, require_unchanged
 from lofit_cli.artifacts.leftovers import LOCK, held, remove_entries
 from lofit_cli.artifacts.listing import SUPERSEDED, ListedRun, find_runs
 from lofit_cli.artifacts.manifest import FINISHED, MANIFEST, EvaluateManifest
 from lofit_cli.artifacts.predictions import FILE_NAME, metric_scale, metric_unit, read_metrics
-from lofit_cli.artifacts.seals import read_sealed
 from lofit_cli.console import say, show_text
 from lofit_cli.errors import UserError, did_you_mean
 

@@ -14,6 +14,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from lofit_cli.artifacts.files import remove
 from lofit_cli.artifacts.leftovers import CHECKPOINTS, LOGS
 from lofit_cli.artifacts.run_dir import RunDir
 from lofit_cli.artifacts.tensors import read_all_tensors, write_tensors
@@ -119,7 +120,7 @@ class TrainingState:
         about = {"position": asdict(self.position), "schedule": self.descent.schedule.state_dict()}
         write_tensors(_file(folder, self.position.step), KIND, self._tensors(), about)
         for old in sorted(folder.glob("*.safetensors"))[:-NUM_KEPT]:
-            old.unlink()
+            remove(old)
 
     def resume(self, run: RunDir) -> None:
         """Go on from the newest checkpoint that can be read, where the run continues one; else from the beginning."""
@@ -129,6 +130,7 @@ class TrainingState:
                 position = Position(**about["position"])
                 require_fit(tensors, about, self._tensors(), self.descent.schedule.state_dict())
             except (UserError, KeyError, TypeError):
+                remove(file)
                 continue
             lengths = {HISTORY: position.step, VALIDATION: position.num_validations}
             logs = {name: run.read_lines(name)[:length] for name, length in lengths.items()}

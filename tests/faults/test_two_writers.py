@@ -36,10 +36,10 @@ def require_whole(place, whole):
 
 
 @pytest.mark.parametrize("name", ["lofit", "answers", "table"])
-def test_two_that_start_together_leave_one_whole_run(command, name, request):
+def test_two_that_start_together_leave_one_whole_run(command, name):
     assert in_child(invoke, command(name, "whole"))[0] == 0
     whole = content(Path("runs/whole/x"))
-    for _ in range(3):
+    for _ in range(2):
         shutil.rmtree("runs/both", ignore_errors=True)
         ended = run_together(command(name, "both"), command(name, "both"))
         assert all(code == 0 or (code == 2 and BUSY in said) for code, said in ended), ended

@@ -1,5 +1,7 @@
 """The stages that faults are tried on, and what they leave."""
 
+import re
+
 from stage_runs import lines
 
 STAGES = {
@@ -15,6 +17,8 @@ STAGES = {
 TRAINED = ("trainer.num_epochs=3", "trainer.batch_size=4", "trainer.checkpoint_every=1")
 TIMED = ("manifest.json", "history.jsonl", ".lock")
 """Files that state how long something took, and the lock, which is empty."""
+WRITTEN_AT = re.compile(rb"written [-0-9]+ [0-9:]+ UTC")
+"""What a report says of the minute it was written in."""
 PICTURES = ".png"
 
 
@@ -32,4 +36,4 @@ def content(folder):
     files = [path for path in folder.rglob("*") if path.is_file() and ".hydra" not in path.parts]
     steps = lines(folder / "history.jsonl") if (folder / "history.jsonl").exists() else []
     history = [{key: value for key, value in step.items() if key != "tokens_per_second"} for step in steps]
-    return {path.name: path.read_bytes() for path in files if path.name not in TIMED}, history
+    return {path.name: WRITTEN_AT.sub(b"", path.read_bytes()) for path in files if path.name not in TIMED}, history

@@ -36,7 +36,7 @@ def read(file):
         about = json.loads(content.metadata()["lofit"])
         names = content.keys()
         tensors = {name: content.get_tensor(name) for name in names}
-    about.pop("checksum", None)
+    about.pop("crc32", None)
     if "settings" in about:
         about["settings"] = json.loads(about["settings"])
     return tensors, about
