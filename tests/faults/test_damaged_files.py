@@ -10,7 +10,6 @@ from pathlib import Path
 import pytest
 from children import in_child, invoke, refused
 from fault_stages import content
-from killing import run_until
 from stage_runs import manifest
 
 from lofit_cli.artifacts.tensors import read_all_tensors, write_tensors
@@ -147,15 +146,6 @@ def test_what_is_no_file_is_neither_waited_for_nor_read(command, put):
     in_child(try_all)
 
 
-@pytest.fixture
-def begun(command):
-    """An evaluation and a training that were killed in their middle, and what they give undisturbed."""
-    for name in ("answers", "lofit"):
-        count = run_until(None, command(name, f"{name}_whole"))
-        assert run_until(count * 2 // 3, command(name, name)) is None
-    return command
-
-
 def finish(command, name):
     """Let a killed run go on, in each way; it ends as the undisturbed one did."""
     code, said = invoke([command(name, name)[0], f"resume=runs/{name}/x"])
@@ -164,7 +154,14 @@ def finish(command, name):
     assert manifest(f"runs/{name}/x")["status"] == "finished"
 
 
-@pytest.mark.parametrize("damage", [*DAMAGES, *FLIPS, "fifo", "folder"])
+SELDOM = pytest.mark.slow
+"""For what is like something that is tried each time."""
+
+
+@pytest.mark.parametrize(
+    "damage",
+    ["half", "bit 1", "fifo", "folder", *(pytest.param(d, marks=SELDOM) for d in ("empty", "one byte", "bit 2"))],
+)
 def test_damaged_progress_is_passed_over(begun, damage):
     shutil.copytree("runs", "kept", symlinks=True)
     for name, pattern in (("answers", "outcomes.jsonl"), ("lofit", "step-*"), ("lofit", "history.jsonl")):

@@ -42,7 +42,9 @@ def test_two_that_start_together_leave_one_whole_run(command, name):
     for _ in range(2):
         shutil.rmtree("runs/both", ignore_errors=True)
         ended = run_together(command(name, "both"), command(name, "both"))
-        assert all(code == 0 or (code == 2 and BUSY in said) for code, said in ended), ended
+        # A comparison is never taken: who comes when it is there is refused.
+        words = (BUSY, "already holds a finished run") if name == "table" else (BUSY,)
+        assert all(code == 0 or (code == 2 and any(word in said for word in words)) for code, said in ended), ended
         assert any(code == 0 for code, _ in ended), ended
         require_whole("runs/both/x", whole)
 
