@@ -3,7 +3,6 @@
 import importlib
 import os
 import sys
-import tempfile
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -31,9 +30,9 @@ from lofit_cli.hydra_config import (
     to_dataclass,
 )
 from lofit_cli.hydra_errors import for_people
-from lofit_cli.hydra_outcomes import Outcomes
+from lofit_cli.hydra_outcomes import Outcomes, outcomes_in
 from lofit_cli.hydra_processes import own_place, require_own_launcher
-from lofit_cli.hydra_resume import resumed
+from lofit_cli.hydra_resume import require_same_settings, resumed
 from lofit_cli.planning.plan import Point, mark_done
 from lofit_cli.processes import is_leader, joined, num_processes, require_same
 from lofit_cli.trackers import tracked
@@ -49,36 +48,26 @@ def run_stage(stage: str, overrides: list[str], multirun: bool = False, config_d
     with joined(), own_place() as place:
         # Where there are several processes, this also lets all of them look before the leader changes anything.
         require_same("their settings", lambda: [stage, *overrides])
-        overrides = [*as_typed(stage, resumed(stage, overrides, multirun), multirun, config_dir), *place]
-        arguments = [*search_path(config_dir), *overrides, *(["--multirun"] if multirun else [])]
+        typed = as_typed(stage, resumed(stage, overrides, multirun), multirun, config_dir)
         try:
-            return _run_points(stage, overrides, arguments, multirun, config_dir)
+            points = split_points(stage, [*typed, *place], multirun, config_dir)
+            configs = [compose(stage, point, config_dir) for point in points]
+            require_same_settings(overrides, config_hash(to_dataclass(configs[0])))
+            require_own_launcher(configs)
+            arguments = [*search_path(config_dir), *typed, *place, *(["--multirun"] if multirun else [])]
+            return _run_points(stage, configs, arguments, multirun)
         except OSError as error:
             raise for_people(error)
 
 
-def _run_points(
-    stage: str, overrides: list[str], arguments: list[str], multirun: bool, config_dir: str | None
-) -> list[Path]:
-    points = split_points(stage, overrides, multirun, config_dir)
-    configs = [compose(stage, point, config_dir) for point in points]
-    require_own_launcher(configs)
+def _run_points(stage: str, configs: list[DictConfig], arguments: list[str], multirun: bool) -> list[Path]:
     require_same("the settings they make of them", lambda: [config_hash(to_dataclass(config)) for config in configs])
     for number, config in enumerate(configs):
         make_way(find_run_dir(config, number if multirun else None), stage, to_dataclass(config))
-    # Where a launcher's workers, on other machines even, write their runs, they can also say how these ended.
     place = Path(configs[0].hydra.sweep.dir) if multirun else None
-    with _hydra_arguments([stage, *arguments]), _outcomes_in(place) as outcomes:
+    with _hydra_arguments([stage, *arguments]), outcomes_in(place) as outcomes:
         hydra.main(str(conf_dir()), stage, HYDRA_VERSION_BASE)(_job(stage, outcomes))()
-        return outcomes.require_success(len(points))
-
-
-@contextmanager
-def _outcomes_in(place: Path | None) -> Iterator[Outcomes]:
-    if place:
-        place.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory(prefix=".outcomes-", dir=place) as folder:
-        yield Outcomes(Path(folder).resolve())
+        return outcomes.require_success(len(configs))
 
 
 def run_at_once(stage: str, overrides: list[str]) -> None:
@@ -133,12 +122,7 @@ def _job(stage: str, outcomes: Outcomes) -> Callable[[DictConfig], None]:
         run_dir, number = Path(about.runtime.output_dir), about.job.num if is_sweep else 0
         try:
             settings = to_dataclass(config)
-            with start_run(run_dir, stage, settings) as run, tracked(run, settings):
-                function(settings, run)
-            say(f"run directory: {os.path.relpath(run_dir)}")
-            outcomes.add(number, run_dir)
-        except FinishedRun as found:
-            outcomes.add(number, take(found.path, run_dir, _is_named()) if is_leader() else found.path)
+            outcomes.add(number, _run_or_take(stage, function, run_dir, settings))
         except (UserError, OSError, RuntimeError, MemoryError) as error:
             failure = for_people(_without_memory(error, settings))
             outcomes.add(number, run_dir, failure)
@@ -147,6 +131,19 @@ def _job(stage: str, outcomes: Outcomes) -> Callable[[DictConfig], None]:
                 say(f"{os.path.relpath(run_dir)} failed: {failure}")
 
     return job
+
+
+def _run_or_take(stage: str, function: Callable[..., Any], run_dir: Path, settings: Any) -> Path:
+    """Run a stage, or take the finished run that is made of the same; return its directory."""
+    from lofit_cli.console import say
+
+    try:
+        with start_run(run_dir, stage, settings) as run, tracked(run, settings):
+            function(settings, run)
+    except FinishedRun as found:
+        return take(found.path, run_dir, _is_named()) if is_leader() else found.path
+    say(f"run directory: {os.path.relpath(run_dir)}")
+    return run_dir
 
 
 def _is_named() -> bool:

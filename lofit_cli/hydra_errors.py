@@ -12,12 +12,9 @@ from hydra.errors import HydraException, MissingConfigException, OverrideParseEx
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
+from lofit_cli.artifacts.files import FULL
 from lofit_cli.errors import RunError, UserError, did_you_mean
 
-# What the operating system says of files and folders that the user can mend.
-FULL = (errno.EDQUOT, errno.EFBIG, errno.ENOSPC)
-REFUSED = (errno.EACCES, errno.EPERM, errno.EROFS, errno.EIO)
-MISNAMED = (errno.EEXIST, errno.EISDIR, errno.ENAMETOOLONG, errno.ENOENT, errno.ENOTDIR)
 # What OmegaConf says of a value that its key can't take.
 UNFIT = ("could not be converted", "is not a valid", "Cannot", "not supported", "Interpolation")
 
@@ -49,7 +46,7 @@ def for_people(error: Exception) -> UserError:
     named = getattr(error, "filename", None) or "a file"
     if isinstance(error, OSError) and error.errno in FULL:
         return RunError(f"could not write {named}: {error.strerror}; free some space or write to another folder")
-    if isinstance(error, OSError) and error.errno in (*REFUSED, *MISNAMED):
+    if isinstance(error, OSError) and error.errno in errno.errorcode:
         return RunError(f"could not use {named}: {error.strerror}; mend that or name another file or folder")
     raise error
 

@@ -11,7 +11,7 @@ from typer.testing import CliRunner
 
 from lofit_cli.cli import app
 
-pytest.register_assert_rewrite("loading", "refusals", "reproducing", "stage_runs")
+pytest.register_assert_rewrite("children", "fault_stages", "loading", "refusals", "reproducing", "stage_runs")
 # Tiny models are slower on several threads than on one, most of all where others use the cores as well.
 torch.set_num_threads(1)
 os.environ["OMP_NUM_THREADS"] = "1"

@@ -4,11 +4,11 @@ import json
 import shutil
 from pathlib import Path
 
+import mutations
 import pytest
 import torch
 from lofit_data import write_truthfulqa
 from refusals import FAST, SELECT, refused
-from safetensors import safe_open
 from safetensors.torch import load_file, save_file
 from stage_runs import ok
 from tiny_models import build_model, build_tokenizer
@@ -74,7 +74,10 @@ def test_truncated_head_mask(lofit):
     assert lofit(*SELECT, "hydra.run.dir=runs/heads").exit_code == 0
     file = Path("runs/heads/head_mask.safetensors")
     file.write_bytes(file.read_bytes()[:50])
-    refused(lofit("train-offsets", "head_mask=runs/heads"), "not a safetensors file")
+    words = "head_mask.safetensors is not as its run wrote it"
+    refused(lofit("train-offsets", "head_mask=runs/heads"), words)
+    shutil.copy(file, "heads.safetensors")
+    refused(lofit("train-offsets", "head_mask=heads.safetensors"), "not a safetensors file")
 
 
 def test_foreign_safetensors(lofit):
@@ -100,10 +103,8 @@ def test_offsets_that_do_not_match_their_mask(lofit):
     common = ("train-offsets", "trainer.num_epochs=1")
     assert lofit(*common, "head_mask=heads.json", "hydra.run.dir=runs/a").exit_code == 0
     file = Path("runs/a/intervention.safetensors")
-    with safe_open(file, framework="pt") as content:
-        about = content.metadata()
-    tensors = load_file(file)
-    save_file({**tensors, "offset": tensors["offset"][:1]}, file, about)
+    tensors, about = mutations.read(file)
+    mutations.write(file, {**tensors, "offset": tensors["offset"][:1]}, about)
     refused(lofit("evaluate", "intervention=runs/a"), "do not match its own head mask")
 
 

@@ -11,9 +11,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from lofit_cli.artifacts.facts import separating
-from lofit_cli.artifacts.finished_runs import claims, note_left_out, read_manifest
+from lofit_cli.artifacts.finished_runs import claims, note_left_out, read_manifest, require_unchanged
 from lofit_cli.artifacts.manifest import MANIFEST, TABLES, EvaluateManifest
-from lofit_cli.artifacts.predictions import read_metrics
+from lofit_cli.artifacts.predictions import FILE_NAME, read_metrics
 from lofit_cli.errors import UnusableRunError, UserError
 
 MIN_QUESTIONS = 2
@@ -112,6 +112,7 @@ def read_evaluation(path: Path) -> MeasuredRun:
         UserError: not a finished evaluate run, or it measured too few questions for an interval.
     """
     manifest = read_manifest(path, EvaluateManifest, "runs")
+    require_unchanged(path, FILE_NAME)
     found = read_metrics(path, manifest.metrics)
     if len(found.question_ids) < MIN_QUESTIONS:
         raise UnusableRunError(
@@ -137,5 +138,6 @@ def find_base_run(runs_dir: Path, facts: Mapping[str, Any]) -> Path | None:
         with suppress(UserError):
             manifest = read_manifest(folder, EvaluateManifest, "runs_dir")
             if is_of_base(manifest, facts):
+                require_unchanged(folder, FILE_NAME)
                 found.append((manifest.ended_at, folder))
     return max(found)[1] if found else None

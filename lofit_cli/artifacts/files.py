@@ -8,10 +8,13 @@ import errno
 import hashlib
 import json
 import os
+import re
 import secrets
 import shutil
-from collections.abc import Callable, Iterator
+import stat
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
+from io import BufferedReader
 from pathlib import Path
 from typing import Any
 
@@ -21,6 +24,11 @@ PARTIAL = ".partial"
 READ_AND_WRITE = 0o666
 NEW_FILE = os.O_WRONLY | os.O_CREAT | os.O_EXCL
 NO_LINK = getattr(os, "O_NOFOLLOW", 0)
+AS_IT_IS = os.O_RDONLY | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_BINARY", 0)
+CHECKSUM = "checksum"
+"""The entry of an object of JSON that holds a checksum of the rest."""
+FULL = (errno.EDQUOT, errno.EFBIG, errno.ENOSPC)
+"""What the operating system says where a disk, a quota or a file is full."""
 
 
 def write_file(file: Path, write: Callable[[Path], Any]) -> None:
@@ -53,7 +61,8 @@ def write_folder(folder: Path, fill: Callable[[Path], Any]) -> None:
     try:
         with _explained(folder):
             partial.mkdir()
-        fill(partial)
+        with _explained(folder, FULL):
+            fill(partial)
         with _explained(folder):
             _settle(partial)
             _rename_if_absent(partial, folder)
@@ -91,15 +100,42 @@ def append_line(file: Path, content: dict[str, Any], is_first: bool) -> None:
     """
     with _explained(file):
         if is_first:
-            file.unlink(missing_ok=True)
+            remove(file)
         flags = NEW_FILE if is_first else os.O_WRONLY | os.O_APPEND | NO_LINK
         with os.fdopen(os.open(file, flags, READ_AND_WRITE), "w", encoding="utf-8") as lines:
             lines.write(json.dumps(content, allow_nan=False) + "\n")
 
 
+def open_file(file: Path) -> BufferedReader:
+    """Open a file to read its bytes; a pipe, device or folder in its place is refused at once, not waited for.
+
+    Raises:
+        OSError: it can't be opened, or is no file.
+    """
+    descriptor = os.open(file, AS_IT_IS)
+    if not stat.S_ISREG(os.fstat(descriptor).st_mode):
+        os.close(descriptor)
+        raise OSError(errno.EINVAL, "it is a folder, a pipe or a device, not a file", str(file))
+    return os.fdopen(descriptor, "rb")
+
+
+def read_bytes(file: Path) -> bytes:
+    """Return what is in a file; errors as for `open_file`."""
+    with open_file(file) as content:
+        return content.read()
+
+
+def remove(path: Path) -> None:
+    """Remove a file, a link, or a folder with all that is in it; nothing where nothing is there."""
+    if path.is_dir() and not path.is_symlink():
+        shutil.rmtree(path)
+    else:
+        path.unlink(missing_ok=True)
+
+
 def file_hash(file: Path) -> str:
     """Return the SHA-256 of a file's bytes."""
-    with file.open("rb") as content:
+    with open_file(file) as content:
         return hashlib.file_digest(content, "sha256").hexdigest()
 
 
@@ -124,26 +160,50 @@ def sync(path: Path) -> None:
 def read_json(file: Path) -> Any:
     """Read a JSON file, refusing one that is cut off or not JSON."""
     try:
-        return json.loads(file.read_text(encoding="utf-8"))
+        return json.loads(read_bytes(file).decode("utf-8"))
     except (OSError, ValueError, RecursionError) as error:
         raise UserError(f"{file} could not be read ({error}); it is missing, cut off or not JSON")
 
 
-def read_object(file: Path) -> dict[str, Any]:
-    """Return the object of JSON in a file; an empty one where the file can't be read or holds something else."""
+def seal(content: Mapping[str, Any]) -> dict[str, Any]:
+    """Return an object of JSON with a checksum of the rest of it, in place of any that it has."""
+    rest = json.loads(json.dumps({key: value for key, value in content.items() if key != CHECKSUM}))
+    return {**rest, CHECKSUM: content_hash(rest)}
+
+
+def is_as_sealed(content: Mapping[str, Any]) -> bool:
+    """Return whether an object of JSON is as it was written; one without a checksum is taken as it is."""
+    rest = {key: value for key, value in content.items() if key != CHECKSUM}
+    return CHECKSUM not in content or content[CHECKSUM] == content_hash(rest)
+
+
+def read_sealed(file: Path) -> dict[str, Any]:
+    """Return the object of JSON in a file; an empty one where it can't be read or is not as it was written."""
     try:
         content = read_json(file)
-    except UserError:
+        return content if isinstance(content, dict) and is_as_sealed(content) else {}
+    except (UserError, RecursionError):
         return {}
-    return content if isinstance(content, dict) else {}
 
 
 @contextmanager
-def _explained(file: Path) -> Iterator[None]:
+def _explained(file: Path, numbers: Sequence[int] = ()) -> Iterator[None]:
+    """Turn the operating system's errors inside a `with` block, or those of these numbers, into one sentence."""
     try:
         yield
-    except OSError as error:
-        raise RunError(f"could not write {file}: {error.strerror or error}; free some space or write to another folder")
+    except Exception as error:
+        found = _system_error(error)
+        if found is None or (numbers and found.errno not in numbers):
+            raise
+        raise RunError(f"could not write {file}: {found.strerror or found}; free some space or write to another folder")
+
+
+def _system_error(error: Exception) -> OSError | None:
+    """Return an error of the operating system; code in Rust, such as safetensors', states its number."""
+    if isinstance(error, OSError):
+        return error
+    stated = None if isinstance(error, UserError) else re.search(r"\(os error (\d+)\)", str(error))
+    return OSError(int(stated[1]), os.strerror(int(stated[1]))) if stated else None
 
 
 def _create(file: Path) -> int:

@@ -1,11 +1,13 @@
 """Finding finished runs and reading their manifests; a damaged one is named and stands in no other's way."""
 
 import json
+import os
 from collections.abc import Callable, Mapping, Sequence
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, TypeVar
 
-from lofit_cli.artifacts.files import read_json
+from lofit_cli.artifacts.files import CHECKSUM, file_hash, is_as_sealed, read_json
 from lofit_cli.artifacts.manifest import (
     FINISHED,
     FORMAT,
@@ -60,18 +62,44 @@ def read_content(path: Path) -> dict[str, Any]:
     """Return what a run directory's manifest says, unchecked.
 
     Raises:
-        UserError: it can't be read, or is no object of JSON in Unicode.
+        UserError: it can't be read, is no object of JSON in Unicode, or is not as it was written.
     """
     try:
         content = read_json(path / MANIFEST)
         json.dumps(content, ensure_ascii=False).encode()
-    except UnicodeEncodeError:
+    except (UnicodeEncodeError, RecursionError):
         raise UnusableRunError(f"{path / MANIFEST} holds what is no text; run the stage again")
     except UserError as error:
         raise UnusableRunError(str(error))
     if not isinstance(content, dict):
         raise UnusableRunError(f"{path / MANIFEST} is not a manifest of lofit; run the stage again")
+    if not is_as_sealed(content):
+        raise UnusableRunError(
+            f"{path / MANIFEST} was changed after it was written; put the original back, run the stage again, or take "
+            f"its {CHECKSUM} out if the change was meant"
+        )
     return content
+
+
+def require_unchanged(path: Path, *names: str) -> None:
+    """Refuse files of a run, all that its manifest states a hash of or those named, that are not as it wrote them.
+
+    Raises:
+        UserError: one was changed, can't be read, or its manifest is damaged.
+    """
+    stated = read_content(path).get("file_hashes") if os.path.lexists(path / MANIFEST) else None
+    for name, expected in stated.items() if isinstance(stated, dict) else ():
+        if (not names or name in names) and _hash(path / name) != expected:
+            raise UnusableRunError(
+                f"{path / name} is not as its run wrote it; put the original back, or run that stage again"
+            )
+
+
+def _hash(file: Path) -> str:
+    try:
+        return file_hash(file)
+    except OSError as error:
+        raise UnusableRunError(f"{file} could not be read ({error.strerror or error}); put it back, or run it again")
 
 
 def read_selection(file: Path) -> SelectHeadsManifest | TrainOffsetsManifest | None:
@@ -98,7 +126,7 @@ def is_finished(path: Path, kind: type[Manifest]) -> bool:
 
 def claims(path: Path, kind: type[Manifest]) -> bool:
     """Return whether a directory says that it holds a finished run of a stage; also where what it says is damaged."""
-    if not (path / MANIFEST).exists():
+    if not os.path.lexists(path / MANIFEST):
         return False
     try:
         content = read_content(path)
@@ -136,6 +164,7 @@ def find_latest(
         found.append((folder, differing))
     for folder, differing in reversed(found):
         if not differing:
+            _note_clock(folder, read_manifest(folder, kind, "latest"))
             return folder
     near = [f" ({folder} differs in {keys[0]} only)" for folder, keys in reversed(found) if len(keys) == 1]
     wanted = ", ".join(f"{key} {value}" for key, value in {"model": model, **facts}.items() if key != "dataset_hash")
@@ -152,7 +181,18 @@ def find_newest(runs_dir: Path, kind: type[TaskManifest]) -> Path:
     found = _read_all(runs_dir / kind.STAGE, kind)
     if not found:
         raise UserError(f"no finished {kind.STAGE} run in {runs_dir / kind.STAGE}; run it first or name a directory")
-    return max(found, key=lambda pair: pair[0].wanted_at)[1]
+    manifest, folder = max(found, key=lambda pair: pair[0].wanted_at)
+    _note_clock(folder, manifest)
+    return folder
+
+
+def _note_clock(folder: Path, manifest: Manifest) -> None:
+    """Say so where the newest run is of a time that has yet to come, so that a newer one may seem older."""
+    if manifest.wanted_at > datetime.now(UTC).isoformat():
+        say(
+            f"note: by this machine's clock {folder} is of the future ({manifest.wanted_at[:SHOWN]}), so it is latest "
+            "whatever was run since; name a directory if you mean another"
+        )
 
 
 def _read_all(folder: Path, kind: type[AnyManifest]) -> list[tuple[AnyManifest, Path]]:

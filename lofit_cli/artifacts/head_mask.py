@@ -8,6 +8,7 @@ import torch
 from torch import Tensor
 
 from lofit_cli.artifacts.files import read_json, write_json
+from lofit_cli.artifacts.finished_runs import require_unchanged
 from lofit_cli.artifacts.geometry import Geometry
 from lofit_cli.artifacts.head_scores import FILE_NAME as FILE_NAME
 from lofit_cli.artifacts.tensors import read_tensors, write_tensors
@@ -50,8 +51,9 @@ class HeadMask:
         """Read a mask from a safetensors file or a JSON list of `[layer, head]` or `[layer, head, score]`.
 
         Raises:
-            UserError: the file is unreadable, not a head mask, or for another geometry.
+            UserError: the file is unreadable, not a head mask, for another geometry, or not as its run wrote it.
         """
+        require_unchanged(file.parent, file.name)
         if file.suffix == ".json":
             return cls._from_list(file, model_id, geometry)
         heads = cls.read(file)

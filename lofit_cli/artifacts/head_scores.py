@@ -7,6 +7,7 @@ import numpy as np
 from numpy.typing import NDArray
 from safetensors import SafetensorError, safe_open
 
+from lofit_cli.artifacts.files import open_file
 from lofit_cli.errors import UnusableRunError
 
 FILE_NAME = "head_mask.safetensors"
@@ -32,6 +33,7 @@ def read_head_scores(file: Path) -> HeadScores:
         UserError: the file can't be read, or is no head mask.
     """
     try:
+        open_file(file).close()
         with safe_open(file, framework="numpy") as content:
             scores, mask = content.get_tensor("head_scores"), content.get_tensor("head_mask")
     except (OSError, SafetensorError, TypeError, ValueError) as error:

@@ -1,14 +1,14 @@
 """What lies in a run directory already: a run that is finished, one that can go on, or what has to make way."""
 
-import shutil
 from collections.abc import Sequence
-from contextlib import AbstractContextManager
+from contextlib import AbstractContextManager, suppress
 from dataclasses import asdict
 from datetime import UTC, datetime
+from itertools import count
 from pathlib import Path
 from typing import Any
 
-from lofit_cli.artifacts.files import content_hash, read_object, remove_partial_files
+from lofit_cli.artifacts.files import content_hash, read_sealed, remove, remove_partial_files
 from lofit_cli.artifacts.locks import locked
 from lofit_cli.artifacts.manifest import FINISHED, MANIFEST
 from lofit_cli.errors import RunError, UserError
@@ -68,16 +68,13 @@ def is_same_run(path: Path, stage: str, config: Any) -> bool:
     name = MANIFEST if how_it_ended(path) == FINISHED else STARTED
     if name == MANIFEST and config.force:
         return False
-    return {"stage": stage, "config_hash": config_hash(config)}.items() <= read_object(path / name).items()
+    return {"stage": stage, "config_hash": config_hash(config)}.items() <= read_sealed(path / name).items()
 
 
 def remove_entries(path: Path, *names: str) -> None:
     """Remove files, and folders with what is in them, of which some may be missing."""
     for name in names:
-        if (path / name).is_dir():
-            shutil.rmtree(path / name)
-        else:
-            (path / name).unlink(missing_ok=True)
+        remove(path / name)
 
 
 def held(path: Path) -> AbstractContextManager[None]:
@@ -112,18 +109,28 @@ def move_aside(path: Path, keep: Sequence[str]) -> None:
     aside = place.with_name(f"{place.name}.{ended}-{datetime.now(UTC):%Y-%m-%d_%H-%M-%S-%f}")
     try:
         if left:
-            aside.mkdir()
+            aside = _make_new(aside)
         for entry in left:
             entry.rename(aside / entry.name)
     except OSError as error:
         raise RunError(f"could not move what is in {path} to {aside}: {error.strerror}; choose another hydra.run.dir")
 
 
+def _make_new(folder: Path) -> Path:
+    """Make a folder of this name, or with a number after it where a clock that stands or goes back gives one twice."""
+    for number in count(1):
+        place = folder if number == 1 else folder.with_name(f"{folder.name}-{number}")
+        with suppress(FileExistsError):
+            place.mkdir()
+            break
+    return place
+
+
 def how_it_ended(path: Path) -> str:
     """Return how the run in a directory ended; `killed` where it left no manifest."""
     if not _has(path, MANIFEST):
         return "killed"
-    status = read_object(path / MANIFEST).get("status")
+    status = read_sealed(path / MANIFEST).get("status")
     return status if status in (FINISHED, "failed", "interrupted") else "unreadable"
 
 

@@ -8,8 +8,9 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-from lofit_cli.artifacts.files import read_object
-from lofit_cli.artifacts.leftovers import HYDRA, LOCK, PROGRESS, STARTED, held, how_it_ended
+from lofit_cli.artifacts.files import read_sealed
+from lofit_cli.artifacts.leftovers import HYDRA, LOCK, PROGRESS, STARTED, how_it_ended
+from lofit_cli.artifacts.locks import is_held
 from lofit_cli.artifacts.manifest import FINISHED, MANIFEST
 from lofit_cli.errors import UserError
 
@@ -78,7 +79,7 @@ def _run_folders(runs_dir: Path) -> Iterator[Path]:
 def _read(folder: Path) -> ListedRun:
     content = _content(folder)
     status = how_it_ended(folder)
-    if status != FINISHED and (folder / LOCK).exists() and _is_held(folder):
+    if status != FINISHED and is_held(folder / LOCK):
         status = RUNNING
     when = content.get("ended_at") if status == FINISHED else content.get("started_at") or content.get("ended_at")
     texts = {name: _text(content, name) for name in ("stage", "task", "method", "model", "content_key")}
@@ -97,7 +98,7 @@ def _size(path: Path) -> int:
 
 def _content(folder: Path) -> dict[str, Any]:
     """Return what a run says of itself: in its manifest, and where it has none in what it began with."""
-    return read_object(folder / MANIFEST) or read_object(folder / STARTED)
+    return read_sealed(folder / MANIFEST) or read_sealed(folder / STARTED)
 
 
 def _text(content: Mapping[str, Any], name: str) -> str | None:
@@ -111,15 +112,6 @@ def _time(written: Any) -> datetime | None:
     except (TypeError, ValueError):
         return None
     return found if found.tzinfo else found.replace(tzinfo=UTC)
-
-
-def _is_held(folder: Path) -> bool:
-    """Return whether a process writes there now."""
-    try:
-        with held(folder):
-            return False
-    except UserError:
-        return True
 
 
 def _superseded(runs: Sequence[ListedRun]) -> list[ListedRun]:

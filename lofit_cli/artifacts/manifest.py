@@ -32,6 +32,9 @@ class Manifest:
     Attributes:
         reused_at: when the same run was last asked for again, and not made again.
         copied_from: the directory of the run that this one's files are a second name of.
+        file_hashes: a SHA-256 of each of the small files that later commands read.
+        num_threads: of torch, where the run computed anything; with another number the last bits may differ.
+        cpu_capability: the vector instructions that torch used, likewise.
     """
 
     STAGE: ClassVar[str]
@@ -46,6 +49,9 @@ class Manifest:
     error: str | None = None
     reused_at: str | None = None
     copied_from: str | None = None
+    file_hashes: dict[str, str] = field(default_factory=dict)
+    num_threads: int | None = None
+    cpu_capability: str | None = None
     config_hash: str
     config: dict[str, Any]
     command: list[str]

@@ -36,6 +36,12 @@ class Outcomes:
             report(len(batch))
         return [self.known[number] for number in sorted(self.known)]
 
+    def keep(self, num_items: int, is_fit: Callable[[int, Any], bool]) -> None:
+        """Forget what can be no outcome of these items: of a number that none has, or that does not fit its item."""
+        for number in list(self.known):
+            if not (0 <= number < num_items and is_fit(number, self.known[number])):
+                del self.known[number]
+
     def add(self, numbers: Sequence[int], outcomes: Sequence[Outcome]) -> None:
         """Take in what one forward pass has given."""
         self.known.update(zip(numbers, outcomes, strict=True))

@@ -11,7 +11,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
-from lofit_cli.artifacts.files import write_file
+from lofit_cli.artifacts.files import open_file, write_file
 from lofit_cli.errors import UnusableRunError, UserError
 
 FILE_NAME = "predictions.parquet"
@@ -141,10 +141,10 @@ def read_metrics(folder: Path, metrics: Sequence[str]) -> Measured:
         raise UnusableRunError(f"{folder}: its manifest names a metric twice, or one that is none; evaluate it again")
     try:
         # One small file is read sooner without starting threads for its columns.
-        with file.open("rb") as content:
+        with open_file(file) as content:
             table = pq.read_table(content, columns=["question_id", "category", *metrics], use_threads=False)
     except (OSError, pa.ArrowException) as error:
-        raise UnusableRunError(f"{file} could not be read ({str(error).splitlines()[0]}); evaluate the run again")
+        raise UnusableRunError(f"{file} could not be read ({str(error).partition(chr(10))[0]}); evaluate the run again")
     ids, categories = (_read_texts(file, table, name) for name in ("question_id", "category"))
     return Measured(ids, categories, {name: _read_values(file, table, name) for name in metrics})
 

@@ -23,9 +23,21 @@ def describe_origin() -> dict[str, Any]:
         "command": list(sys.argv),
         "python": platform.python_version(),
         "platform": platform.platform(),
+        **_describe_arithmetic(),
         "versions": {**{name: _version(name) for name in RECORDED_PACKAGES}, **plugin_versions()},
         "git": _git_state(),
     }
+
+
+def _describe_arithmetic() -> dict[str, Any]:
+    """Return what the last bits of sums depend on, beside versions and device; nothing where torch was not needed.
+
+    Source: https://docs.pytorch.org/docs/stable/notes/numerical_accuracy.html
+    """
+    torch = sys.modules.get("torch")
+    if not torch:
+        return {}
+    return {"num_threads": torch.get_num_threads(), "cpu_capability": torch.backends.cpu.get_cpu_capability()}
 
 
 @cache

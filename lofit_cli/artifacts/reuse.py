@@ -1,14 +1,26 @@
 """Work that is done already: a run is known by what it is made of, wherever it lies, and is never made twice."""
 
+import errno
 import os
 import shutil
 from collections.abc import Iterator
 from datetime import UTC, datetime
+from functools import partial
 from pathlib import Path
 from typing import Any
 
-from lofit_cli.artifacts.files import content_hash, file_hash, read_object, remove_partial_files, write_json
-from lofit_cli.artifacts.finished_runs import read_content
+from lofit_cli.artifacts.files import (
+    content_hash,
+    file_hash,
+    read_bytes,
+    read_sealed,
+    remove_partial_files,
+    seal,
+    write_file,
+    write_folder,
+    write_json,
+)
+from lofit_cli.artifacts.finished_runs import read_content, require_unchanged
 from lofit_cli.artifacts.leftovers import (
     HYDRA,
     LOCK,
@@ -25,7 +37,7 @@ from lofit_cli.artifacts.manifest import FINISHED, MANIFEST
 from lofit_cli.artifacts.provenance import describe_code
 from lofit_cli.artifacts.run_dir import FinishedRun, RunDir
 from lofit_cli.console import say
-from lofit_cli.errors import UserError
+from lofit_cli.errors import RunError, UnusableRunError, UserError
 from lofit_cli.processes import led, num_processes, require_same
 
 MADE = {
@@ -75,7 +87,7 @@ def _settle(run: RunDir, config: Any, key: str) -> tuple[str | None, bool]:
             f"{run.path} already holds a finished run of these settings, made of other data, weights or code; choose "
             "another hydra.run.dir or remove it"
         )
-    continues = read_object(run.path / STARTED).get("content_key") == key
+    continues = read_sealed(run.path / STARTED).get("content_key") == key
     if not continues:
         remove_entries(run.path, *PROGRESS, *LOGS)
         continues = _adopt(runs_dir, run.path, key)
@@ -99,20 +111,26 @@ def _find_finished(runs_dir: Path, run: RunDir, key: str) -> Path | None:
     """Return the directory of a finished run with this content; the run's own one first."""
     for folder in (run.path, *_folders_with(runs_dir, MANIFEST, key)):
         if _is_made_of(folder, run.stage, key):
-            return folder
+            try:
+                require_unchanged(folder)
+                return folder
+            except UnusableRunError as error:
+                if folder == run.path:
+                    raise
+                say(f"note: a finished run is passed over; {error}")
     return None
 
 
 def _is_made_of(folder: Path, stage: str, key: str) -> bool:
     wanted = {"status": FINISHED, "stage": stage, "content_key": key}
-    return wanted.items() <= read_object(folder / MANIFEST).items() and (folder / MADE[stage]).is_file()
+    return wanted.items() <= read_sealed(folder / MANIFEST).items() and (folder / MADE[stage]).is_file()
 
 
 def _folders_with(runs_dir: Path, name: str, key: str) -> Iterator[Path]:
     """Yield the folders under `runs_dir` of which a file of this name mentions a key."""
     for file in sorted(runs_dir.rglob(name)):
         try:
-            mentions = key.encode() in file.read_bytes()
+            mentions = key.encode() in read_bytes(file)
         except OSError:
             continue
         if mentions:
@@ -128,13 +146,31 @@ def _adopt(runs_dir: Path, path: Path, key: str) -> bool:
             with held(folder):
                 for name in (*PROGRESS, *LOGS):
                     if name != STARTED and (folder / name).exists():
-                        (folder / name).rename(path / name)
-                (folder / STARTED).unlink(missing_ok=True)
+                        _move(folder / name, path / name)
+                remove_entries(folder, STARTED)
         except UserError:
+            continue
+        except OSError as error:
+            say(f"note: {os.path.relpath(folder)} can't be moved here ({error.strerror}), so the run begins anew")
+            remove_entries(path, *PROGRESS, *LOGS)
             continue
         say(f"going on from where {os.path.relpath(folder)} stopped")
         return True
     return False
+
+
+def _move(source: Path, target: Path) -> None:
+    """Move a file or folder, also to another disk, where it has its name once all of it is there."""
+    try:
+        source.rename(target)
+    except OSError as error:
+        if error.errno != errno.EXDEV:
+            raise
+        if source.is_dir():
+            write_folder(target, lambda new: shutil.copytree(source, new, dirs_exist_ok=True))
+        else:
+            write_file(target, partial(shutil.copyfile, source))
+        remove_entries(source.parent, source.name)
 
 
 def take(found: Path, path: Path, is_named: bool) -> Path:
@@ -146,15 +182,24 @@ def take(found: Path, path: Path, is_named: bool) -> Path:
     """
     content = {**read_content(found), "reused_at": datetime.now(UTC).isoformat()}
     if found.resolve() == path.resolve() or not is_named:
-        write_json(found / MANIFEST, content)
-        # The last that a run does; it may have been killed just before.
-        remove_entries(found, *PROGRESS)
+        _note_use(found, content)
         _remove_empty(path)
     else:
         _copy(found, path)
-        write_json(path / MANIFEST, {**content, "copied_from": str(found)})
+        write_json(path / MANIFEST, seal({**content, "copied_from": str(found)}))
     say(f"already finished: {os.path.relpath(found)}; force=true repeats it")
     return path if is_named else found
+
+
+def _note_use(found: Path, content: dict[str, Any]) -> None:
+    """Let a finished run's manifest say that it was asked for again; where nothing can be written there, say so."""
+    try:
+        write_json(found / MANIFEST, seal(content))
+        # The last that a run does; it may have been killed just before.
+        remove_entries(found, *PROGRESS)
+    except (OSError, RunError) as error:
+        reason = str(error).partition(";")[0]
+        say(f"note: the run is taken, but when it was asked for is not noted, which 'latest' goes by: {reason}")
 
 
 def _remove_empty(path: Path) -> None:
@@ -171,4 +216,4 @@ def _copy(found: Path, path: Path) -> None:
             try:
                 os.link(entry, path / entry.name)
             except OSError:
-                shutil.copy2(entry, path / entry.name)
+                write_file(path / entry.name, partial(shutil.copyfile, entry))

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from lofit_cli.artifacts.facts import require_facts
-from lofit_cli.artifacts.files import append_line, sync, write_file, write_json
+from lofit_cli.artifacts.files import append_line, file_hash, read_bytes, seal, sync, write_file, write_json
 from lofit_cli.artifacts.leftovers import (
     HYDRA,
     LOCK,
@@ -28,6 +28,8 @@ from lofit_cli.artifacts.leftovers import (
 from lofit_cli.artifacts.manifest import FINISHED, FORMAT, MANIFEST
 from lofit_cli.artifacts.provenance import describe_origin, peak_memory, reset_peak_memory
 
+HASHED = ("seen_items.json", "metrics.json", "predictions.parquet", "head_mask.json", "head_mask.safetensors")
+"""The files of a finished run whose hashes its manifest states, where they are there; an intervention has a field."""
 SYNC_SECONDS = 1.0
 """How much of a log a power cut may cost; syncing each line would make short steps wait for the disk."""
 
@@ -84,7 +86,7 @@ class RunDir:
 
     def read_lines(self, name: str) -> list[dict[str, Any]]:
         """Return the lines that a continued run has of a JSON-lines file, without one that was cut off."""
-        is_there = self.continues and (self.path / name).exists()
+        is_there = self.continues and (self.path / name).is_file()
         return list(_whole_lines(self.path / name)) if is_there else []
 
     def continue_lines(self, name: str, lines: list[dict[str, Any]]) -> None:
@@ -136,7 +138,7 @@ def start_run(path: Path, stage: str, config: Any) -> Iterator[RunDir]:
         finally:
             if not run.is_finished:
                 run.sync()
-                write_json(path / MANIFEST, _manifest(run, status, config, time.perf_counter() - start))
+                write_json(path / MANIFEST, seal(_manifest(run, status, config, time.perf_counter() - start)))
         if not run.is_finished:
             remove_entries(path, *PROGRESS)
 
@@ -153,10 +155,10 @@ def _open(path: Path, stage: str, config: Any, is_used: bool) -> RunDir:
 
 def _whole_lines(file: Path) -> Iterator[dict[str, Any]]:
     """Yield the objects of a JSON-lines file up to the first line that is none."""
-    for line in file.read_bytes().splitlines():
+    for line in read_bytes(file).splitlines():
         try:
             content = json.loads(line)
-        except ValueError:
+        except (ValueError, RecursionError):
             return
         if not isinstance(content, dict):
             return
@@ -174,9 +176,14 @@ def _manifest(run: RunDir, status: str, config: Any, seconds: float) -> dict[str
         **peak_memory(),
         "config_hash": config_hash(config),
         **run.facts,
+        "file_hashes": _hash_files(run.path) if status == FINISHED else {},
         "config": settings,
         **describe_origin(),
     }
+
+
+def _hash_files(folder: Path) -> dict[str, str]:
+    return {name: file_hash(folder / name) for name in HASHED if (folder / name).is_file()}
 
 
 def _describe_kept(path: Path) -> str:

@@ -7,6 +7,7 @@ from collections.abc import Iterable
 from pathlib import Path
 
 from lofit_cli.artifacts.files import read_json, write_json
+from lofit_cli.artifacts.finished_runs import require_unchanged
 from lofit_cli.artifacts.leftovers import SEEN_ITEMS
 from lofit_cli.artifacts.manifest import Making
 from lofit_cli.artifacts.run_dir import RunDir
@@ -23,9 +24,11 @@ def read_seen(folder: Path) -> set[str]:
     """Return the items that the run in a folder has seen: none if it learnt from none.
 
     Raises:
-        UserError: the file that lists them is damaged.
+        UserError: the file that lists them is damaged, or was changed since the run ended.
     """
     file = folder / SEEN_ITEMS
+    if file.exists():
+        require_unchanged(folder, SEEN_ITEMS)
     items = read_json(file) if file.exists() else []
     if not isinstance(items, list) or not all(isinstance(item, str) and item for item in items):
         raise UserError(

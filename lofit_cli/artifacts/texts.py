@@ -8,6 +8,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from lofit_cli.artifacts.files import open_file
 from lofit_cli.artifacts.predictions import FILE_NAME
 from lofit_cli.errors import UnusableRunError
 
@@ -51,7 +52,7 @@ def read_texts(folder: Path) -> tuple[Asked, Answered]:
     """
     file = folder / FILE_NAME
     try:
-        with file.open("rb") as content:
+        with open_file(file) as content:
             parquet = pq.ParquetFile(content)
             own = SCORED if "log_probs" in parquet.schema_arrow.names else GENERATED
             table = parquet.read(columns=["question", *own], use_threads=False)

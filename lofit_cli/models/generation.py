@@ -71,6 +71,7 @@ def generate_texts(
     lm.require_positions([len(sequence) + max_new_tokens for sequence in sequences])
     prefix = _shared_prefix(lm, sequences, max_new_tokens)
     texts = Outcomes() if known is None else known
+    texts.keep(len(prompts), lambda number, found: isinstance(found, str))
 
     def generate(batch: Sequence[int]) -> list[str]:
         return continue_texts(lm, [sequences[i] for i in batch], max_new_tokens, prefix, one_line, write)

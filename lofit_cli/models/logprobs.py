@@ -1,7 +1,9 @@
 """The one function behind training and scoring: the summed log-probability of answers to prompts."""
 
+import math
 from collections.abc import Callable, Sequence
 from itertools import accumulate, pairwise
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -112,12 +114,20 @@ def score_answers(
         RunError: a log-probability is not finite.
     """
     tokenized, scored = tokenize_items(lm, items), Outcomes() if known is None else known
+    scored.keep(len(items), lambda number, found: _is_scored(tokenized[number], found))
     with torch.inference_mode():
         prefix = _shared_prefix(lm, tokenized)
         rows = group_rows(tokenized, lm.max_row_tokens, 0 if prefix is None else prefix.get_seq_length())
         ends = list(accumulate(len(row) for row in rows))
         batches = [range(*limits) for limits in pairwise([0, *ends])]
         return scored.complete(batches, lambda numbers: _score(lm, [tokenized[i] for i in numbers], prefix), report)
+
+
+def _is_scored(item: Sequence[TokenSequence], found: Any) -> bool:
+    """Return whether these are log-probabilities of an item's answers."""
+    if not isinstance(found, list) or not all(isinstance(value, LogProb) and math.isfinite(value) for value in found):
+        return False
+    return [value.num_tokens for value in found] == [len(sequence.tokens) - sequence.start for sequence in item]
 
 
 def _score(lm: Decoder, group: Sequence[list[TokenSequence]], prefix: DynamicCache | None) -> list[list[LogProb]]:

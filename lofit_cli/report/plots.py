@@ -15,7 +15,7 @@ from matplotlib.figure import Figure
 from matplotlib.patches import Rectangle
 from matplotlib.ticker import MaxNLocator
 
-from lofit_cli.artifacts.files import write_file
+from lofit_cli.artifacts.files import read_bytes, write_file
 from lofit_cli.console import say, visible
 
 if TYPE_CHECKING:
@@ -49,7 +49,14 @@ def plot_heads_per_layer(mask: Tensor, folder: Path) -> None:
 
 
 def plot_training(folder: Path) -> None:
-    """Write `training.png` from a run's `history.jsonl` and `validation.jsonl`."""
+    """Write `training.png` from a run's `history.jsonl` and `validation.jsonl`; say so where these can't be read."""
+    try:
+        _plot_curves(folder)
+    except (OSError, KeyError, TypeError, ValueError, RecursionError) as error:
+        say(f"note: no picture training.png: the logs in {folder} can't be read ({error})")
+
+
+def _plot_curves(folder: Path) -> None:
     steps, validation = (_read_lines(folder / name) for name in ("history.jsonl", "validation.jsonl"))
     figure, axes = new_figure(6, 3.5)
     axes.plot([line["step"] for line in steps], [line["task_loss"] for line in steps], alpha=0.5, label="training")
@@ -121,4 +128,4 @@ def save_figure(figure: Figure, file: Path, dpi: int = DPI) -> bool:
 
 
 def _read_lines(file: Path) -> list[dict[str, float]]:
-    return [json.loads(line) for line in file.read_text(encoding="utf-8").splitlines()]
+    return [json.loads(line) for line in read_bytes(file).splitlines()]

@@ -16,6 +16,7 @@ from lofit_cli.artifacts.predictions import GeneratedAnswer, Prediction, write_p
 from lofit_cli.artifacts.reuse import begin
 from lofit_cli.artifacts.run_dir import FinishedRun, RunDir
 from lofit_cli.artifacts.seen_items import refuse_seen
+from lofit_cli.artifacts.typed import UnfitError, read_typed
 from lofit_cli.console import progress_bar, say
 from lofit_cli.errors import UserError
 from lofit_cli.evaluation.judge import judge_answers, judge_models, judged_metrics
@@ -60,7 +61,7 @@ def evaluate(config: EvaluateConfig, run: RunDir) -> Sequence[Prediction]:
     try:
         begin(run, config, intervention=folder / INTERVENTION if folder else None, judges=_judge_files(judges))
     except FinishedRun as finished:
-        show({name: Summary(**found) for name, found in read_json(finished.path / METRICS).items()})
+        show(_read_summaries(finished.path))
         raise
     write_splits(task, run.path)
     known, shown = KeptOutcomes(run), edit.demonstrations
@@ -91,6 +92,14 @@ def _summarise(predictions: Sequence[Prediction]) -> dict[str, Summary]:
     """Return each metric's mean over the items, with its standard error."""
     names = predictions[0].metrics
     return {name: summarise([prediction.metrics[name] for prediction in predictions]) for name in names}
+
+
+def _read_summaries(folder: Path) -> dict[str, Summary]:
+    file = folder / METRICS
+    try:
+        return {name: read_typed(Summary, found) for name, found in read_json(file).items()}
+    except (AttributeError, TypeError, UnfitError) as error:
+        raise UserError(f"{file} holds no summaries ({error}); evaluate again with force=true")
 
 
 def _judges(config: EvaluateConfig, task: Task[Any]) -> dict[str, str]:

@@ -13,10 +13,12 @@ from rich.filesize import decimal
 
 from lofit_cli.analysis.grouping import name_method
 from lofit_cli.analysis.intervals import Interval, mean_interval
-from lofit_cli.artifacts.finished_runs import read_manifest
+from lofit_cli.artifacts.files import read_sealed
+from lofit_cli.artifacts.finished_runs import read_manifest, require_unchanged
+from lofit_cli.artifacts.leftovers import LOCK, held, remove_entries
 from lofit_cli.artifacts.listing import SUPERSEDED, ListedRun, find_runs
-from lofit_cli.artifacts.manifest import FINISHED, EvaluateManifest
-from lofit_cli.artifacts.predictions import metric_scale, metric_unit, read_metrics
+from lofit_cli.artifacts.manifest import FINISHED, MANIFEST, EvaluateManifest
+from lofit_cli.artifacts.predictions import FILE_NAME, metric_scale, metric_unit, read_metrics
 from lofit_cli.console import say, show_text
 from lofit_cli.errors import UserError, did_you_mean
 
@@ -50,10 +52,25 @@ def prunable(runs: Sequence[ListedRun]) -> list[ListedRun]:
 
 
 def remove_runs(runs: Sequence[ListedRun]) -> None:
-    """Remove run directories."""
-    for run in runs:
-        shutil.rmtree(run.path)
-    say(f"removed {len(runs)} run directories, {decimal(sum(run.num_bytes for run in runs))}")
+    """Remove run directories, but for those that a process has begun to write again since they were listed."""
+    removed = [run for run in runs if _remove(run)]
+    say(f"removed {len(removed)} run directories, {decimal(sum(run.num_bytes for run in removed))}")
+
+
+def _remove(run: ListedRun) -> bool:
+    """Remove a run directory, its manifest last, so that one whose removal is cut off is listed as it was."""
+    try:
+        with held(run.path):
+            if read_sealed(run.path / MANIFEST) != run.content:
+                raise UserError(f"{run.path} is another run by now")
+            remove_entries(
+                run.path, *(entry.name for entry in run.path.iterdir() if entry.name not in (MANIFEST, LOCK))
+            )
+            shutil.rmtree(run.path)
+    except (UserError, OSError) as error:
+        say(f"note: {_place(run)} stays: {error}")
+        return False
+    return True
 
 
 def _fits(run: ListedRun, text: str) -> bool:
@@ -103,6 +120,7 @@ def _measure(run: ListedRun) -> tuple[str, float, Interval] | None:
         return None
     try:
         metric = read_manifest(run.path, EvaluateManifest, "runs").metrics[0]
+        require_unchanged(run.path, FILE_NAME)
         values = read_metrics(run.path, [metric]).values[metric]
     except (UserError, IndexError):
         return None

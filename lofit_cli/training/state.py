@@ -15,12 +15,14 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from lofit_cli.artifacts.files import remove
 from lofit_cli.artifacts.leftovers import CHECKPOINTS, LOGS
 from lofit_cli.artifacts.run_dir import RunDir
 from lofit_cli.artifacts.tensors import read_all_tensors, write_tensors
 from lofit_cli.console import say
 from lofit_cli.errors import UserError
 from lofit_cli.processes import led
+from lofit_cli.training.checkpoints import require_fit
 from lofit_cli.training.descent import Descent
 
 KIND = "checkpoint"
@@ -120,11 +122,11 @@ class TrainingState:
         about = {"position": asdict(self.position), "schedule": self.descent.schedule.state_dict()}
         write_tensors(_file(folder, self.position.step), KIND, self._tensors(), about)
         for old in sorted(folder.glob("*.safetensors"))[:-NUM_KEPT]:
-            old.unlink()
+            remove(old)
 
     def resume(self, run: RunDir) -> None:
         """Go on from the newest checkpoint that can be read, where the run continues one; else from the beginning."""
-        found = led(lambda: _newest_checkpoint(run)) if run.continues else None
+        found = led(lambda: self._newest_checkpoint(run)) if run.continues else None
         if not found:
             return
         tensors, about = read_all_tensors(Path(found), KIND)
@@ -134,6 +136,22 @@ class TrainingState:
         for name, length in _lengths(self.position).items():
             run.continue_lines(name, cut_off.read_lines(name)[:length])
         say(f"going on after step {self.position.step}, from {os.path.relpath(found)}")
+
+    def _newest_checkpoint(self, run: RunDir) -> str | None:
+        """Return the newest checkpoint of this training whose steps are all in the logs; None where there is none."""
+        for file in sorted((run.path / CHECKPOINTS).glob("*.safetensors"), reverse=True):
+            try:
+                tensors, about = read_all_tensors(file, KIND)
+                position = Position(**about["position"])
+                require_fit(tensors, about, self._tensors(), self.descent.schedule.state_dict())
+            except (UserError, KeyError, TypeError):
+                remove(file)
+                continue
+            logs = {name: run.read_lines(name)[:length] for name, length in _lengths(position).items()}
+            is_whole = all(len(logs[name]) == length for name, length in _lengths(position).items())
+            if is_whole and [line.get("step") for line in logs[HISTORY]] == list(range(1, position.step + 1)):
+                return str(file.resolve())
+        return None
 
     def _tensors(self) -> dict[str, Tensor]:
         tensors = {f"parameter.{i}": parameter.data for i, parameter in enumerate(self.descent.parameters)}
@@ -176,18 +194,6 @@ class TrainingState:
 
 def _file(folder: Path, step: int) -> Path:
     return folder / f"step-{step:09d}.safetensors"
-
-
-def _newest_checkpoint(run: RunDir) -> str | None:
-    """Return the newest checkpoint that can be read and whose steps are all in the logs; None where there is none."""
-    for file in sorted((run.path / CHECKPOINTS).glob("*.safetensors"), reverse=True):
-        try:
-            position = Position(**read_all_tensors(file, KIND)[1]["position"])
-        except (UserError, KeyError, TypeError):
-            continue
-        if all(len(run.read_lines(name)) >= length for name, length in _lengths(position).items()):
-            return str(file.resolve())
-    return None
 
 
 def _lengths(position: Position) -> dict[str, int]:

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 from refusals import refused
-from stage_runs import FAST, ok
+from stage_runs import FAST, ok, unseal
 
 from lofit_cli.artifacts.files import read_json
 from lofit_cli.exports import load_and_run, proof
@@ -90,6 +90,7 @@ def test_a_quantised_base_is_refused(made, model_dir, tmp_path):
         (base / file.name).write_bytes(file.read_bytes())
     config = read_json(base / "config.json") | {"quantization_config": {"quant_method": "bitsandbytes"}}
     (base / "config.json").write_text(json.dumps(config))
+    unseal("runs/made")
     manifest = read_json(Path("runs/made/manifest.json"))
     manifest["config"]["model"]["id"] = str(base)
     Path("runs/made/manifest.json").write_text(json.dumps(manifest))
@@ -106,6 +107,7 @@ def test_a_quantised_base_is_refused(made, model_dir, tmp_path):
     ],
 )
 def test_a_run_that_does_not_name_its_model_is_refused(made, model, words, exit_code):
+    unseal("runs/made")
     manifest = read_json(Path("runs/made/manifest.json"))
     manifest["config"]["model"] = model
     Path("runs/made/manifest.json").write_text(json.dumps(manifest))

@@ -31,11 +31,12 @@ VALUES = {"nan": torch.nan, "infinite": torch.inf, "minus infinite": -torch.inf,
 
 
 def read(file):
-    """Return the tensors and the metadata, with the settings of an intervention as an object."""
+    """Return the tensors and the metadata without its checksum, with the settings of an intervention as an object."""
     with safe_open(file, framework="pt") as content:
         about = json.loads(content.metadata()["lofit"])
         names = content.keys()
         tensors = {name: content.get_tensor(name) for name in names}
+    about.pop("crc32", None)
     if "settings" in about:
         about["settings"] = json.loads(about["settings"])
     return tensors, about

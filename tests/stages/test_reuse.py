@@ -29,6 +29,8 @@ def test_a_sweep_that_is_run_again_runs_nothing_again(lofit):
     assert folders("select_heads") == list(before)
     asked = {folder: manifest(folder) for folder in before}
     assert all(found.pop("reused_at") for found in asked.values())
+    for found in (*before.values(), *asked.values()):
+        del found["checksum"]
     assert asked == before
     more = ok(lofit(*sweep[:3], "seed=3,4"))
     assert (more.stderr.count("already finished"), len(folders("select_heads"))) == (1, 4)

@@ -6,7 +6,7 @@ import shutil
 from pathlib import Path
 
 import pytest
-from stage_runs import ok
+from stage_runs import ok, unseal
 
 TRAIN = ("train-offsets", "trainer.num_epochs=1")
 
@@ -57,6 +57,7 @@ def test_heads_of_a_list_and_of_a_run_made_of_it(lofit):
 def test_a_damaged_list_of_what_was_seen_is_refused(lofit, content):
     Path("heads.json").write_text("[[0, 1]]")
     ok(lofit(*TRAIN, "head_mask=heads.json", "hydra.run.dir=runs/a"))
+    unseal("runs/a")
     Path("runs/a/seen_items.json").write_text(content)
     for arguments in (
         ("evaluate", "intervention=runs/a"),

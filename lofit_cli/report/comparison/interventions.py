@@ -7,7 +7,8 @@ from pathlib import Path
 from typing import Any
 
 from lofit_cli.artifacts.evaluations import Evaluation
-from lofit_cli.artifacts.finished_runs import read_manifest
+from lofit_cli.artifacts.files import read_bytes
+from lofit_cli.artifacts.finished_runs import read_manifest, require_unchanged
 from lofit_cli.artifacts.head_scores import FILE_NAME, HeadScores, read_head_scores
 from lofit_cli.artifacts.manifest import TrainOffsetsManifest
 from lofit_cli.errors import UserError
@@ -75,6 +76,7 @@ def _read(path: str, users: Sequence[tuple[str, Evaluation]], is_shown: bool) ->
     try:
         manifest = read_manifest(folder, TrainOffsetsManifest, "intervention")
         training, validation = _read_curves(folder)
+        require_unchanged(folder, FILE_NAME)
         heads = read_head_scores(folder / FILE_NAME) if (folder / FILE_NAME).exists() else None
         return MadeIntervention(
             str(folder), labels, "", heads, training, validation, _read_candidates(folder, manifest)
@@ -129,9 +131,9 @@ def _read_candidates(folder: Path, manifest: TrainOffsetsManifest) -> Candidates
 
 def _read_lines(file: Path) -> list[dict[str, Any]]:
     """Return the objects of a JSON-lines file, none where it is not there; a line that was cut off ends it."""
-    if not file.exists() or file.stat().st_size > MAX_LINE_BYTES:
+    if not file.is_file() or file.stat().st_size > MAX_LINE_BYTES:
         return []
-    return list(_parse_lines(file.read_text(encoding="utf-8", errors="replace").splitlines()))
+    return list(_parse_lines(read_bytes(file).decode("utf-8", errors="replace").splitlines()))
 
 
 def _parse_lines(lines: Iterable[str]) -> Iterable[dict[str, Any]]:
