@@ -7,7 +7,7 @@ import shutil
 from pathlib import Path
 
 import pytest
-from children import in_child, invoke
+from children import MS_REMOUNT, in_child, invoke, mount, own_mounts, refused
 from fault_stages import PICTURES, STAGES, WRITTEN_AT, content
 from faults import Disk
 from safetensors.torch import load_file
@@ -68,6 +68,71 @@ def count_operations(command):
     code, said = invoke(command)
     assert code == 0, said
     return disk.count
+
+
+def fill_tiny_disk(command, kilobytes):
+    """Run a command on a disk of that size, then with more room; return whether mounts are allowed here."""
+    whole, place = content(WHOLE), Path("runs/faulty").resolve()
+    place.mkdir(parents=True)
+    if not (own_mounts() and mount("none", place, "tmpfs", 0, f"size={kilobytes}k")):
+        return False
+    sentence = refused(command, "could not", codes=(1,))
+    assert "No space left on device" in sentence
+    require_no_halves(FAULTY, whole[0])
+    assert mount("none", place, "tmpfs", MS_REMOUNT, "size=64m")
+    code, said = invoke(command)
+    assert (code, content(FAULTY)) == (0, whole), said
+    return True
+
+
+@pytest.mark.parametrize("kilobytes", [8, 24, 40])
+def test_a_disk_that_is_really_full(command, kilobytes):
+    in_child(count_operations, command("lofit", "whole"))
+    if not in_child(fill_tiny_disk, command("lofit", "faulty"), kilobytes):
+        pytest.skip("no mounts of one's own here")
+
+
+def export_to_tiny_disk(words, kilobytes):
+    """Export to a disk of that size, then with room; return whether mounts are allowed here."""
+    place = Path("disk").resolve()
+    place.mkdir()
+    if not (own_mounts() and mount("none", place, "tmpfs", 0, f"size={kilobytes}k")):
+        return False
+    refused(words, "could not write", "No space left on device", codes=(1,))
+    assert not list(place.iterdir())
+    assert mount("none", place, "tmpfs", MS_REMOUNT, "size=64m")
+    code, said = invoke(words)
+    assert (code, (place / "out" / "lofit_export.json").exists()) == (0, True), said
+    return True
+
+
+@pytest.mark.long
+@pytest.mark.parametrize(("to", "kilobytes"), [("vector", 4), ("hf", 4), ("hf", 100)])
+def test_an_export_to_a_disk_that_is_really_full(command, to, kilobytes):
+    words = ["export", "intervention=runs/made", f"to={to}", "out=disk/out"]
+    if not in_child(export_to_tiny_disk, words, kilobytes):
+        pytest.skip("no mounts of one's own here")
+
+
+def prune_and_fail(moment, number):
+    """Prune where removing fails from a moment on, then without; only what is of use is left."""
+    disk = Disk("runs", moment, number, events=("os.remove", "os.rmdir", "shutil.rmtree"))
+    code, said = invoke(["runs", "--prune"], typed="y\n")
+    assert (code, "stays: " in said) == (0, True), said
+    disk.mend()
+    assert all(manifest(folder)["status"] == "finished" for folder in ("runs/a", "runs/b", "runs/made"))
+    assert (Path("runs/again") / "manifest.json").exists()
+    code, said = invoke(["runs", "--prune"], typed="y\n")
+    assert (code, "removed 1 run directories" in said) == (0, True), said
+
+
+@pytest.mark.parametrize("moment", [1, 3, 6])
+def test_what_could_not_be_pruned_is_pruned_later(command, moment):
+    shutil.copytree("runs/a", "runs/again")
+    about = manifest("runs/again")
+    del about["checksum"]
+    Path("runs/again/manifest.json").write_text(json.dumps(about | {"status": "failed"}))
+    in_child(prune_and_fail, moment, errno.EROFS)
 
 
 FILLED = ("scale", "lofit", "answers", "texts", "table")

@@ -51,9 +51,9 @@ def in_child(function, *arguments):
     return end(start(function, *arguments))
 
 
-def invoke(command):
+def invoke(command, typed=None):
     """Run a command; return its exit code and what it said, or fail where it ends in a traceback."""
-    found = CliRunner().invoke(app, [str(word) for word in command], env={"COLUMNS": "500"})
+    found = CliRunner().invoke(app, [str(word) for word in command], input=typed, env={"COLUMNS": "500"})
     said = found.output if found.stderr in found.output else found.output + found.stderr
     if found.exception is not None and not isinstance(found.exception, SystemExit):
         raise AssertionError(said) from found.exception

@@ -20,9 +20,9 @@ class Disk:
     It is for a process that ends with its test: an audit hook is never taken off again.
     """
 
-    def __init__(self, folder, moment, number):
+    def __init__(self, folder, moment, number, events=CHANGES):
         self.folder, self.moment, self.number = str(Path(folder).resolve()), moment, number
-        self.count, self.is_mended = 0, False
+        self.count, self.is_mended, self.events = 0, False, events
         sys.addaudithook(self._watch)
         fsync = os.fsync
         os.fsync = lambda descriptor: (self._pass(Path(f"/proc/self/fd/{descriptor}").readlink()), fsync(descriptor))[1]
@@ -35,7 +35,7 @@ class Disk:
     def _watch(self, event, arguments):
         if event == "open" and arguments[2] & WRITES:
             self._pass(arguments[0])
-        elif event in CHANGES:
+        elif event in self.events:
             self._pass(arguments[1] if event in ("os.rename", "os.link") else arguments[0])
 
     def _pass(self, path):
