@@ -11,13 +11,14 @@ from pathlib import Path
 
 import pytest
 
-LAUNCHERS = {
-    "joblib": ("hydra_joblib_launcher", ("hydra.launcher.n_jobs=2", "num_heads=1,2")),
+PACKAGES = {"joblib": "hydra_joblib_launcher", "submitit_local": "hydra_submitit_launcher"}
+SETTINGS = {
+    "joblib": ("hydra.launcher.n_jobs=2",),
     # A process for each point, all at once.
-    "submitit_local": ("hydra_submitit_launcher", ("hydra.launcher.timeout_min=20", "num_heads=1,2")),
+    "submitit_local": ("hydra.launcher.timeout_min=60",),
 }
-NUM_POINTS = 6
-SECONDS = 900
+SWEEPS = {6: "num_heads=1,2", 15: "num_heads=1,2,3,4,5"}
+SECONDS = 1800
 
 
 def finished():
@@ -46,17 +47,22 @@ def kill_with_workers(process):
 
 @pytest.mark.skipif(sys.platform != "linux", reason="finds worker processes in /proc")
 @pytest.mark.parametrize(
-    "launcher", [pytest.param("joblib", marks=pytest.mark.slow), pytest.param("submitit_local", marks=pytest.mark.long)]
+    ("launcher", "num_points"),
+    [
+        pytest.param("joblib", 6, marks=pytest.mark.slow),
+        pytest.param("joblib", 15, marks=pytest.mark.long),
+        pytest.param("submitit_local", 15, marks=pytest.mark.long),
+    ],
 )
-def test_a_sweep_that_is_killed_half_way_is_finished_by_the_same_command(lofit, model_dir, launcher):
-    package, settings = LAUNCHERS[launcher]
+def test_a_sweep_that_is_killed_half_way_is_finished_by_the_same_command(lofit, model_dir, launcher, num_points):
+    package = PACKAGES[launcher]
     if not importlib.util.find_spec("hydra_plugins") or not importlib.util.find_spec(f"hydra_plugins.{package}"):
         pytest.skip(f"{package} is not installed")
     Path("heads.json").write_text(json.dumps([[layer, head] for layer in range(3) for head in range(4)]))
     assert lofit("select-heads", "selector=file", "selector.source=heads.json", "hydra.run.dir=heads").exit_code == 0
     data = ("task=truthfulqa", "task.data_dir=data", "model=hub", f"model.id={model_dir}", "head_mask=heads")
     command = [sys.executable, "-m", "lofit_cli", "train-offsets", "-m", *data, "trainer.num_epochs=40", "seed=1,2,3"]
-    command += [f"hydra/launcher={launcher}", *settings]
+    command += [f"hydra/launcher={launcher}", *SETTINGS[launcher], SWEEPS[num_points]]
     with subprocess.Popen(command, start_new_session=True, stderr=subprocess.DEVNULL) as process:
         end = time.monotonic() + SECONDS
         while len(finished()) < 2:
@@ -65,11 +71,11 @@ def test_a_sweep_that_is_killed_half_way_is_finished_by_the_same_command(lofit, 
             time.sleep(0.2)
         kill_with_workers(process)
     before = finished()
-    assert 2 <= len(before) < NUM_POINTS
+    assert 2 <= len(before) < num_points
     ended = subprocess.run(command, capture_output=True, text=True, timeout=SECONDS)
     assert ended.returncode == 0, ended.stderr
     after = finished()
-    assert len(after) == NUM_POINTS
+    assert len(after) == num_points
     assert before.items() <= after.items()
     listed = json.loads(lofit("runs", "status=finished", "--json").stdout)
-    assert len(listed) == NUM_POINTS
+    assert len(listed) == num_points
