@@ -17,6 +17,7 @@ from lofit_cli.artifacts.leftovers import config_hash, make_way
 from lofit_cli.artifacts.listing import finished_settings
 from lofit_cli.artifacts.reuse import take
 from lofit_cli.artifacts.run_dir import FinishedRun, start_run
+from lofit_cli.console import say
 from lofit_cli.errors import UserError
 from lofit_cli.hydra_config import (
     HYDRA_VERSION_BASE,
@@ -34,7 +35,7 @@ from lofit_cli.hydra_outcomes import Outcomes, outcomes_in
 from lofit_cli.hydra_processes import own_place, require_own_launcher
 from lofit_cli.hydra_resume import require_same_settings, resumed
 from lofit_cli.planning.plan import Point, mark_done
-from lofit_cli.processes import is_leader, joined, num_processes, require_same
+from lofit_cli.processes import is_leader, joined, meeting_place, num_processes, require_same
 from lofit_cli.trackers import tracked
 
 
@@ -45,6 +46,8 @@ def run_stage(stage: str, overrides: list[str], multirun: bool = False, config_d
         UserError: an override can't be used (nothing has run then), or a stage failed.
     """
     register_schemas()
+    if num_processes() > 1:
+        say(f"waiting for all {num_processes()} processes of this run to meet at {meeting_place()}")
     with joined(), own_place() as place:
         # Where there are several processes, this also lets all of them look before the leader changes anything.
         require_same("their settings", lambda: [stage, *overrides])
@@ -111,7 +114,6 @@ def _job(stage: str, outcomes: Outcomes) -> Callable[[DictConfig], None]:
     """
     failed: list[int] = []
     function = _stage_function(stage)
-    from lofit_cli.console import say
 
     def job(config: DictConfig) -> None:
         if failed and num_processes() > 1:
@@ -135,8 +137,6 @@ def _job(stage: str, outcomes: Outcomes) -> Callable[[DictConfig], None]:
 
 def _run_or_take(stage: str, function: Callable[..., Any], run_dir: Path, settings: Any) -> Path:
     """Run a stage, or take the finished run that is made of the same; return its directory."""
-    from lofit_cli.console import say
-
     try:
         with start_run(run_dir, stage, settings) as run, tracked(run, settings):
             function(settings, run)

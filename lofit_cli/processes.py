@@ -20,7 +20,7 @@ Part = TypeVar("Part")
 Result = TypeVar("Result")
 Item = TypeVar("Item")
 
-_sharing = True
+_joined, _sharing = False, True
 
 LAUNCHED = {"RANK", "WORLD_SIZE", "MASTER_ADDR", "MASTER_PORT"}
 """What torchrun tells each process that it starts, and torch.distributed looks for."""
@@ -28,7 +28,8 @@ LAUNCHED = {"RANK", "WORLD_SIZE", "MASTER_ADDR", "MASTER_PORT"}
 
 def num_processes() -> int:
     """Return how many processes share this run."""
-    return int(os.environ["WORLD_SIZE"]) if os.environ.keys() >= LAUNCHED else 1
+    size = os.environ["WORLD_SIZE"] if os.environ.keys() >= LAUNCHED else ""
+    return int(size) if size.isdecimal() else 1
 
 
 def share_items(is_possible: bool) -> None:
@@ -37,8 +38,13 @@ def share_items(is_possible: bool) -> None:
     _sharing = is_possible
 
 
+def _num_joined() -> int:
+    """Return how many processes have found each other; a program of another's that calls ours may have its own ways."""
+    return num_processes() if _joined else 1
+
+
 def _num_sharing() -> int:
-    return num_processes() if _sharing else 1
+    return _num_joined() if _sharing else 1
 
 
 def process_number() -> int:
@@ -49,6 +55,11 @@ def process_number() -> int:
 def is_leader() -> bool:
     """Return whether this process writes the run and speaks for it."""
     return process_number() == 0
+
+
+def meeting_place() -> str:
+    """Return where the processes look for each other."""
+    return f"{os.environ['MASTER_ADDR']}:{os.environ['MASTER_PORT']}"
 
 
 def require_one_process(command: str) -> None:
@@ -73,11 +84,14 @@ def joined() -> Iterator[None]:
         return
     import torch.distributed as dist
 
+    global _joined
     with _together():
         dist.init_process_group()
+    _joined = True
     try:
         yield
     finally:
+        _joined = False
         dist.destroy_process_group()
 
 
@@ -126,7 +140,7 @@ def led(decide: Callable[[], Result]) -> Result:
     Raises:
         UserError: as `decide` said.
     """
-    return decide() if num_processes() == 1 else _exchange(lambda: decide() if is_leader() else None)[0]
+    return decide() if _num_joined() == 1 else _exchange(lambda: decide() if is_leader() else None)[0]
 
 
 def gathered(find: Callable[[], Result]) -> list[Result]:
@@ -135,7 +149,7 @@ def gathered(find: Callable[[], Result]) -> list[Result]:
     Raises:
         UserError: as `find` said, in whichever process.
     """
-    return [find()] if num_processes() == 1 else _exchange(find)
+    return [find()] if _num_joined() == 1 else _exchange(find)
 
 
 def require_same(what: str, find: Callable[[], Any]) -> None:
@@ -147,7 +161,7 @@ def require_same(what: str, find: Callable[[], Any]) -> None:
     Raises:
         RunError: they differ.
     """
-    if num_processes() > 1 and len({json.dumps(found) for found in _exchange(find)}) > 1:
+    if _num_joined() > 1 and len({json.dumps(found) for found in _exchange(find)}) > 1:
         raise RunError(
             f"the processes of this run differ in {what}; start all of them with the same files and versions"
         )
