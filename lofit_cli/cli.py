@@ -203,7 +203,8 @@ def _run_stage(
         else:
             run_stage(stage, overrides, multirun, config_dir)
     except UserError as error:
-        _say(str(error))
+        if is_leader() or not error.is_shared:
+            _say(str(error))
         sys.exit(error.exit_code)
 
 

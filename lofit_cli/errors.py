@@ -9,6 +9,8 @@ class UserError(Exception):
     """Input that cannot be used. The message names the key, the value, what is allowed and what to do."""
 
     exit_code = 2
+    is_shared = False
+    """Whether each of several processes raises it, so that it is enough if one says it."""
 
 
 class RunError(UserError):

@@ -35,7 +35,8 @@ from lofit_cli.hydra_outcomes import Outcomes, outcomes_in
 from lofit_cli.hydra_processes import own_place, require_own_launcher
 from lofit_cli.hydra_resume import require_same_settings, resumed
 from lofit_cli.planning.plan import Point, mark_done
-from lofit_cli.processes import is_leader, joined, meeting_place, num_processes, require_same
+from lofit_cli.processes import is_leader, joined, meeting_place, num_processes
+from lofit_cli.sharing import all_do, require_same
 from lofit_cli.trackers import tracked
 
 
@@ -51,16 +52,23 @@ def run_stage(stage: str, overrides: list[str], multirun: bool = False, config_d
     with joined(), own_place() as place:
         # Where there are several processes, this also lets all of them look before the leader changes anything.
         require_same("their settings", lambda: [stage, *overrides])
-        typed = as_typed(stage, resumed(stage, overrides, multirun), multirun, config_dir)
         try:
-            points = split_points(stage, [*typed, *place], multirun, config_dir)
-            configs = [compose(stage, point, config_dir) for point in points]
-            require_same_settings(overrides, config_hash(to_dataclass(configs[0])))
-            require_own_launcher(configs)
-            arguments = [*search_path(config_dir), *typed, *place, *(["--multirun"] if multirun else [])]
+            typed, configs = all_do(lambda: _compose_points(stage, overrides, place, multirun, config_dir))
+            arguments = [*search_path(config_dir), *typed, *(["--multirun"] if multirun else [])]
             return _run_points(stage, configs, arguments, multirun)
         except OSError as error:
             raise for_people(error)
+
+
+def _compose_points(
+    stage: str, overrides: list[str], place: list[str], multirun: bool, config_dir: str | None
+) -> tuple[list[str], list[DictConfig]]:
+    """Return the overrides as Hydra is to get them, and each point's config."""
+    typed = [*as_typed(stage, resumed(stage, overrides, multirun), multirun, config_dir), *place]
+    configs = [compose(stage, point, config_dir) for point in split_points(stage, typed, multirun, config_dir)]
+    require_same_settings(overrides, config_hash(to_dataclass(configs[0])))
+    require_own_launcher(configs)
+    return typed, configs
 
 
 def _run_points(stage: str, configs: list[DictConfig], arguments: list[str], multirun: bool) -> list[Path]:

@@ -1,26 +1,15 @@
-"""The processes of one run, where torchrun or accelerate launch has started several: all compute, the first one writes.
+"""The processes of one run, where torchrun or accelerate launch has started several: the first one leads."""
 
-Each process runs the same command and so makes the same decisions, except those that depend on what is in the run
-directory, which the leader makes for all (`led`). Nothing is pickled between them.
-"""
-
-import json
 import os
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator
 from contextlib import contextmanager
-from functools import partial
-from typing import TYPE_CHECKING, Any, TypeVar
+from threading import Thread
 
 from lofit_cli.errors import RunError, UserError
 
-if TYPE_CHECKING:
-    from torch import Tensor
+_joined = False
 
-Part = TypeVar("Part")
-Result = TypeVar("Result")
-Item = TypeVar("Item")
-
-_joined, _sharing = False, True
+SECONDS_BETWEEN_SIGNALS = 0.2
 
 LAUNCHED = {"RANK", "WORLD_SIZE", "MASTER_ADDR", "MASTER_PORT"}
 """What torchrun tells each process that it starts, and torch.distributed looks for."""
@@ -28,23 +17,14 @@ LAUNCHED = {"RANK", "WORLD_SIZE", "MASTER_ADDR", "MASTER_PORT"}
 
 def num_processes() -> int:
     """Return how many processes share this run."""
-    size = os.environ["WORLD_SIZE"] if os.environ.keys() >= LAUNCHED else ""
-    return int(size) if size.isdecimal() else 1
+    rank, size = (os.environ.get(name, "") for name in ("RANK", "WORLD_SIZE"))
+    is_launched = os.environ.keys() >= LAUNCHED and rank.isdecimal() and size.isdecimal() and int(rank) < int(size)
+    return int(size) if is_launched else 1
 
 
-def share_items(is_possible: bool) -> None:
-    """Say whether each process has a whole model and so can take some items; else all compute all of them together."""
-    global _sharing
-    _sharing = is_possible
-
-
-def _num_joined() -> int:
+def num_joined() -> int:
     """Return how many processes have found each other; a program of another's that calls ours may have its own ways."""
     return num_processes() if _joined else 1
-
-
-def _num_sharing() -> int:
-    return _num_joined() if _sharing else 1
 
 
 def process_number() -> int:
@@ -85,8 +65,7 @@ def joined() -> Iterator[None]:
     import torch.distributed as dist
 
     global _joined
-    with _together():
-        dist.init_process_group()
+    _meet()
     _joined = True
     try:
         yield
@@ -95,128 +74,28 @@ def joined() -> Iterator[None]:
         dist.destroy_process_group()
 
 
-@contextmanager
-def _together() -> Iterator[None]:
-    """Say in one sentence that another process has gone, whose own message says why."""
+def _meet() -> None:
+    """Wait for the others in a thread, because torch's own wait would let no signal end this process."""
     import torch.distributed as dist
 
-    try:
-        yield
-    except (RuntimeError, dist.DistError) as error:
-        raise RunError(f"another process of this run can't be reached ({str(error).splitlines()[0]}); see what it said")
+    failed: list[BaseException] = []
 
+    def meet() -> None:
+        try:
+            dist.init_process_group()
+        except Exception as error:
+            failed.append(error)
 
-def share_out(
-    parts: Sequence[Part],
-    compute: Callable[[Part], Result],
-    write: Callable[[Result], Any],
-    read: Callable[[Any], Result],
-) -> Iterator[tuple[Part, Result]]:
-    """Yield each part with what was computed of it, in order; of several processes each computes some.
-
-    Args:
-        write: turns a result into what JSON can hold, exactly.
-        read: turns that into the result.
-
-    Raises:
-        UserError: as `compute` said, in whichever process.
-    """
-    if _num_sharing() == 1:
-        yield from ((part, compute(part)) for part in parts)
-        return
-    for first in range(0, len(parts), _num_sharing()):
-        together = parts[first : first + _num_sharing()]
-        results = _exchange(partial(_compute, together[process_number() : process_number() + 1], compute, write))
-        yield from zip(together, [read(result) for found in results for result in found], strict=True)
-
-
-def _compute(parts: Sequence[Part], compute: Callable[[Part], Result], write: Callable[[Result], Any]) -> list[Any]:
-    return [write(compute(part)) for part in parts]
-
-
-def led(decide: Callable[[], Result]) -> Result:
-    """Return what the leader decides, in each process; its value, or its error, is the others' too.
-
-    Raises:
-        UserError: as `decide` said.
-    """
-    return decide() if _num_joined() == 1 else _exchange(lambda: decide() if is_leader() else None)[0]
-
-
-def gathered(find: Callable[[], Result]) -> list[Result]:
-    """Return what each process finds, which JSON can hold, in their order.
-
-    Raises:
-        UserError: as `find` said, in whichever process.
-    """
-    return [find()] if _num_joined() == 1 else _exchange(find)
-
-
-def require_same(what: str, find: Callable[[], Any]) -> None:
-    """Refuse to go on where the processes differ in what they must have in common.
-
-    Args:
-        find: returns it, as JSON can hold it.
-
-    Raises:
-        RunError: they differ.
-    """
-    if _num_joined() > 1 and len({json.dumps(found) for found in _exchange(find)}) > 1:
+    waiting = Thread(target=meet, daemon=True)
+    waiting.start()
+    while waiting.is_alive():
+        waiting.join(SECONDS_BETWEEN_SIGNALS)
+    for error in failed:
         raise RunError(
-            f"the processes of this run differ in {what}; start all of them with the same files and versions"
+            f"the {num_processes()} processes of this run could not meet at {meeting_place()} ({first_line(error)})"
         )
 
 
-def _exchange(compute: Callable[[], Any]) -> list[Any]:
-    """Return what each process has computed, in their order; raise the first error of any."""
-    try:
-        told = {"value": compute()}
-    except UserError as error:
-        told = {"error": str(error), "exit_code": error.exit_code}
-    found = [json.loads(text) for text in _gather(json.dumps(told).encode())]
-    for failed in (other for other in found if "error" in other):
-        raise (RunError if failed["exit_code"] == RunError.exit_code else UserError)(failed["error"])
-    return [other["value"] for other in found]
-
-
-def _gather(text: bytes) -> list[bytes]:
-    """Return every process's bytes, in their order."""
-    import torch
-    import torch.distributed as dist
-
-    lengths = [torch.zeros(1, dtype=torch.int64) for _ in range(num_processes())]
-    with _together():
-        dist.all_gather(lengths, torch.tensor([len(text)]))
-        padded = torch.zeros(max(int(length) for length in lengths), dtype=torch.uint8)
-        padded[: len(text)] = torch.frombuffer(bytearray(text), dtype=torch.uint8)
-        found = [torch.zeros_like(padded) for _ in lengths]
-        dist.all_gather(found, padded)
-    return [bytes(other[: int(length)].tolist()) for other, length in zip(found, lengths, strict=True)]
-
-
-def own_share(items: Sequence[Item], size: Callable[[Item], int]) -> Sequence[Item]:
-    """Return the items of this process: dealt out by size, so that all processes have about as much to do."""
-    if _num_sharing() == 1:
-        return items
-    return sorted(items, key=size, reverse=True)[process_number() :: _num_sharing()]
-
-
-def add_up(numbers: Sequence[float], tensors: "Sequence[Tensor]" = ()) -> list[float]:
-    """Return the sums of numbers over all that share items, and make each tensor the sum of theirs, in one exchange.
-
-    Args:
-        tensors: float32, on one device; changed in place.
-    """
-    if _num_sharing() == 1:
-        return list(numbers)
-    import torch
-    import torch.distributed as dist
-
-    device = tensors[0].device if tensors else torch.device("cpu")
-    flat = torch.cat([torch.tensor(numbers, device=device), *(tensor.reshape(-1) for tensor in tensors)])
-    with _together():
-        dist.all_reduce(flat)
-    sums, *parts = flat.split([len(numbers), *(tensor.numel() for tensor in tensors)])
-    for tensor, part in zip(tensors, parts, strict=True):
-        tensor.copy_(part.view_as(tensor))
-    return [float(total) for total in sums]
+def first_line(error: BaseException) -> str:
+    """Return the first line of what an error says, or its kind where it says nothing."""
+    return next(iter(str(error).strip().splitlines()), type(error).__name__)

@@ -4,7 +4,7 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 from lofit_cli.artifacts.predictions import LogProb
-from lofit_cli.processes import share_out
+from lofit_cli.sharing import share_out
 
 Outcome = list[LogProb] | str
 """The log-probabilities of an item's answers, or the text that was generated for it."""

@@ -38,7 +38,8 @@ from lofit_cli.artifacts.provenance import describe_code
 from lofit_cli.artifacts.run_dir import FinishedRun, RunDir
 from lofit_cli.console import say
 from lofit_cli.errors import RunError, UnusableRunError, UserError
-from lofit_cli.processes import led, num_processes, require_same
+from lofit_cli.processes import num_processes
+from lofit_cli.sharing import led, require_same
 
 MADE = {
     "select_heads": "head_mask.safetensors",

@@ -7,7 +7,7 @@ from lofit_cli.artifacts.files import CHECKSUM, content_hash
 from lofit_cli.artifacts.leftovers import OUTCOMES
 from lofit_cli.artifacts.outcomes import Outcome, Outcomes, read, written
 from lofit_cli.artifacts.run_dir import RunDir
-from lofit_cli.processes import led
+from lofit_cli.sharing import led
 
 
 class KeptOutcomes(Outcomes):

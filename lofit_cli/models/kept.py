@@ -7,8 +7,8 @@ from typing import Any
 from lofit_cli.models.language_model import LanguageModel
 from lofit_cli.models.load import check_source, load_model
 from lofit_cli.models.weights import weights_hash
-from lofit_cli.processes import share_items
 from lofit_cli.schema.sources import ModelConfig
+from lofit_cli.sharing import share_items
 
 _kept: list[tuple[Any, str, LanguageModel]] = []
 """What the model was asked for by, its weights as they were loaded, and the model; one or none."""

@@ -23,8 +23,9 @@ from lofit_cli.models.language_model import LanguageModel
 from lofit_cli.models.logits_tail import LogitsTail
 from lofit_cli.models.memory import fitting_row_tokens, is_out_of_memory
 from lofit_cli.models.packing_check import choose_batching
-from lofit_cli.processes import gathered, num_processes, require_one_process, share_items
+from lofit_cli.processes import num_processes, require_one_process
 from lofit_cli.schema.sources import ModelConfig
+from lofit_cli.sharing import gathered, share_items
 
 
 def load_model(config: ModelConfig | str) -> LanguageModel:

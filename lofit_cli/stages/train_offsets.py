@@ -26,6 +26,7 @@ from lofit_cli.models.weights import describe_model, one_name
 from lofit_cli.planning.by_config import find_outline, plan_making_by_config
 from lofit_cli.planning.making import plan_making
 from lofit_cli.planning.plan import Plan
+from lofit_cli.processes import is_leader
 from lofit_cli.report.plots import plot_heads_per_layer, plot_training
 from lofit_cli.schema.stages import SelectHeadsConfig, TrainOffsetsConfig
 from lofit_cli.tasks import load_task
@@ -59,8 +60,10 @@ def train_offsets(config: TrainOffsetsConfig, run: RunDir) -> Intervention:
         raise UserError(
             f"method={config.method.name} makes a {type(edit).__name__}, not an Intervention; mend its package"
         )
-    edit.save(run.path, lm)
-    run.record(num_trained_parameters=edit.num_parameters, intervention_hash=file_hash(run.path / INTERVENTION))
+    run.record(num_trained_parameters=edit.num_parameters)
+    if is_leader():
+        edit.save(run.path, lm)
+        run.record(intervention_hash=file_hash(run.path / INTERVENTION))
     if run.has_lines("validation.jsonl"):
         plot_training(run.path)
     say(f"method {config.method.name} has {edit.num_parameters:,} trainable parameters")

@@ -11,8 +11,8 @@ from torch.optim.lr_scheduler import LambdaLR
 from lofit_cli.console import say
 from lofit_cli.errors import RunError
 from lofit_cli.interventions.intervention import Intervention
-from lofit_cli.processes import add_up
 from lofit_cli.schema.components import TrainerConfig
+from lofit_cli.sharing import add_up
 
 
 class Descent:

@@ -12,7 +12,7 @@ from lofit_cli.errors import naming_items
 from lofit_cli.models.decoder import Decoder
 from lofit_cli.models.logprobs import answer_logprobs, tokenize_items
 from lofit_cli.models.packing import TokenSequence, group_rows
-from lofit_cli.processes import own_share, share_out
+from lofit_cli.sharing import own_share, share_out
 from lofit_cli.tasks.task import Task
 from lofit_cli.training.losses import dpo_loss, sft_loss
 

@@ -21,7 +21,8 @@ from lofit_cli.artifacts.run_dir import RunDir
 from lofit_cli.artifacts.tensors import read_all_tensors, write_tensors
 from lofit_cli.console import say
 from lofit_cli.errors import UserError
-from lofit_cli.processes import led
+from lofit_cli.processes import is_leader
+from lofit_cli.sharing import led
 from lofit_cli.training.checkpoints import require_fit
 from lofit_cli.training.descent import Descent
 
@@ -115,7 +116,9 @@ class TrainingState:
             parameter.data.copy_(value)
 
     def save(self, run: RunDir) -> None:
-        """Write a checkpoint, and remove all but the newest ones."""
+        """Write a checkpoint, and remove all but the newest ones; of several processes one does it for all."""
+        if not is_leader():
+            return
         run.sync()
         folder = run.path / CHECKPOINTS
         folder.mkdir(exist_ok=True)

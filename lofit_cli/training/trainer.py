@@ -16,9 +16,9 @@ from lofit_cli.errors import RunError
 from lofit_cli.evaluation.measure import mean_metrics, measure_split, require_fit
 from lofit_cli.interventions.intervention import FILE_NAME, Intervention
 from lofit_cli.models.decoder import Decoder
-from lofit_cli.processes import add_up, require_same
 from lofit_cli.schema.components import TrainerConfig
 from lofit_cli.schema.stages import SelectHeadsConfig, TrainOffsetsConfig
+from lofit_cli.sharing import add_up, require_same
 from lofit_cli.tasks.task import Task
 from lofit_cli.training.descent import Descent
 from lofit_cli.training.objective import Objective, TrainingItem
@@ -69,7 +69,9 @@ def train(
             state.end_epoch()
     state.take_best()
     _note_worse(objective, validation, trainer, run)
-    require_same("what they have learnt", lambda: [float(values.double().sum()) for values in edit.parameters()])
+    require_same(
+        "what they have learnt", lambda: [float(values.detach().double().sum()) for values in edit.parameters()]
+    )
 
 
 def _validate(

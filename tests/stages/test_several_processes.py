@@ -1,7 +1,6 @@
 """Several processes share a run: the same offsets and the same predictions as one, and one of them writes."""
 
 import os
-import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -12,7 +11,8 @@ from safetensors.torch import load_file
 from several_processes import run_together
 from stage_runs import lines, manifest
 
-TRAINING = ("trainer.num_epochs=3", "trainer.batch_size=3", "trainer.learning_rate=1e-2")
+from lofit_cli.artifacts.run_dir import RunDir
+
 METHODS = {
     "lofit": ("train-offsets", "head_mask=heads.json"),
     "reft": ("train-offsets", "method=loreft"),
@@ -24,30 +24,17 @@ METHODS = {
 }
 
 
-@pytest.fixture
-def command(lofit, model_dir):
-    """The command line of a stage on the tiny model."""
-    Path("heads.json").write_text("[[0, 1], [2, 3]]")
-    common = ("model=hub", f"model.id={model_dir}", "model.dtype=float32", "task=truthfulqa", "task.data_dir=data")
-
-    def named(stage, *settings, run):
-        training = TRAINING if stage != "evaluate" else ()
-        return [stage, *common, *training, *settings, f"runs_dir={run}", f"hydra.run.dir={run}/x"]
-
-    return named
-
-
-def both(command, settings, count=2):
+def both(shared_command, settings, count=2):
     """Run a stage in one process and in several; return both run directories."""
     for folder, number in (("one", 1), ("several", count)):
-        for ended in run_together(command(*settings, run=folder), number):
+        for ended in run_together(shared_command(*settings, run=folder), number):
             assert ended.exit_code == 0, ended.said
     return Path("one/x"), Path("several/x")
 
 
 @pytest.mark.parametrize("name", METHODS)
-def test_two_processes_learn_what_one_does(command, name):
-    one, several = both(command, METHODS[name])
+def test_two_processes_learn_what_one_does(shared_command, name):
+    one, several = both(shared_command, METHODS[name])
     expected, found = (load_file(folder / "intervention.safetensors") for folder in (one, several))
     assert expected.keys() == found.keys()
     for key, value in expected.items():
@@ -59,8 +46,8 @@ def test_two_processes_learn_what_one_does(command, name):
     assert [manifest(folder)["num_processes"] for folder in (one, several)] == [1, 2]
 
 
-def test_three_processes_select_the_heads_that_one_does(command):
-    one, several = both(command, ("select-heads", "num_heads=3"), 3)
+def test_three_processes_select_the_heads_that_one_does(shared_command):
+    one, several = both(shared_command, ("select-heads", "num_heads=3"), 3)
     expected, found = (load_file(folder / "head_mask.safetensors") for folder in (one, several))
     assert torch.equal(expected["head_mask"], found["head_mask"])
     torch.testing.assert_close(found["head_scores"], expected["head_scores"], rtol=0, atol=1e-5)
@@ -75,22 +62,22 @@ def test_three_processes_select_the_heads_that_one_does(command):
     ],
     ids=["many rows", "one row", "texts"],
 )
-def test_predictions_are_the_same_bytes_in_the_same_order(command, settings):
-    one, several = both(command, ("evaluate", "intervention=none", *settings), 3)
+def test_predictions_are_the_same_bytes_in_the_same_order(shared_command, settings):
+    one, several = both(shared_command, ("evaluate", "intervention=none", *settings), 3)
     for name in ("predictions.parquet", "metrics.json"):
         assert (one / name).read_bytes() == (several / name).read_bytes()
     assert not (several / "outcomes.jsonl").exists()
 
 
-def test_one_process_writes_and_speaks(command):
-    leader, other = run_together(command("train-offsets", "head_mask=heads.json", run="several"))
+def test_one_process_writes_and_speaks(shared_command):
+    leader, other = run_together(shared_command("train-offsets", "head_mask=heads.json", run="several"))
     assert "run directory: several/x" in leader.said
     assert other.said == ""
     assert sorted(path.name for path in Path("several").iterdir()) == ["x"]
 
 
-def test_a_finished_run_is_found_by_all(command):
-    evaluation = command("evaluate", "intervention=none", run="several")
+def test_a_finished_run_is_found_by_all(shared_command):
+    evaluation = shared_command("evaluate", "intervention=none", run="several")
     run_together(evaluation)
     before = (Path("several/x") / "predictions.parquet").stat().st_mtime_ns
     leader, other = run_together(evaluation)
@@ -99,17 +86,8 @@ def test_a_finished_run_is_found_by_all(command):
     assert (Path("several/x") / "predictions.parquet").stat().st_mtime_ns == before
 
 
-def require_refusal(ended, exit_code, told):
-    """Require that each process says why it ends, or is stopped because another one has ended."""
-    refused = [process for process in ended if process.exit_code == exit_code]
-    assert refused
-    assert all(told in process.said for process in refused)
-    assert {process.exit_code for process in ended} <= {exit_code, 130, -15}
-
-
 def stop_at(log, num_lines):
     """Return what makes a process end where a log gets its n-th line."""
-    from lofit_cli.artifacts.run_dir import RunDir
 
     def before(number):
         add, count = RunDir.append_line, 0
@@ -135,9 +113,9 @@ def stop_at(log, num_lines):
     ],
     ids=["training", "the best of training", "scoring"],
 )
-def test_processes_that_were_killed_go_on_to_the_same_bytes(command, settings, log, num_lines, name):
+def test_processes_that_were_killed_go_on_to_the_same_bytes(shared_command, settings, log, num_lines, name):
     extra = () if settings[0] == "evaluate" else ("trainer.checkpoint_every=1",)
-    whole, killed = (command(*settings, *extra, run=folder) for folder in ("whole", "killed"))
+    whole, killed = (shared_command(*settings, *extra, run=folder) for folder in ("whole", "killed"))
     assert [ended.exit_code for ended in run_together(whole)] == [0, 0]
     leader, other = run_together(killed, before=stop_at(log, num_lines))
     assert leader.exit_code == 9
@@ -148,44 +126,13 @@ def test_processes_that_were_killed_go_on_to_the_same_bytes(command, settings, l
     assert (Path("whole/x") / name).read_bytes() == (Path("killed/x") / name).read_bytes()
 
 
-def test_a_sweep_of_two_points(command):
-    words = [word for word in command("train-offsets", "head_mask=heads.json", run="several") if "run.dir" not in word]
+def test_a_sweep_of_two_points(shared_command):
+    words = [
+        word for word in shared_command("train-offsets", "head_mask=heads.json", run="several") if "run.dir" not in word
+    ]
     leader, other = run_together([words[0], "-m", *words[1:], "seed=1,2"])
     assert (leader.exit_code, other.exit_code, other.said) == (0, 0, "")
     assert len(list(Path("several").rglob("manifest.json"))) == 2
-
-
-@pytest.mark.parametrize(
-    ("words", "told"),
-    [
-        (["compare", "runs=[x]"], "lofit compare is for one process; start it without torchrun"),
-        (["runs"], "lofit runs is for one process"),
-        (["evaluate", "--plan"], "--plan is for one process"),
-        (["train-offsets", "-m", "hydra/launcher=joblib", "seed=1,2"], "starts processes of its own"),
-    ],
-    ids=["compare", "runs", "plan", "launcher"],
-)
-def test_what_is_for_one_process_is_refused(workplace, words, told):
-    require_refusal(run_together(words), 2, told)
-
-
-def test_processes_with_other_data_are_refused(command):
-    shutil.copytree("data", "elsewhere/data")
-    for file in Path("elsewhere/data").rglob("*.csv"):
-        file.write_text(file.read_text().replace("?", "??"))
-    words = command("evaluate", "intervention=none", run="several")
-    ended = run_together(words, before=lambda number: number and os.chdir("elsewhere"))
-    require_refusal(ended, 1, "the processes of this run differ in what this run is made of")
-
-
-def test_processes_with_other_settings_are_refused(command):
-    words = command("evaluate", "intervention=none", run="several")
-
-    def train_on_more(number):
-        if number:
-            words.append("seed=7")
-
-    require_refusal(run_together(words, before=train_on_more), 1, "differ in their settings")
 
 
 @pytest.mark.slow
@@ -197,8 +144,8 @@ def test_processes_with_other_settings_are_refused(command):
     ],
     ids=["torchrun", "accelerate launch"],
 )
-def test_launchers_that_people_have(command, launcher):
-    words = command("train-offsets", "head_mask=heads.json", run="several")
+def test_launchers_that_people_have(shared_command, launcher):
+    words = shared_command("train-offsets", "head_mask=heads.json", run="several")
     ended = subprocess.run(
         [sys.executable, "-m", *launcher, "-m", "lofit_cli", *words], capture_output=True, text=True, timeout=600
     )

@@ -88,4 +88,5 @@ def test_what_a_split_model_can_not_be_is_refused(lofit, model_dir, settings, co
     ended = run_together([*words, "task.data_dir=data", *settings], count)
     refused = [process for process in ended if process.exit_code == 2]
     assert refused
-    assert all(told in process.said for process in refused), refused
+    assert any(told in process.said for process in refused), refused
+    assert all(told in process.said or not process.said for process in refused)
