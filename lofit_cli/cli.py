@@ -10,6 +10,7 @@ from typing import Annotated
 import typer
 
 import lofit_cli
+from lofit_cli.processes import is_leader
 
 app = typer.Typer(
     help="Localized fine-tuning of attention heads (LoFiT): select heads, train offsets, evaluate, compare, export.",
@@ -174,7 +175,8 @@ def _run(
             if not asked_to_stop:
                 raise
             kept = str(stopped) if isinstance(stopped, KeyboardInterrupt) else ""
-            _say(f"interrupted; {kept or 'no run was under way'}")
+            if is_leader():
+                _say(f"interrupted; {kept or 'no run was under way'}")
             sys.exit(130)
 
 
@@ -185,7 +187,7 @@ def _run_stage(
     from lofit_cli.errors import UserError
     from lofit_cli.hydra_app import plan_stage, run_at_once, run_stage
     from lofit_cli.hydra_config import compose_yaml
-    from lofit_cli.processes import is_leader, require_one_process
+    from lofit_cli.processes import require_one_process
 
     if not is_leader():
         leave_the_word()
@@ -211,7 +213,7 @@ def _run_stage(
 def _say(message: str) -> None:
     """Say how a command ended; of several processes each has its own reason."""
     from lofit_cli.console import console, say
-    from lofit_cli.processes import is_leader, num_processes, process_number
+    from lofit_cli.processes import num_processes, process_number
 
     who = "lofit" if is_leader() else f"lofit, process {process_number() + 1} of {num_processes()}"
     console.quiet = False
