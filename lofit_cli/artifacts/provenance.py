@@ -50,6 +50,9 @@ def describe_code() -> dict[str, Any]:
 
 
 def _version(name: str) -> str | None:
+    """Return a package's version, with the build where that is torch, whose kernels differ by it."""
+    if name == "torch" and name in sys.modules:
+        return str(sys.modules[name].__version__)
     try:
         return version(name)
     except PackageNotFoundError:

@@ -3,10 +3,10 @@
 import os
 import platform
 import shutil
-from importlib.metadata import version
 from pathlib import Path
 
 import torch
+import transformers
 from huggingface_hub import constants
 from transformers import PreTrainedModel
 
@@ -28,7 +28,7 @@ RUN_BYTES = 10**9
 
 def check_versions() -> Finding:
     """Name the versions that a bug report needs."""
-    libraries = ", ".join(f"{name} {version(name)}" for name in ("torch", "transformers"))
+    libraries = f"torch {torch.__version__}, transformers {transformers.__version__}"
     return Finding("versions", "ok", f"Python {platform.python_version()}, {libraries}, lofit {lofit_cli.__version__}")
 
 
