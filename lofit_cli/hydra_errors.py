@@ -14,6 +14,7 @@ from omegaconf.errors import OmegaConfBaseException
 
 from lofit_cli.artifacts.files import FULL
 from lofit_cli.errors import RunError, UserError, did_you_mean
+from lofit_cli.processes import is_of_another, lost_process
 
 # What OmegaConf says of a value that its key can't take.
 UNFIT = ("could not be converted", "is not a valid", "Cannot", "not supported", "Interpolation")
@@ -43,6 +44,8 @@ def for_people(error: Exception) -> UserError:
     """Return an error that a person can mend as one sentence; raise any other again."""
     if isinstance(error, UserError):
         return error
+    if is_of_another(error):
+        return lost_process(error)
     named = getattr(error, "filename", None) or "a file"
     if isinstance(error, OSError) and error.errno in FULL:
         return RunError(f"could not write {named}: {error.strerror}; free some space or write to another folder")

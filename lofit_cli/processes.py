@@ -92,10 +92,21 @@ def _meet() -> None:
         waiting.join(SECONDS_BETWEEN_SIGNALS)
     for error in failed:
         raise RunError(
-            f"the {num_processes()} processes of this run could not meet at {meeting_place()} ({first_line(error)})"
+            f"the {num_processes()} processes of this run could not meet at {meeting_place()} ({_first_line(error)})"
         )
 
 
-def first_line(error: BaseException) -> str:
+def _first_line(error: BaseException) -> str:
     """Return the first line of what an error says, or its kind where it says nothing."""
     return next(iter(str(error).strip().splitlines()), type(error).__name__)
+
+
+def is_of_another(error: Exception) -> bool:
+    """Return whether an error says that another process of this run has gone: torch names what it was reached by."""
+    is_networks = type(error).__name__.startswith("Dist") or "gloo" in str(error)
+    return num_processes() > 1 and isinstance(error, RuntimeError) and is_networks
+
+
+def lost_process(error: Exception) -> RunError:
+    """Return what to tell where another process has gone, whose own message says why."""
+    return RunError(f"another process of this run can't be reached ({_first_line(error)}); see what it said")

@@ -11,7 +11,7 @@ from functools import partial
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from lofit_cli.errors import RunError, UserError
-from lofit_cli.processes import first_line, is_leader, num_joined, process_number
+from lofit_cli.processes import is_leader, lost_process, num_joined, process_number
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -165,9 +165,7 @@ def add_up(numbers: Sequence[float], tensors: "Sequence[Tensor]" = ()) -> list[f
 @contextmanager
 def _together() -> Iterator[None]:
     """Say in one sentence that another process has gone, whose own message says why."""
-    import torch.distributed as dist
-
     try:
         yield
-    except (RuntimeError, dist.DistError) as error:
-        raise RunError(f"another process of this run can't be reached ({first_line(error)}); see what it said")
+    except RuntimeError as error:
+        raise lost_process(error)

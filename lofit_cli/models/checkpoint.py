@@ -78,8 +78,7 @@ def read_weights(
 
 
 def _options(config: ModelConfig) -> Options:
-    options: Options = {"trust_remote_code": False}
-    return options | {"revision": config.revision} if config.revision else options
+    return {"trust_remote_code": False} | ({"revision": config.revision} if config.revision else {})
 
 
 def _read_model(

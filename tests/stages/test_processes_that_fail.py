@@ -11,6 +11,7 @@ import pytest
 from several_processes import run_together
 
 from lofit_cli.artifacts.run_dir import RunDir
+from lofit_cli.training.descent import Descent
 
 
 def require_refusal(ended, exit_code, told):
@@ -109,3 +110,17 @@ def test_processes_that_can_not_meet_say_so(shared_command):
     require_refusal(
         run_together(shared_command("evaluate", run="several"), before=lose), 1, "could not meet at 127.0.0.1:no port"
     )
+
+
+def test_who_computes_a_split_model_says_so_where_another_process_has_gone(shared_command):
+    def before(number):
+        # The others are not stopped, as they may be on another machine, so that they tell what they see.
+        signal.signal(signal.SIGTERM, signal.SIG_IGN)
+        move = Descent.move
+        Descent.move = lambda self: os._exit(9) if number else move(self)
+
+    words = shared_command("train-offsets", "head_mask=heads.json", "model.tp=auto", run="several")
+    leader, other = run_together(words, before=before)
+    assert (leader.exit_code, other.exit_code) == (1, 9)
+    assert "another process of this run can't be reached" in leader.said
+    assert "Traceback" not in leader.said
