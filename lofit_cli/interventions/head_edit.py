@@ -100,6 +100,10 @@ class HeadEdit(Intervention):
 
         return edit
 
+    def num_untouched_layers(self) -> int:
+        """Return how many layers are below the first that has a head of the mask."""
+        return int(self.head_mask.any(dim=1).nonzero()[0])
+
     def settings(self) -> dict[str, Any]:
         """Return the positions."""
         return {"positions": self.positions}

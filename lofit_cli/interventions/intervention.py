@@ -37,6 +37,10 @@ class Intervention(nn.Module, ABC):
     def settings(self) -> dict[str, Any]:
         """Return what, besides its tensors, is needed to make it again, as JSON can hold it."""
 
+    def num_untouched_layers(self) -> int:
+        """Return how many of the lowest layers give what they give without it, whatever its numbers."""
+        return 0
+
     @classmethod
     @abstractmethod
     def restore(cls, lm: Decoder, settings: dict[str, Any], tensors: dict[str, Tensor]) -> Self:

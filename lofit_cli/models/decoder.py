@@ -17,6 +17,7 @@ from lofit_cli.models.devices import input_device
 from lofit_cli.models.encoding import EncodedText, encode, encode_rendered, first_tokens
 from lofit_cli.models.logits_tail import LogitsTail
 from lofit_cli.models.positions import CurrentPositions
+from lofit_cli.models.trunk import Trunk
 from lofit_cli.prompts import Prompt
 
 LENGTHS = ("max_position_embeddings", "max_seq_len", "max_target_positions")
@@ -42,6 +43,7 @@ class Decoder:
         tail: what follows the hidden states, for logits in parts; None where all have to exist at once.
         chat: the template that makes prompts turns of a conversation; None for a model that continues a text.
         shown: the demonstrations of what is attached, which stand before each prompt that is answered.
+        trunks: the lowest layers, if what they give is kept; the last one counts.
     """
 
     id: str
@@ -58,6 +60,7 @@ class Decoder:
     tail: LogitsTail | None = None
     chat: Chat | None = None
     shown: list[Prompt] = field(default_factory=list)
+    trunks: list[Trunk | None] = field(default_factory=list)
 
     @contextmanager
     def showing(self, demonstrations: Prompt) -> Iterator[None]:
@@ -67,6 +70,20 @@ class Decoder:
             yield
         finally:
             self.shown.pop()
+
+    @contextmanager
+    def keeping(self, trunk: Trunk | None) -> Iterator[None]:
+        """Keep what a trunk gives, and begin above it, in the packed rows inside a `with` block; nothing for None."""
+        self.trunks.append(trunk)
+        try:
+            yield
+        finally:
+            self.trunks.pop()
+
+    @property
+    def trunk(self) -> Trunk | None:
+        """Return the lowest layers, if what they give is kept."""
+        return self.trunks[-1] if self.trunks else None
 
     @property
     def device(self) -> torch.device:

@@ -2,6 +2,7 @@
 
 import inspect
 from collections.abc import Iterable, Sequence
+from contextlib import nullcontext, suppress
 from typing import Any
 
 import torch
@@ -12,6 +13,7 @@ from transformers import DynamicCache, PreTrainedModel
 from lofit_cli.models.attention_masks import row_masks
 from lofit_cli.models.decoder import Decoder
 from lofit_cli.models.devices import input_device
+from lofit_cli.models.hooks import hooked_input
 from lofit_cli.models.logits_tail import LogitsTail
 from lofit_cli.models.packing import PackedRow, TokenSequence, group_padded, pack_row
 from lofit_cli.models.token_scores import (
@@ -21,6 +23,7 @@ from lofit_cli.models.token_scores import (
     is_frozen,
     token_logprobs,
 )
+from lofit_cli.models.trunk import Trunk
 from lofit_cli.schema.limits import FAR
 
 Inputs = dict[str, Any]
@@ -52,10 +55,28 @@ def packed_token_logprobs(lm: Decoder, sequences: Sequence[TokenSequence], prefi
     """Return (num_sequences, longest answer): the answers' tokens one by one, then zeros."""
     prefix_length = 0 if prefix is None else prefix.get_seq_length()
     row = pack_row(sequences, prefix_length).to(lm.device)
-    scored = _row_logprobs(lm, row, prefix, prefix_length)
+    with lm.trunk.passed(row, sequences, prefix_length) if lm.trunk else nullcontext():
+        scored = _row_logprobs(lm, row, prefix, prefix_length)
     if prefix is not None:
-        prefix.crop(-len(row.tokens))
+        layers: list[Any] = prefix.layers
+        for layer in layers:
+            # Those that were passed by have not grown.
+            layer.crop(prefix_length - layer.get_seq_length())
     return torch.cat([scored, scored.new_zeros(1)])[row.sequence_scored]
+
+
+class _AboveError(Exception):
+    """A forward pass has come above the trunk."""
+
+
+def fill_trunk(lm: Decoder, trunk: Trunk, sequences: Sequence[TokenSequence]) -> None:
+    """Let a trunk keep what it gives for sequences in one row, and compute nothing above it."""
+
+    def stop(hidden: Tensor) -> None:
+        raise _AboveError
+
+    with torch.no_grad(), suppress(_AboveError), hooked_input(lm.layers[trunk.num_layers], stop), lm.keeping(trunk):
+        packed_logprobs(lm, sequences, None)
 
 
 def padded_logprobs(lm: Decoder, sequences: Sequence[TokenSequence]) -> Tensor:

@@ -75,6 +75,23 @@ def hooked_layer(layer: nn.Module, hook: Hook) -> Iterator[None]:
         yield
 
 
+@contextmanager
+def replaced(module: nn.Module, compute: Callable[[Tensor], Tensor]) -> Iterator[None]:
+    """Let `compute` stand in for what a module makes of its first input; the module's own hooks still run."""
+    own = module.__dict__.get("forward")
+
+    def forward(hidden: Tensor, *args: Any, **inputs: Any) -> Tensor:
+        return compute(hidden)
+
+    module.forward = forward
+    try:
+        yield
+    finally:
+        del module.forward
+        if own is not None:
+            module.forward = own
+
+
 def untuple(output: Any) -> Tensor:
     """Return a module's output, or the first of several: some families return the hidden states first in a sequence.
 

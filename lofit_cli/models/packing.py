@@ -53,6 +53,8 @@ def prompt_distances(num_tokens: int, start: int) -> Sequence[int]:
 class PackedRow:
     """A forest of token sequences, as tensors. n nodes, m nodes that predict an answer token, e scored tokens.
 
+    The last token of a sequence predicts nothing that is asked for, so it is no node.
+
     Attributes:
         tokens: (n,) token ids, parents before children.
         positions: (n,) position of each token in its own sequence.
@@ -63,6 +65,7 @@ class PackedRow:
         scored_tokens: (e,) the token predicted.
         sequence_scored: (num_sequences, longest answer) indices into the e scored tokens, padded with -1.
         num_positions: how many positions the longest sequence has.
+        paths: for each sequence (its length,) nodes, from the first token to the last but one.
     """
 
     tokens: Tensor
@@ -75,6 +78,7 @@ class PackedRow:
     scored_tokens: Tensor
     sequence_scored: Tensor
     num_positions: int
+    paths: list[Tensor]
 
     def visible(self) -> Tensor:
         """Return (n, n) bool: row i is True at the ancestors of node i and at i itself."""
@@ -90,15 +94,16 @@ class PackedRow:
 def pack_row(sequences: Sequence[TokenSequence], prefix_length: int = 0) -> PackedRow:
     """Lay out sequences as one row, leaving out their first `prefix_length` tokens (which a cache holds)."""
     forest = _Forest()
-    paths = [forest.insert(s.tokens[prefix_length:], s.start - prefix_length) for s in sequences]
-    answers = [path[s.start - prefix_length :] for path, s in zip(paths, sequences, strict=True)]
-    scored = sorted({node for answer in answers for node in answer})
-    predictors = sorted({forest.parents[node] for node in scored})
+    scored: dict[tuple[int, int], int] = {}
+    paths = [forest.add(sequence, prefix_length) for sequence in sequences]
+    answers = [
+        [scored.setdefault(place, len(scored)) for place in _places(path, sequence)]
+        for path, sequence in zip(paths, sequences, strict=True)
+    ]
+    predictors = sorted({node for node, _ in scored})
     predictor_index = {node: i for i, node in enumerate(predictors)}
-    scored_index = {node: i for i, node in enumerate(scored)}
     longest = max(len(answer) for answer in answers)
     order, last = forest.walk()
-    padded = [[scored_index[n] for n in answer] + [-1] * (longest - len(answer)) for answer in answers]
     return PackedRow(
         tokens=torch.tensor(forest.tokens),
         positions=torch.tensor(forest.depths) + prefix_length,
@@ -106,26 +111,39 @@ def pack_row(sequences: Sequence[TokenSequence], prefix_length: int = 0) -> Pack
         order=order,
         last=last,
         predictors=torch.tensor(predictors),
-        scored_from=torch.tensor([predictor_index[forest.parents[node]] for node in scored]),
-        scored_tokens=torch.tensor([forest.tokens[node] for node in scored]),
-        sequence_scored=torch.tensor(padded),
-        num_positions=max(len(s.tokens) for s in sequences),
+        scored_from=torch.tensor([predictor_index[node] for node, _ in scored]),
+        scored_tokens=torch.tensor([token for _, token in scored]),
+        sequence_scored=torch.tensor([answer + [-1] * (longest - len(answer)) for answer in answers]),
+        num_positions=max(len(s.tokens) for s in sequences) - 1,
+        paths=[torch.tensor(path) for path in paths],
     )
+
+
+def _places(path: Sequence[int], sequence: TokenSequence) -> Iterator[tuple[int, int]]:
+    """Yield each token of a sequence's answer behind the node that predicts it.
+
+    Args:
+        path: the nodes of the sequence, those of a cached beginning left out.
+    """
+    answer = sequence.tokens[sequence.start :]
+    return zip(path[-len(answer) :], answer, strict=True)
 
 
 def group_rows(
     items: Iterable[list[TokenSequence]], max_tokens: int, prefix_length: int = 0
 ) -> Iterator[list[list[TokenSequence]]]:
-    """Yield runs of consecutive items that fit a row, each counted as its prompt past the prefix and its answers."""
+    """Yield runs of consecutive items that fit a row, as many as there is room for past the prefix."""
     group: list[list[TokenSequence]] = []
-    size = 0
+    forest = _Forest()
     for item in items:
-        tokens = item[0].start - prefix_length + sum(len(s.tokens) - s.start for s in item)
-        if group and size + tokens > max_tokens:
+        for sequence in item:
+            forest.add(sequence, prefix_length)
+        if group and len(forest.tokens) > max_tokens:
             yield group
-            group, size = [], 0
+            group, forest = [], _Forest()
+            for sequence in item:
+                forest.add(sequence, prefix_length)
         group.append(item)
-        size += tokens
     if group:
         yield group
 
@@ -154,15 +172,17 @@ class _Forest:
         self.parents: list[int] = []
         self._children: dict[tuple[int, int, int], int] = {}
 
-    def insert(self, tokens: Sequence[int], start: int) -> list[int]:
-        """Add a sequence, whose answer begins at `start`, and return its nodes, from the first token to the last.
+    def add(self, sequence: TokenSequence, prefix_length: int) -> list[int]:
+        """Add a sequence past the prefix, and return its nodes, from the first token to the last but one.
 
         Equal tokens that stand at different distances from their prompts' ends are different nodes, because an edit
         may treat them differently.
         """
         path = []
         parent = -1
-        for depth, (token, distance) in enumerate(zip(tokens, prompt_distances(len(tokens), start), strict=True)):
+        tokens = sequence.tokens[prefix_length:-1]
+        distances = prompt_distances(len(tokens), sequence.start - prefix_length)
+        for depth, (token, distance) in enumerate(zip(tokens, distances, strict=True)):
             node = self._children.setdefault((parent, token, distance), len(self.tokens))
             if node == len(self.tokens):
                 self.tokens.append(token)

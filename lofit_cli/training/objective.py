@@ -10,8 +10,10 @@ from torch import Tensor
 from lofit_cli.console import progress_bar
 from lofit_cli.errors import naming_items
 from lofit_cli.models.decoder import Decoder
+from lofit_cli.models.forward import fill_trunk
 from lofit_cli.models.logprobs import answer_logprobs, tokenize_items
 from lofit_cli.models.packing import TokenSequence, group_rows
+from lofit_cli.models.trunk import Trunk
 from lofit_cli.sharing import own_share, share_out
 from lofit_cli.tasks.task import Task
 from lofit_cli.training.losses import dpo_loss, sft_loss
@@ -34,11 +36,17 @@ class TrainingItem:
 
 @dataclass(frozen=True)
 class Objective:
-    """The loss that a task asks for, under whatever is attached to the model; `beta` is DPO's."""
+    """The loss that a task asks for, under whatever is attached to the model.
+
+    Attributes:
+        beta: DPO's.
+        trunk: the layers below all that is attached, if what they give is kept.
+    """
 
     lm: Decoder
     task: Task[Any]
     beta: float
+    trunk: Trunk | None = None
 
     def tokenize(self, split: str) -> list[TrainingItem]:
         """Return a split's items as they are trained on, with zeros for DPO's reference."""
@@ -54,16 +62,26 @@ class Objective:
     def prepare(self, split: str) -> list[TrainingItem]:
         """Return a split's items; the model must have nothing attached, as DPO's reference is the base model."""
         items = self.tokenize(split)
+        rows = list(group_rows([item.sequences for item in items], self.lm.max_row_tokens))
         if self.task.objective != "dpo":
+            self._fill_trunk(split, rows)
             return items
         prepared: list[TrainingItem] = []
         with torch.no_grad(), progress_bar(f"reference log-probabilities, {split}", len(items)) as advance:
-            rows = list(group_rows([item.sequences for item in items], self.lm.max_row_tokens))
             for group, flat in share_out(rows, self._score, Tensor.tolist, self._as_scored):
                 for reference in flat.split([len(sequences) for sequences in group]):
                     prepared.append(replace(items[len(prepared)], reference=reference))
                 advance(len(group))
         return prepared
+
+    def _fill_trunk(self, split: str, rows: Sequence[Sequence[Sequence[TokenSequence]]]) -> None:
+        """Fill the trunk row by row, as a run that goes on does too: other rows are rounded in other ways."""
+        if self.trunk is None:
+            return
+        with progress_bar(f"frozen layers, {split}", sum(map(len, rows))) as advance:
+            for group in rows:
+                fill_trunk(self.lm, self.trunk, [sequence for sequences in group for sequence in sequences])
+                advance(len(group))
 
     def loss(self, items: Sequence[TrainingItem], backward: bool = False) -> float:
         """Return the mean loss over items, row by row so that memory does not grow with the batch.
@@ -87,7 +105,8 @@ class Objective:
 
     def _score(self, group: Sequence[Sequence[TokenSequence]]) -> Tensor:
         """Return the log-probabilities of the answers of items that share a row."""
-        return answer_logprobs(self.lm, [sequence for sequences in group for sequence in sequences])
+        with self.lm.keeping(self.trunk):
+            return answer_logprobs(self.lm, [sequence for sequences in group for sequence in sequences])
 
     def _as_scored(self, values: list[float]) -> Tensor:
         return torch.tensor(values, device=self.lm.device)

@@ -16,6 +16,7 @@ from lofit_cli.errors import RunError
 from lofit_cli.evaluation.measure import mean_metrics, measure_split, require_fit
 from lofit_cli.interventions.intervention import FILE_NAME, Intervention
 from lofit_cli.models.decoder import Decoder
+from lofit_cli.models.trunk_check import open_trunk
 from lofit_cli.schema.components import TrainerConfig
 from lofit_cli.schema.stages import SelectHeadsConfig, TrainOffsetsConfig
 from lofit_cli.sharing import add_up, require_same
@@ -48,7 +49,8 @@ def train(
     if not task.generates:
         # Validation asks under a longer prompt than training; an epoch is a long time to wait for its refusal.
         require_fit(lm, task, "validation", config.eval.protocol)
-    objective = Objective(lm, task, trainer.beta)
+    trunk = open_trunk(lm, edit.num_untouched_layers())
+    objective, measured = Objective(lm, task, trainer.beta, trunk), trunk and trunk.emptied()
     items, validation = objective.prepare("train"), objective.prepare("validation")
     total = -(-len(items) // trainer.batch_size) * trainer.num_epochs
     state = TrainingState(Descent(edit, trainer, total), config.seed)
@@ -64,7 +66,8 @@ def train(
                 if trainer.checkpoint_every and not state.position.step % trainer.checkpoint_every:
                     state.save(run)
             if not state.position.epoch % trainer.validate_every or state.position.epoch == trainer.num_epochs:
-                found = _validate(edit, objective, validation, config.eval.protocol)
+                with lm.keeping(measured):
+                    found = _validate(edit, objective, validation, config.eval.protocol)
                 state.note_validation(found, run, trainer.keep == "best")
             state.end_epoch()
     state.take_best()

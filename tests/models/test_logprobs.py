@@ -129,10 +129,11 @@ def test_the_cache_of_the_shared_prefix_is_left_as_it_was():
 def test_a_row_holds_what_is_shared_once():
     sequences = [TokenSequence(tokens, 2) for tokens in ((1, 2, 3, 4), (1, 2, 3, 5), (1, 2, 6), (7, 8, 9))]
     row = pack_row(sequences)
-    assert row.tokens.tolist() == [1, 2, 3, 4, 5, 6, 7, 8, 9]
-    assert row.positions.tolist() == [0, 1, 2, 3, 3, 2, 0, 1, 2]
-    assert row.predictors.tolist() == [1, 2, 7]
-    assert [row.visible()[i].nonzero().flatten().tolist() for i in (4, 8)] == [[0, 1, 2, 4], [6, 7, 8]]
+    assert row.tokens.tolist() == [1, 2, 3, 7, 8]
+    assert row.positions.tolist() == [0, 1, 2, 0, 1]
+    assert row.predictors.tolist() == [1, 2, 4]
+    assert [row.visible()[i].nonzero().flatten().tolist() for i in (2, 4)] == [[0, 1, 2], [3, 4]]
+    assert row.scored_tokens.tolist() == [3, 4, 5, 6, 9]
     assert row.sequence_scored.tolist() == [[0, 1], [0, 2], [3, -1], [4, -1]]
 
 
@@ -146,13 +147,13 @@ def test_the_shared_prefix_stops_before_tokens_whose_place_tells_them_apart():
 
 def test_equal_tokens_at_other_places_are_other_nodes():
     row = pack_row([TokenSequence((1, 2, 3, 4), 2), TokenSequence((1, 2, 3, 5), 3)])
-    assert row.tokens.tolist() == [1, 2, 3, 4, 1, 2, 3, 5]
-    assert row.distances.tolist() == [1, 0, -1, -1, 2, 1, 0, -1]
+    assert row.tokens.tolist() == [1, 2, 3, 1, 2, 3]
+    assert row.distances.tolist() == [1, 0, -1, 2, 1, 0]
 
 
 def test_rows_are_filled_up_to_the_limit():
-    items = [[TokenSequence(tuple(range(10)), 8)] for _ in range(5)]
-    assert [len(group) for group in group_rows(items, max_tokens=20)] == [2, 2, 1]
+    items = [[TokenSequence((*range(5), *range(i, i + 6)), 8)] for i in range(5)]
+    assert [len(group) for group in group_rows(items, max_tokens=15)] == [2, 2, 1]
     assert [len(group) for group in group_rows(items, max_tokens=20, prefix_length=5)] == [4, 1]
 
 
