@@ -8,6 +8,7 @@ from itertools import count
 from pathlib import Path
 from typing import Any
 
+from lofit_cli.artifacts.draws import DRAWS
 from lofit_cli.artifacts.files import content_hash, read_sealed, remove, remove_partial_files
 from lofit_cli.artifacts.locks import locked
 from lofit_cli.artifacts.manifest import FINISHED, MANIFEST
@@ -20,6 +21,8 @@ CHECKPOINTS = "checkpoints"
 OUTCOMES = "outcomes.jsonl"
 METRICS = "metrics.json"
 LOGS = ("history.jsonl", "validation.jsonl")
+MADE_SO_FAR = (*LOGS, DRAWS)
+"""What a run that goes on continues with and leaves, and one that begins anew must not find."""
 PROGRESS = (STARTED, CHECKPOINTS, OUTCOMES)
 """What a run needs to go on from where it stopped, and leaves when it is finished."""
 LOCK = ".lock"
@@ -29,7 +32,7 @@ TRACES = (
     LOCK,
     *PROGRESS,
     SEEN_ITEMS,
-    *LOGS,
+    *MADE_SO_FAR,
     "scale.safetensors",
     "head_mask.safetensors",
     "intervention.safetensors",

@@ -115,6 +115,7 @@ class Making:
     Attributes:
         made_by: settings that shaped it; runs that agree in all of them are repeats.
         selection_seed: the seed of the selected heads, where heads were selected.
+        num_draws: how many random selections there are beside the selected heads.
         unknown_history: files it was built on that do not say what they have learnt from.
     """
 
@@ -125,6 +126,7 @@ class Making:
     made_by: dict[str, Any]
     seed: int = field(metadata=ROWS_IF_ASKED)
     selection_seed: int | None = None
+    num_draws: int = 0
     unknown_history: list[str] = field(default_factory=list)
 
 

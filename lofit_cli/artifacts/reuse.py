@@ -9,6 +9,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
+from lofit_cli.artifacts.draws import DRAWS
 from lofit_cli.artifacts.files import (
     content_hash,
     file_hash,
@@ -24,7 +25,7 @@ from lofit_cli.artifacts.finished_runs import read_content, require_unchanged
 from lofit_cli.artifacts.leftovers import (
     HYDRA,
     LOCK,
-    LOGS,
+    MADE_SO_FAR,
     PROGRESS,
     SEEN_ITEMS,
     STARTED,
@@ -90,7 +91,7 @@ def _settle(run: RunDir, config: Any, key: str) -> tuple[str | None, bool]:
         )
     continues = read_sealed(run.path / STARTED).get("content_key") == key
     if not continues:
-        remove_entries(run.path, *PROGRESS, *LOGS)
+        remove_entries(run.path, *PROGRESS, *MADE_SO_FAR)
         continues = _adopt(runs_dir, run.path, key)
     remove_entries(run.path, MANIFEST, SEEN_ITEMS)
     remove_partial_files(run.path)
@@ -145,7 +146,7 @@ def _adopt(runs_dir: Path, path: Path, key: str) -> bool:
             continue
         try:
             with held(folder):
-                for name in (*PROGRESS, *LOGS):
+                for name in (*PROGRESS, *MADE_SO_FAR):
                     if name != STARTED and (folder / name).exists():
                         _move(folder / name, path / name)
                 remove_entries(folder, STARTED)
@@ -153,7 +154,7 @@ def _adopt(runs_dir: Path, path: Path, key: str) -> bool:
             continue
         except OSError as error:
             say(f"note: {os.path.relpath(folder)} can't be moved here ({error.strerror}), so the run begins anew")
-            remove_entries(path, *PROGRESS, *LOGS)
+            remove_entries(path, *PROGRESS, *MADE_SO_FAR)
             continue
         say(f"going on from where {os.path.relpath(folder)} stopped")
         return True
@@ -212,9 +213,11 @@ def _remove_empty(path: Path) -> None:
 def _copy(found: Path, path: Path) -> None:
     """Give a finished run's files a second name; they are never changed, only replaced, so one content will do."""
     remove_entries(path, *PROGRESS)
-    for entry in found.iterdir():
-        if entry.is_file() and entry.name not in (LOCK, MANIFEST) and not (path / entry.name).exists():
+    for entry in [*found.iterdir(), *(found / DRAWS).glob("*/*")]:
+        name = path / entry.relative_to(found)
+        if entry.is_file() and entry.name not in (LOCK, MANIFEST) and not name.exists():
+            name.parent.mkdir(parents=True, exist_ok=True)
             try:
-                os.link(entry, path / entry.name)
+                os.link(entry, name)
             except OSError:
-                write_file(path / entry.name, partial(shutil.copyfile, entry))
+                write_file(name, partial(shutil.copyfile, entry))

@@ -10,6 +10,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
+from lofit_cli.artifacts.draws import DRAWS
 from lofit_cli.artifacts.facts import require_facts
 from lofit_cli.artifacts.files import append_line, file_hash, read_bytes, seal, sync, write_file, write_json
 from lofit_cli.artifacts.leftovers import (
@@ -183,7 +184,8 @@ def _manifest(run: RunDir, status: str, config: Any, seconds: float) -> dict[str
 
 
 def _hash_files(folder: Path) -> dict[str, str]:
-    return {name: file_hash(folder / name) for name in HASHED if (folder / name).is_file()}
+    names = [*HASHED, *(file.relative_to(folder).as_posix() for file in sorted((folder / DRAWS).glob("*/*")))]
+    return {name: file_hash(folder / name) for name in names if (folder / name).is_file()}
 
 
 def _describe_kept(path: Path) -> str:

@@ -1,6 +1,6 @@
 """LoFiT's edit: attention head activations are scaled and offset at the input of the output projection."""
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from typing import Any
 
@@ -66,39 +66,34 @@ class HeadEdit(Intervention):
     @contextmanager
     def attach(self, lm: Decoder) -> Iterator[None]:
         """Edit the input of each output projection that has a head of the mask; no gradient flows below the first."""
-        counts = self.head_mask.sum(dim=1).tolist()
         with ExitStack() as stack:
-            first = 0
-            for layer, count in enumerate(counts):
-                if count:
-                    hook = self._hook(lm, layer, slice(first, first + count))
-                    stack.enter_context(hooked_input(lm.output_projections[layer], hook))
-                first += count
+            for layer in self.head_mask.any(dim=1).nonzero().flatten().tolist():
+                stack.enter_context(hooked_input(lm.output_projections[layer], self._hook(lm, layer)))
             yield
 
-    def _hook(self, lm: Decoder, layer: int, rows: slice) -> Hook:
+    def _hook(self, lm: Decoder, layer: int) -> Hook:
+        spread = self.spreader(layer)
+
+        def edit(activations: Tensor) -> Tensor:
+            scale, offset = (None if part is None else spread(part, activations) for part in (self.scale, self.offset))
+            return edited(lm, activations, scale, offset, self.positions)
+
+        return edit
+
+    def spreader(self, layer: int) -> Callable[[Tensor, Tensor], Tensor]:
+        """Return what spreads this edit's numbers over all heads of a layer, with 0 at those that it does not edit.
+
+        It takes (num_heads, head_dim) numbers and the activations, (..., layer's heads * head_dim), that they go with.
+        """
         # Found once, because on a GPU to look for the selected heads waits for all that is under way.
-        heads = self.head_mask[layer].nonzero().flatten()
+        heads, first = self.head_mask[layer].nonzero().flatten(), int(self.head_mask[:layer].sum())
         num_heads, head_dim = self.geometry.heads_per_layer[layer], self.geometry.head_dims[layer]
 
         def spread(values: Tensor, activations: Tensor) -> Tensor:
-            full = _spread(values[rows, :head_dim], heads, num_heads)
+            full = _spread(values[first : first + len(heads), :head_dim], heads, num_heads)
             return own_part(full, activations.shape[-1]).to(activations.device)
 
-        def edit(activations: Tensor) -> Tensor:
-            # In float32, because 1 + 0.001 is 1 in bfloat16.
-            before = activations.float()
-            after = before
-            if self.scale is not None:
-                after = after * (1 + spread(self.scale, after))
-            if self.offset is not None:
-                after = after + spread(self.offset, after)
-            if self.positions != "all":
-                where = lm.token_positions.read(after.device).predict_answers()
-                after = torch.where(where[..., None], after, before)
-            return after.to(activations.dtype)
-
-        return edit
+        return spread
 
     def num_untouched_layers(self) -> int:
         """Return how many layers are below the first that has a head of the mask."""
@@ -124,6 +119,18 @@ class HeadEdit(Intervention):
             raise UserError("its numbers do not match its own head mask; train it again")
         values = require_tensors({n: t for n, t in tensors.items() if n != "head_mask"}, dict.fromkeys(parts, shape))
         return cls(lm.geometry, head_mask, values.get("scale"), values.get("offset"), **settings)
+
+
+def edited(lm: Decoder, activations: Tensor, scale: Tensor | None, offset: Tensor | None, positions: str) -> Tensor:
+    """Return `(1 + scale) * activations + offset` at some token positions, and the activations elsewhere."""
+    # In float32, because 1 + 0.001 is 1 in bfloat16.
+    before = activations.float()
+    after = before if scale is None else before * (1 + scale)
+    after = after if offset is None else after + offset
+    if positions != "all":
+        where = lm.token_positions.read(after.device).predict_answers()
+        after = torch.where(where[..., None], after, before)
+    return after.to(activations.dtype)
 
 
 def _spread(values: Tensor, heads: Tensor, num_heads: int) -> Tensor:

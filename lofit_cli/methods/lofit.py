@@ -17,8 +17,13 @@ def make_lofit(
     lm: LanguageModel, task: Task[Any], config: TrainOffsetsConfig, head_mask: Tensor, run: RunDir
 ) -> HeadEdit:
     """Train an offset on each head of the mask."""
-    generator = torch.Generator().manual_seed(config.seed)
-    start = config.trainer.init_std * torch.randn(int(head_mask.sum()), lm.geometry.head_dim, generator=generator)
-    edit = HeadEdit(lm.geometry, head_mask, offset=start).to(lm.device)
+    edit = start_offsets(lm, head_mask, config)
     train(edit, lm, task, config, run)
     return edit
+
+
+def start_offsets(lm: LanguageModel, head_mask: Tensor, config: TrainOffsetsConfig) -> HeadEdit:
+    """Return an offset on each head of a mask, small random numbers by the seed."""
+    generator = torch.Generator().manual_seed(config.seed)
+    start = config.trainer.init_std * torch.randn(int(head_mask.sum()), lm.geometry.head_dim, generator=generator)
+    return HeadEdit(lm.geometry, head_mask, offset=start).to(lm.device)

@@ -53,16 +53,27 @@ def packed_logprobs(lm: Decoder, sequences: Sequence[TokenSequence], prefix: Dyn
 
 def packed_token_logprobs(lm: Decoder, sequences: Sequence[TokenSequence], prefix: DynamicCache | None) -> Tensor:
     """Return (num_sequences, longest answer): the answers' tokens one by one, then zeros."""
+    return copied_token_logprobs(lm, sequences, prefix, 1)[0]
+
+
+def copied_token_logprobs(
+    lm: Decoder, sequences: Sequence[TokenSequence], prefix: DynamicCache | None, num_copies: int
+) -> Tensor:
+    """Return (num_copies, num_sequences, longest answer): the answers' tokens one by one, then zeros.
+
+    Args:
+        num_copies: of the row, which what is attached to the model makes of it; 1 for all but side by side.
+    """
     prefix_length = 0 if prefix is None else prefix.get_seq_length()
     row = pack_row(sequences, prefix_length).to(lm.device)
     with lm.trunk.passed(row, sequences, prefix_length) if lm.trunk else nullcontext():
-        scored = _row_logprobs(lm, row, prefix, prefix_length)
+        scored = _row_logprobs(lm, row, prefix, prefix_length, num_copies)
     if prefix is not None:
         layers: list[Any] = prefix.layers
         for layer in layers:
             # Those that were passed by have not grown.
             layer.crop(prefix_length - layer.get_seq_length())
-    return torch.cat([scored, scored.new_zeros(1)])[row.sequence_scored]
+    return torch.cat([scored, scored.new_zeros(num_copies, 1)], dim=1)[:, row.sequence_scored]
 
 
 class _AboveError(Exception):
@@ -134,8 +145,10 @@ def no_logits(model: PreTrainedModel) -> Inputs:
     return _keep_logits(model, torch.zeros(1, dtype=torch.long, device=input_device(model)))
 
 
-def _row_logprobs(lm: Decoder, row: PackedRow, prefix: DynamicCache | None, prefix_length: int) -> Tensor:
-    """Return the log-probability of each of the row's scored tokens, (e,) float32."""
+def _row_logprobs(
+    lm: Decoder, row: PackedRow, prefix: DynamicCache | None, prefix_length: int, num_copies: int
+) -> Tensor:
+    """Return the log-probability of each of the row's scored tokens, (num_copies, e) float32."""
     keep = _keep_logits(lm.model, row.predictors)
     inputs: Inputs = {
         "input_ids": row.tokens[None],
@@ -146,12 +159,15 @@ def _row_logprobs(lm: Decoder, row: PackedRow, prefix: DynamicCache | None, pref
         **keep,
     }
     with lm.token_positions(row.positions[None], row.distances[None]):
-        if (tail := _chunked_tail(lm, len(row.scored_tokens))) is not None:
-            hidden, kept = _hidden(lm, inputs)[0], row.scored_from if keep else row.predictors[row.scored_from]
-            return token_logprobs(lm.model, tail, hidden[kept.to(hidden.device)], row.scored_tokens).to(lm.device)
-        whole: Tensor = lm.model(**inputs).logits[0]
-    logits = (whole if keep else whole[row.predictors]).float()
-    return logits[row.scored_from, row.scored_tokens] - logits.logsumexp(dim=-1)[row.scored_from]
+        if (tail := _chunked_tail(lm, num_copies * len(row.scored_tokens))) is not None:
+            kept = row.scored_from if keep else row.predictors[row.scored_from]
+            hidden = _hidden(lm, inputs)
+            flat = hidden[:, kept.to(hidden.device)].flatten(0, 1)
+            scored = token_logprobs(lm.model, tail, flat, row.scored_tokens.repeat(num_copies))
+            return scored.to(lm.device).view(num_copies, -1)
+        whole: Tensor = lm.model(**inputs).logits
+    logits = (whole if keep else whole[:, row.predictors]).float()
+    return logits[:, row.scored_from, row.scored_tokens] - logits.logsumexp(dim=-1)[:, row.scored_from]
 
 
 def _chunked_tail(lm: Decoder, num_tokens: int) -> LogitsTail | None:

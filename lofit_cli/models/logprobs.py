@@ -15,7 +15,13 @@ from lofit_cli.errors import ItemError, UserError, naming_item
 from lofit_cli.models.chat import AnsweredText
 from lofit_cli.models.decoder import Decoder
 from lofit_cli.models.encoding import EncodedText
-from lofit_cli.models.forward import MIN_CACHED_PREFIX, cache_prefix, packed_logprobs, padded_logprobs
+from lofit_cli.models.forward import (
+    MIN_CACHED_PREFIX,
+    cache_prefix,
+    copied_token_logprobs,
+    packed_logprobs,
+    padded_logprobs,
+)
 from lofit_cli.models.packing import TokenSequence, group_rows, shared_prefix_length
 from lofit_cli.prompts import Prompt, as_prompt
 
@@ -38,6 +44,17 @@ def answer_logprobs(lm: Decoder, sequences: Sequence[TokenSequence], prefix: Dyn
     if lm.batching != "packed":
         return padded_logprobs(lm, sequences)
     return packed_logprobs(lm, sequences, prefix)
+
+
+def copied_logprobs(lm: Decoder, sequences: Sequence[TokenSequence], num_copies: int) -> Tensor:
+    """Return what `answer_logprobs` does of each copy of the row, (num_copies, num_sequences).
+
+    Args:
+        num_copies: how many what is attached makes of a row; more than 1 for a model that takes packed rows only.
+    """
+    if num_copies == 1:
+        return answer_logprobs(lm, sequences)[None]
+    return copied_token_logprobs(lm, sequences, None, num_copies).sum(dim=-1)
 
 
 def tokenize(lm: Decoder, items: Sequence[Prompted], append_eos: bool = False) -> list[list[TokenSequence]]:

@@ -7,14 +7,18 @@ from omegaconf import MISSING
 
 from lofit_cli.errors import UserError
 from lofit_cli.schema.checks import above_zero, not_empty, one_of, some_numbers, within
-from lofit_cli.schema.limits import FAR
+from lofit_cli.schema.limits import FAR, MAX_DRAWS
 
 
 @dataclass
 class SelectorConfig:
-    """How heads are scored."""
+    """How heads are scored. Beside the selected heads, `draws` random selections of as many heads are made."""
 
     name: str = MISSING
+    draws: int = 0
+
+    def __post_init__(self) -> None:
+        within("selector.draws", self.draws, 0, MAX_DRAWS)
 
 
 @dataclass
@@ -24,6 +28,7 @@ class FromRunConfig(SelectorConfig):
     source: str = MISSING
 
     def __post_init__(self) -> None:
+        super().__post_init__()
         not_empty(**{"selector.source": self.source})
 
 
@@ -34,6 +39,7 @@ class FileConfig(SelectorConfig):
     source: str = MISSING
 
     def __post_init__(self) -> None:
+        super().__post_init__()
         not_empty(**{"selector.source": self.source})
 
 

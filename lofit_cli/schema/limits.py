@@ -3,6 +3,7 @@
 MAX_SEED = 2**32 - 1
 MAX_RESAMPLES = 1_000_000
 MAX_HOPS = 10
+MAX_DRAWS = 1000
 
 FAR = 8
 """How many tokens from the end of its prompt a token is told apart; further ones are all alike."""

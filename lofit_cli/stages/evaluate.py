@@ -7,11 +7,13 @@ from pathlib import Path
 from typing import Any
 
 from lofit_cli.analysis.statistics import Summary, summarise
+from lofit_cli.artifacts.draws import draw_folder, list_draws
 from lofit_cli.artifacts.evaluations import find_base_run
-from lofit_cli.artifacts.files import read_json, write_json
-from lofit_cli.artifacts.finished_runs import find_latest, read_manifest
+from lofit_cli.artifacts.files import file_hash, read_json, write_json
+from lofit_cli.artifacts.finished_runs import find_latest, read_manifest, require_unchanged
 from lofit_cli.artifacts.leftovers import METRICS
 from lofit_cli.artifacts.manifest import TrainOffsetsManifest
+from lofit_cli.artifacts.predictions import FILE_NAME as PREDICTIONS
 from lofit_cli.artifacts.predictions import GeneratedAnswer, Prediction, write_predictions
 from lofit_cli.artifacts.reuse import begin
 from lofit_cli.artifacts.run_dir import FinishedRun, RunDir
@@ -23,9 +25,10 @@ from lofit_cli.evaluation.judge import judge_answers, judge_models, judged_metri
 from lofit_cli.evaluation.kept_outcomes import KeptOutcomes
 from lofit_cli.evaluation.measure import measure_split
 from lofit_cli.interventions.demonstrations import Demonstrations
-from lofit_cli.interventions.files import load_intervention
+from lofit_cli.interventions.files import load_intervention, load_intervention_file
 from lofit_cli.interventions.intervention import FILE_NAME as INTERVENTION
 from lofit_cli.models.kept import list_files, load_model_once, load_timed
+from lofit_cli.models.language_model import LanguageModel
 from lofit_cli.models.load import check_source
 from lofit_cli.models.weights import describe_model, one_name
 from lofit_cli.planning.by_config import find_outline, plan_measuring_by_config
@@ -33,6 +36,7 @@ from lofit_cli.planning.plan import Plan
 from lofit_cli.planning.scoring import plan_measuring
 from lofit_cli.report.results import print_answers, print_metrics
 from lofit_cli.schema.stages import EvaluateConfig
+from lofit_cli.sharing import led
 from lofit_cli.tasks import load_task
 from lofit_cli.tasks.own_splits import write_splits
 from lofit_cli.tasks.task import Task
@@ -59,7 +63,7 @@ def evaluate(config: EvaluateConfig, run: RunDir) -> Sequence[Prediction]:
     run.record(judges={metric: one_name(name) for metric, name in judges.items()})
     show = partial(print_metrics, facts["method"], task.name, protocol, config.eval.split)
     try:
-        begin(run, config, intervention=folder / INTERVENTION if folder else None, judges=_judge_files(judges))
+        begin(run, config, intervention=_content(folder), judges=_judge_files(judges))
     except FinishedRun as finished:
         show(_read_summaries(finished.path))
         raise
@@ -67,6 +71,8 @@ def evaluate(config: EvaluateConfig, run: RunDir) -> Sequence[Prediction]:
     known, shown = KeptOutcomes(run), edit.demonstrations
     with edit.attach(lm), progress_bar(f"scoring {config.eval.split}", len(items)) as advance:
         predictions = measure_split(lm, task, config.eval.split, config.eval.protocol, advance, shown, known)
+    if folder:
+        _measure_draws(config, list_draws(folder, INTERVENTION), lm, task, run)
     if judges:
         write_predictions(run.path, predictions)
         # A judge is as large as what it judges; there may be room for one of them only.
@@ -80,6 +86,33 @@ def evaluate(config: EvaluateConfig, run: RunDir) -> Sequence[Prediction]:
     if folder:
         _show_texts(config, run, predictions)
     return predictions
+
+
+def _content(folder: Path | None) -> list[str]:
+    """Return what tells interventions apart: hashes of the one to be measured, and of the draws beside it."""
+    if folder is None:
+        return []
+    draws = list_draws(folder, INTERVENTION)
+    if draws:
+        require_unchanged(folder, *(file.relative_to(folder).as_posix() for file in draws))
+    return [file_hash(file) for file in (folder / INTERVENTION, *draws)]
+
+
+def _measure_draws(
+    config: EvaluateConfig, files: Sequence[Path], lm: LanguageModel, task: Task[Any], run: RunDir
+) -> None:
+    """Measure each draw's offsets on the same items, unless this run has done so before it was cut off."""
+    split, protocol = config.eval.split, config.eval.protocol
+    with progress_bar(f"scoring {split} under draws", len(files) * len(task.items(split))) as advance:
+        for number, file in enumerate(files):
+            made = draw_folder(run.path, number)
+            if run.continues and led((made / PREDICTIONS).is_file):
+                advance(len(task.items(split)))
+                continue
+            with load_intervention_file(file.parent, lm).attach(lm):
+                predictions = measure_split(lm, task, split, protocol, advance)
+            made.mkdir(parents=True, exist_ok=True)
+            write_predictions(made, predictions)
 
 
 def _show_texts(config: EvaluateConfig, run: RunDir, predictions: Sequence[Prediction]) -> None:

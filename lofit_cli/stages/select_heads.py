@@ -4,6 +4,7 @@ from typing import Any
 
 import torch
 
+from lofit_cli.artifacts.draws import draw_folder, draw_scores
 from lofit_cli.artifacts.geometry import Geometry
 from lofit_cli.artifacts.head_mask import HeadMask, parse_num_heads, select_top
 from lofit_cli.artifacts.reuse import begin
@@ -35,7 +36,7 @@ def select_heads(config: SelectHeadsConfig, run: RunDir) -> HeadMask:
     count = parse_num_heads(config.num_heads, lm.geometry)
     run.record(**describe_model(lm), **task.facts(), seed=config.seed, selector=config.selector.name, num_heads=count)
     run.record_settings(selector={"name": config.selector.name}, task={**task.settings(), "items": task.items_hash()})
-    run.record(num_trained_parameters=0)
+    run.record(num_trained_parameters=0, num_draws=config.selector.draws)
     begin(run, config)
     write_splits(task, run.path)
     add_seen(run.path, ())
@@ -46,12 +47,21 @@ def select_heads(config: SelectHeadsConfig, run: RunDir) -> HeadMask:
         raise UserError(f"num_heads={config.num_heads} is more than the selector ranks; ask for fewer heads")
     heads = HeadMask(lm.id, lm.geometry, config.selector.name, scores, mask)
     heads.save(run.path)
+    _save_draws(config, lm, count, run)
     plot_head_scores(heads.scores, heads.mask, run.path)
     plot_heads_per_layer(heads.mask, run.path)
     if run.has_lines("validation.jsonl"):
         plot_training(run.path)
     print_head_mask(heads)
     return heads
+
+
+def _save_draws(config: SelectHeadsConfig, lm: LanguageModel, num_heads: int, run: RunDir) -> None:
+    """Write random selections of as many heads, if any are asked for."""
+    for number, scores in enumerate(draw_scores(lm.geometry, config.selector.draws, config.seed)):
+        folder = draw_folder(run.path, number)
+        folder.mkdir(parents=True, exist_ok=True)
+        HeadMask(lm.id, lm.geometry, "random", scores, select_top(scores, num_heads)).save(folder)
 
 
 def _require_scores(scores: object, config: SelectHeadsConfig, lm: LanguageModel) -> torch.Tensor:

@@ -7,6 +7,7 @@ from typing import Any
 
 import torch
 
+from lofit_cli.artifacts.draws import list_draws
 from lofit_cli.artifacts.files import content_hash, file_hash
 from lofit_cli.artifacts.finished_runs import find_latest, read_manifest, read_selection
 from lofit_cli.artifacts.geometry import Geometry
@@ -20,6 +21,7 @@ from lofit_cli.errors import UserError
 from lofit_cli.interventions.intervention import FILE_NAME as INTERVENTION
 from lofit_cli.interventions.intervention import Intervention
 from lofit_cli.methods import METHODS, Method, get_method
+from lofit_cli.methods.draws import train_draws
 from lofit_cli.models.kept import load_model_once, load_timed
 from lofit_cli.models.language_model import LanguageModel
 from lofit_cli.models.weights import describe_model, one_name
@@ -49,7 +51,9 @@ def train_offsets(config: TrainOffsetsConfig, run: RunDir) -> Intervention:
     settings = {key: value for key, value in asdict(config.method).items() if key not in ("name", "source")}
     run.record_settings(method=settings, task={**task.settings(), "items": task.items_hash()})
     heads = _take_heads(config, file, lm, run) if file else None
-    begin(run, config, head_mask=file)
+    draws = _load_draws(config, file, lm) if file else []
+    run.record(num_draws=len(draws))
+    begin(run, config, head_mask=file, draws=[heads.ranked_heads() for heads in draws])
     write_splits(task, run.path)
     if file and heads:
         _write_heads(heads, file, run)
@@ -64,6 +68,7 @@ def train_offsets(config: TrainOffsetsConfig, run: RunDir) -> Intervention:
     if is_leader():
         edit.save(run.path, lm)
         run.record(intervention_hash=file_hash(run.path / INTERVENTION))
+    train_draws(draws, lm, task, config, run)
     if run.has_lines("validation.jsonl"):
         plot_training(run.path)
     say(f"method {config.method.name} has {edit.num_parameters:,} trainable parameters")
@@ -81,6 +86,15 @@ def _take_heads(config: TrainOffsetsConfig, file: Path, lm: LanguageModel, run: 
         selection=selection.made_by if selection else {"heads": content_hash(heads.ranked_heads())[:12]}
     )
     return heads
+
+
+def _load_draws(config: TrainOffsetsConfig, file: Path, lm: LanguageModel) -> list[HeadMask]:
+    """Return the random selections beside the selected heads; only LoFiT's offsets are trained on them."""
+    files = list_draws(file.parent, FILE_NAME)
+    if files and config.method.name != "lofit":
+        say(f"note: the {len(files)} draws of {file.parent} are for method=lofit, and left out")
+        return []
+    return [_load_heads(draw, config.num_heads, lm) for draw in files]
 
 
 def _write_heads(heads: HeadMask, file: Path, run: RunDir) -> None:

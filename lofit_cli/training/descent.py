@@ -34,7 +34,18 @@ class Descent:
             RunError: the loss or its gradient is not finite, or no gradient reaches the parameters.
         """
         self.optimizer.zero_grad()
-        task_loss = self._add_up(find_loss())
+        return self.take_gradient(find_loss())
+
+    def take_gradient(self, found: float) -> dict[str, float]:
+        """Take what the parameters have for the gradient of a batch, or this process's part of it.
+
+        Args:
+            found: the loss that it belongs to.
+
+        Raises:
+            RunError: as for `find_gradient`.
+        """
+        task_loss = self._add_up(found)
         if self.schedule.last_epoch == 0:
             self._require_gradients()
         loss = task_loss + self._penalty()

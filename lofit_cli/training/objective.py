@@ -11,7 +11,7 @@ from lofit_cli.console import progress_bar
 from lofit_cli.errors import naming_items
 from lofit_cli.models.decoder import Decoder
 from lofit_cli.models.forward import fill_trunk
-from lofit_cli.models.logprobs import answer_logprobs, tokenize_items
+from lofit_cli.models.logprobs import copied_logprobs, tokenize_items
 from lofit_cli.models.packing import TokenSequence, group_rows
 from lofit_cli.models.trunk import Trunk
 from lofit_cli.sharing import own_share, share_out
@@ -68,7 +68,7 @@ class Objective:
             return items
         prepared: list[TrainingItem] = []
         with torch.no_grad(), progress_bar(f"reference log-probabilities, {split}", len(items)) as advance:
-            for group, flat in share_out(rows, self._score, Tensor.tolist, self._as_scored):
+            for group, flat in share_out(rows, self._reference, Tensor.tolist, self._as_scored):
                 for reference in flat.split([len(sequences) for sequences in group]):
                     prepared.append(replace(items[len(prepared)], reference=reference))
                 advance(len(group))
@@ -84,34 +84,43 @@ class Objective:
                 advance(len(group))
 
     def loss(self, items: Sequence[TrainingItem], backward: bool = False) -> float:
-        """Return the mean loss over items, row by row so that memory does not grow with the batch.
+        """Return the mean loss over items; see `losses`."""
+        return self.losses(items, 1, backward)[0]
+
+    def losses(self, items: Sequence[TrainingItem], num_copies: int, backward: bool = False) -> list[float]:
+        """Return the mean loss over items of each copy, row by row so that memory does not grow with the batch.
 
         Of several processes each returns its own items' part of it.
 
         Args:
-            backward: add its gradient to the parameters'.
+            num_copies: how many copies of a row there are under what is attached: 1, or one for each edit.
+            backward: add the gradient to the parameters'.
         """
-        total, weight = 0.0, sum(item.weight for item in items)
+        found, weight = [torch.zeros(num_copies, device=self.lm.device)], sum(item.weight for item in items)
         own = own_share(items, lambda item: sum(len(sequence.tokens) for sequence in item.sequences))
         waiting = iter(own)
         for group in group_rows([item.sequences for item in own], self.lm.max_row_tokens):
-            flat = self._score(group)
-            parts = zip(flat.split([len(sequences) for sequences in group]), waiting, strict=False)
-            loss = torch.stack([self._item_loss(part, item) for part, item in parts]).sum() / weight
+            flat = self._score(group, num_copies)
+            parts = zip(flat.split([len(sequences) for sequences in group], dim=1), waiting, strict=False)
+            losses = torch.stack([self._item_losses(part, item) for part, item in parts]).sum(dim=0) / weight
             if backward:
-                loss.backward()
-            total += float(loss.detach())
-        return total
+                losses.sum().backward()
+            found.append(losses.detach())
+        return [float(loss) for loss in torch.stack(found).cpu().double().sum(dim=0)]
 
-    def _score(self, group: Sequence[Sequence[TokenSequence]]) -> Tensor:
-        """Return the log-probabilities of the answers of items that share a row."""
+    def _reference(self, group: Sequence[Sequence[TokenSequence]]) -> Tensor:
+        return self._score(group, 1)[0]
+
+    def _score(self, group: Sequence[Sequence[TokenSequence]], num_copies: int) -> Tensor:
+        """Return (num_copies, answers), the log-probabilities of the answers of items that share a row."""
         with self.lm.keeping(self.trunk):
-            return answer_logprobs(self.lm, [sequence for sequences in group for sequence in sequences])
+            return copied_logprobs(self.lm, [sequence for sequences in group for sequence in sequences], num_copies)
 
     def _as_scored(self, values: list[float]) -> Tensor:
         return torch.tensor(values, device=self.lm.device)
 
-    def _item_loss(self, log_probs: Tensor, item: TrainingItem) -> Tensor:
+    def _item_losses(self, log_probs: Tensor, item: TrainingItem) -> Tensor:
+        """Return the loss of an item, (num_copies,), from (num_copies, answers)."""
         if self.task.objective == "dpo":
             return dpo_loss(log_probs, item.reference, item.num_chosen, self.beta)
         return sft_loss(log_probs)

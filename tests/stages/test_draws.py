@@ -1,0 +1,132 @@
+"""Random selections beside the selected heads, from their drawing to what they measure."""
+
+from pathlib import Path
+
+import numpy as np
+import pyarrow.parquet as pq
+import pytest
+import torch
+from killing import run_until
+from safetensors.torch import load_file
+from stage_runs import FAST, manifest, ok, only_run
+
+NUM_DRAWS = 3
+SELECT = ("select-heads", "selector=random", f"selector.draws={NUM_DRAWS}", "num_heads=2")
+TRAIN = ("train-offsets", *FAST, "trainer.learning_rate=0.3")
+
+
+def folders(stage):
+    return sorted((only_run(stage) / "draws").iterdir())
+
+
+def masks():
+    return [load_file(folder / "head_mask.safetensors")["head_mask"] for folder in folders("select_heads")]
+
+
+@pytest.fixture
+def made(lofit):
+    ok(lofit(*SELECT))
+    ok(lofit(*TRAIN))
+    ok(lofit("evaluate"))
+    return lofit
+
+
+def test_draws_are_other_heads_of_the_same_number(lofit):
+    ok(lofit(*SELECT))
+    drawn = masks()
+    selected = load_file(only_run("select_heads") / "head_mask.safetensors")["head_mask"]
+    assert len(drawn) == NUM_DRAWS == manifest(only_run("select_heads"))["num_draws"]
+    assert all(mask.sum() == 2 for mask in drawn)
+    assert len({tuple(mask.flatten().tolist()) for mask in [*drawn, selected]}) == NUM_DRAWS + 1
+
+
+def test_each_draw_is_trained_and_measured_as_its_heads_would_be_alone(made):
+    together = only_run("train_offsets"), only_run("evaluate")
+    for number, folder in enumerate(folders("train_offsets")):
+        assert load_file(folder / "intervention.safetensors")["head_mask"].equal(masks()[number])
+        heads = only_run("select_heads") / "draws" / folder.name / "head_mask.json"
+        ok(made(*TRAIN, f"head_mask={heads}", f"hydra.run.dir=alone/{number}"))
+        ok(made("evaluate", f"intervention=alone/{number}", f"hydra.run.dir=measured/{number}"))
+        drawn, alone = (
+            load_file(Path(place, "intervention.safetensors"))["offset"] for place in (folder, f"alone/{number}")
+        )
+        torch.testing.assert_close(drawn, alone, rtol=1e-4, atol=1e-5)
+        found, expected = (
+            pq.read_table(Path(place, "predictions.parquet"))
+            for place in (together[1] / "draws" / folder.name, f"measured/{number}")
+        )
+        assert found["question_id"] == expected["question_id"]
+        for metric in ("mc1", "mc2", "mc3"):
+            np.testing.assert_allclose(found[metric], expected[metric], atol=1e-4)
+    assert [manifest(place)["num_draws"] for place in together] == [NUM_DRAWS, NUM_DRAWS]
+
+
+def test_a_run_with_draws_is_known_again_and_copied_whole(made):
+    again = ok(made(*TRAIN, "hydra.run.dir=again"))
+    assert "already finished" in again.stderr
+    assert len(list(Path("again/draws").glob("*/intervention.safetensors"))) == NUM_DRAWS
+    assert "already finished" in ok(made("evaluate", "intervention=again", "hydra.run.dir=measured")).stderr
+    assert len(list(Path("measured/draws").glob("*/predictions.parquet"))) == NUM_DRAWS
+
+
+def test_another_number_of_draws_makes_another_run(made):
+    ok(made(*SELECT[:2], "selector.draws=1", "num_heads=2", "hydra.run.dir=fewer"))
+    ok(made(*TRAIN, "head_mask=fewer", "hydra.run.dir=offsets"))
+    assert manifest("offsets")["num_draws"] == 1
+
+
+def test_with_num_heads_the_draws_are_taken_anew_as_well(lofit):
+    ok(lofit(*SELECT))
+    ok(lofit(*TRAIN, "num_heads=3"))
+    for folder in folders("train_offsets"):
+        assert load_file(folder / "intervention.safetensors")["head_mask"].sum() == 3
+
+
+def test_other_methods_leave_draws_out_and_say_so(lofit):
+    ok(lofit(*SELECT))
+    told = ok(lofit("train-offsets", "method=iti"))
+    assert f"note: the {NUM_DRAWS} draws of " in told.stderr
+    assert "are for method=lofit, and left out" in told.stderr
+    assert not (only_run("train_offsets") / "draws").exists()
+
+
+@pytest.mark.parametrize("stage", ["train_offsets", "evaluate"])
+def test_draws_that_were_changed_are_refused(made, stage):
+    file = sorted((only_run("train_offsets") / "draws").glob("*/intervention.safetensors"))[1]
+    content = bytearray(file.read_bytes())
+    content[-1] ^= 1
+    file.write_bytes(content)
+    if stage == "train_offsets":
+        result = made("evaluate", "force=true")
+    else:
+        file = sorted((only_run("evaluate") / "draws").glob("*/predictions.parquet"))[1]
+        file.write_bytes(b"x")
+        result = made("compare")
+    assert result.exit_code == 2
+    assert f"{file} is not as its run wrote it" in " ".join(result.stderr.split())
+
+
+def test_draws_that_were_cut_off_go_on_where_they_were(lofit, model_dir):
+    settings = ("task=truthfulqa", "task.data_dir=data", "model=hub", f"model.id={model_dir}", "model.dtype=float32")
+    ok(lofit(*SELECT, "hydra.run.dir=heads"))
+    # One draw stands in a forward pass.
+    shared = (*settings, "model.max_row_tokens=64", "runs_dir=elsewhere")
+    making, measuring = (*TRAIN, *shared, "head_mask=heads"), ("evaluate", *shared, "force=true")
+    for command in (making, (*measuring, "intervention=whole/making")):
+        stage = "making" if command is making else "measuring"
+        total = run_until(None, [*command, f"hydra.run.dir=whole/{stage}"])
+        for before_the_end in (8, 30, 75):
+            place = [*command, f"hydra.run.dir=cut/{before_the_end}/{stage}"]
+            assert run_until(total - before_the_end, place) is None
+            left = len(list(Path(f"cut/{before_the_end}/{stage}/draws").glob("*")))
+            ok(lofit.alone(*place))
+            assert left or before_the_end == 75
+            for file in Path(f"whole/{stage}/draws").glob("*/*"):
+                again = Path(f"cut/{before_the_end}/{stage}/draws", file.parent.name, file.name)
+                assert again.read_bytes() == file.read_bytes()
+
+
+def test_a_negative_number_of_draws_is_refused(lofit):
+    result = lofit("select-heads", "selector=random", "selector.draws=-1")
+    assert result.exit_code == 2
+    assert "selector.draws=-1" in result.stderr
