@@ -7,6 +7,7 @@ from typing import Any
 from lofit_cli.analysis.categories import CategoryMean, category_means
 from lofit_cli.analysis.grouping import TABLE_FACTS, Group
 from lofit_cli.analysis.intervals import Folds, Interval, mean_interval, stack
+from lofit_cli.analysis.null_distribution import Standing, find_draws, stand_among
 from lofit_cli.analysis.pooling import pool_seeds, seed_spread, sorted_seeds
 from lofit_cli.analysis.sign_flips import SignFlips, flip_columns
 from lofit_cli.analysis.statistics import PairedDifference, compare_paired, holm, subtract
@@ -23,6 +24,7 @@ class ComparedMetric:
         seed_spread: standard deviation over seeds of the mean; None with fewer than two seeds.
         adjusted_p: the paired test's p-value, adjusted (Holm) for all tests of the section; None without a test.
         categories: the mean of each category's questions.
+        standing: where the mean stands among those of random selections; None where there are none.
     """
 
     mean: float
@@ -32,6 +34,7 @@ class ComparedMetric:
     categories: list[CategoryMean]
     adjusted_p: float | None = None
     unit: Unit = PERCENT
+    standing: Standing | None = None
 
     @property
     def is_significant(self) -> bool:
@@ -108,7 +111,8 @@ def compare_section(groups: Sequence[Group], baseline: Group, num_resamples: int
     ordered = [baseline, *(group for group in groups if group is not baseline)]
     metrics = _shared_metrics([run for group in ordered for run in group.runs])
     flips = _flip(ordered, metrics, num_resamples, seed)
-    rows = [_compare_group(group, baseline, metrics, flips) for group in ordered]
+    runs = [run for group in ordered for run in group.runs]
+    rows = [_stand(_compare_group(group, baseline, metrics, flips), group, runs) for group in ordered]
     first = baseline.runs[0].manifest
     return ComparedSection(
         {name: getattr(first, name) for name in ("model", *TABLE_FACTS)}, metrics, tuple(_adjust(rows))
@@ -142,6 +146,15 @@ def _compare_group(group: Group, baseline: Group, metrics: Sequence[str], flips:
     compared = {metric: _compare_metric(group, other, metric, flips) for metric in metrics}
     runs = tuple(run.without_questions() for run in group.runs)
     return ComparedRow(group.label, runs, other is None, tuple(sorted(mine & theirs)), compared)
+
+
+def _stand(row: ComparedRow, group: Group, runs: Sequence[MeasuredRun]) -> ComparedRow:
+    """Return a row that says where it stands among random selections, where some were trained as it was."""
+    metrics = dict(row.metrics)
+    for name, metric in row.metrics.items():
+        if draws := find_draws(group.runs, runs, name):
+            metrics[name] = replace(metric, standing=stand_among(metric.mean, draws))
+    return replace(row, metrics=metrics)
 
 
 def _compare_metric(group: Group, baseline: Group | None, metric: str, flips: Iterator[SignFlips]) -> ComparedMetric:

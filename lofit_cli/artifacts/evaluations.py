@@ -3,17 +3,18 @@
 import glob
 from collections.abc import Iterable, Mapping
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from lofit_cli.artifacts.draws import list_draws
 from lofit_cli.artifacts.facts import separating
 from lofit_cli.artifacts.finished_runs import claims, note_left_out, read_manifest, require_unchanged
 from lofit_cli.artifacts.manifest import MANIFEST, TABLES, EvaluateManifest
-from lofit_cli.artifacts.predictions import FILE_NAME, read_metrics
+from lofit_cli.artifacts.predictions import FILE_NAME, Measured, read_metrics
 from lofit_cli.errors import UnusableRunError, UserError
 
 MIN_QUESTIONS = 2
@@ -53,11 +54,13 @@ class MeasuredRun(Evaluation):
         question_ids: in the order of the run's split.
         categories: what each question is about.
         values: metric -> (num_questions,), a value a question.
+        draws: metric -> (num_draws, num_questions), the same of random selections beside the selected heads, if any.
     """
 
     question_ids: list[str]
     categories: list[str]
     values: dict[str, NDArray[np.float64]]
+    draws: dict[str, NDArray[np.float64]] = field(default_factory=dict)
 
     def without_questions(self) -> Evaluation:
         """Return what a table says of a run once its questions are compared."""
@@ -118,7 +121,23 @@ def read_evaluation(path: Path) -> MeasuredRun:
         raise UnusableRunError(
             f"{path} scored fewer than {MIN_QUESTIONS} questions; an interval needs at least that many"
         )
-    return MeasuredRun(path, manifest, found.question_ids, found.categories, found.values)
+    draws = _read_draws(path, manifest, found)
+    return MeasuredRun(path, manifest, found.question_ids, found.categories, found.values, draws)
+
+
+def _read_draws(path: Path, manifest: EvaluateManifest, measured: Measured) -> dict[str, NDArray[np.float64]]:
+    """Return what an evaluate run measured of random selections, metric by metric, but for what judges said."""
+    files = list_draws(path, FILE_NAME)
+    if len(files) != manifest.num_draws:
+        raise UnusableRunError(f"{path} has {len(files)} of its {manifest.num_draws} draws; evaluate it again")
+    if not files:
+        return {}
+    require_unchanged(path, *(file.relative_to(path).as_posix() for file in files))
+    metrics = [metric for metric in manifest.metrics if metric not in manifest.judges]
+    found = [read_metrics(file.parent, metrics) for file in files]
+    if any(draw.question_ids != measured.question_ids for draw in found):
+        raise UnusableRunError(f"{path} has draws that measured other questions; evaluate it again")
+    return {metric: np.stack([draw.values[metric] for draw in found]) for metric in metrics}
 
 
 def is_of_base(manifest: EvaluateManifest, facts: Mapping[str, Any]) -> bool:

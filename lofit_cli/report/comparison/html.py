@@ -17,6 +17,7 @@ from lofit_cli.artifacts.evaluations import Evaluation
 from lofit_cli.artifacts.files import write_file
 from lofit_cli.console import visible
 from lofit_cli.report.comparison.drawings import colour_ramp, draw_curve, draw_heat_map
+from lofit_cli.report.comparison.draws import draws_table
 from lofit_cli.report.comparison.interventions import MadeIntervention
 from lofit_cli.report.comparison.questions import Notice
 from lofit_cli.report.comparison.words import (
@@ -43,6 +44,7 @@ class SectionFigures:
 
     means: Path | None
     categories: Path | None
+    draws: Path | None
 
 
 @dataclass(frozen=True)
@@ -103,8 +105,18 @@ def _environment() -> Environment:
         lstrip_blocks=True,
     )
     helpers = (parameter_count, describe_cost, describe_coverage, describe_caveats, describe_section, describe_tests)
-    cells = (amount, difference_text, interval_text, p_text, named_rows, spread_text, inline_png, describe_commit)
-    drawings = (draw_heat_map, draw_curve, colour_ramp)
+    cells = (
+        draws_table,
+        amount,
+        difference_text,
+        interval_text,
+        p_text,
+        named_rows,
+        spread_text,
+        inline_png,
+        describe_commit,
+    )
+    drawings = (draws_table, draw_heat_map, draw_curve, colour_ramp)
     environment.globals |= {function.__name__: function for function in (*helpers, *cells, *drawings)}
     return environment
 

@@ -9,6 +9,7 @@ from lofit_cli.analysis.comparison import ComparedSection
 from lofit_cli.analysis.grouping import tell_apart
 from lofit_cli.artifacts.evaluations import Evaluation
 from lofit_cli.console import say
+from lofit_cli.report.comparison.draws import draws_table, plot_draws
 from lofit_cli.report.comparison.embedding import embed_questions
 from lofit_cli.report.comparison.examples import examples_table
 from lofit_cli.report.comparison.html import Behind, SectionFigures, write_html
@@ -25,8 +26,10 @@ def write_comparison(sections: Sequence[ComparedSection], folder: Path) -> None:
     """Print the tables; write them as CSV, Markdown, LaTeX and figures, and all of it as `report.html`."""
     names, summaries = name_sections(sections), [summary_table(summary) for summary in summarise_sections(sections)]
     _write_sections(sections, folder)
-    if summaries:
-        write_tables(summaries, folder, "summary")
+    draws = [table for section in sections if (table := draws_table(section))]
+    for tables, file in ((summaries, "summary"), (draws, "draws")):
+        if tables:
+            write_tables(tables, folder, file)
     figures = [_plot(section, ending, folder) for section, ending in zip(sections, _file_endings(names), strict=True)]
     questions, left_out = collect_questions(sections)
     _note_damaged(left_out)
@@ -37,8 +40,8 @@ def write_comparison(sections: Sequence[ComparedSection], folder: Path) -> None:
         show_table(narrow_table(section))
         if examples := examples_table(name, section, found):
             show_table(examples)
-    for summary in summaries:
-        show_table(summary)
+    for table in (*draws, *summaries):
+        show_table(table)
     say(f"report: {os.path.relpath(folder / 'report.html')}")
 
 
@@ -76,7 +79,7 @@ def _file_endings(names: Sequence[str]) -> list[str]:
 
 
 def _plot(section: ComparedSection, ending: str, folder: Path) -> SectionFigures:
-    means, categories = folder / f"comparison{ending}.png", folder / f"categories{ending}.png"
-    return SectionFigures(
-        means if plot_means(section, means) else None, categories if plot_categories(section, categories) else None
-    )
+    plots = {"comparison": plot_means, "categories": plot_categories, "draws": plot_draws}
+    files = {name: folder / f"{name}{ending}.png" for name in plots}
+    means, categories, draws = (files[name] if plot(section, files[name]) else None for name, plot in plots.items())
+    return SectionFigures(means, categories, draws)
