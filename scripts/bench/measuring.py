@@ -114,6 +114,9 @@ def time_row(row: Row, dtype: str, repeats: int, advance: Callable[[int, str], N
         "dtype": dtype,
         "ratio_of": "ours / peer" if row.is_share else "peer / ours",
         **_spread(ratios),
+        "ratios_without_reference": [
+            peer.seconds / ours.parts["steps"] for ours, peer in pairs if "steps" in ours.parts
+        ],
         "goal": row.goal,
         "reaches_goal": row.reaches(statistics.median(ratios)),
         "tokens": row.tokens,

@@ -2,6 +2,7 @@
 
 import copy
 import tempfile
+import warnings
 from collections.abc import Sequence
 from typing import Any
 
@@ -81,6 +82,8 @@ class Trainer:
     ) -> None:
         datasets.disable_progress_bars()
         logging.set_verbosity_error()
+        # TRL and transformers tell each other that names have changed.
+        warnings.filterwarnings("ignore", category=FutureWarning, module=r"transformers\.")
         self.losses: list[Tensor] = []
         self.folder = tempfile.TemporaryDirectory()
         self.trainer: Any = DPOTrainer(

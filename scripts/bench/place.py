@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from functools import cache
 from typing import Any, TypeVar
 
 import torch
@@ -19,6 +20,11 @@ Element = TypeVar("Element")
 PROTOCOL = "iti"
 SEED = 42
 NUM_HEADS = 8
+
+
+@cache
+def _load(data_dir: str | None) -> Task[Any]:
+    return load_task(TaskConfig("truthfulqa", data_dir=data_dir) if data_dir else TaskConfig("misconceptions"))
 
 
 @dataclass(frozen=True)
@@ -42,8 +48,8 @@ class Settings:
 
     def task(self, **changes: Any) -> Task[Any]:
         """Return TruthfulQA's fold 0, or the bundled questions, under these settings of a task."""
-        named = TaskConfig("truthfulqa", data_dir=self.data_dir) if self.data_dir else TaskConfig("misconceptions")
-        return load_task(replace(named, **changes))
+        loaded = _load(self.data_dir)
+        return replace(loaded, config=replace(loaded.config, **changes))
 
 
 @dataclass(frozen=True)

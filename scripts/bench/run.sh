@@ -3,10 +3,10 @@
 # Usage: [DATA=FOLDER] [BENCH_VENV=.venv-bench] [PYTHON=python3] scripts/bench/run.sh [--OPTION VALUE ...]
 # DATA holds TruthfulQA's fold files, or TruthfulQA.csv; without it the bundled questions are taken. Options: --help
 set -euo pipefail
-cd "$(dirname "$0")/../.."
-venv=${BENCH_VENV:-.venv-bench}
+root=$(cd "$(dirname "$0")/../.." && pwd)
+venv=${BENCH_VENV:-$root/.venv-bench}
 installed=$venv/.installed
-files=(pyproject.toml scripts/constraints.txt scripts/bench/requirements.txt)
+files=("$root/pyproject.toml" "$root/scripts/constraints.txt" "$root/scripts/bench/requirements.txt")
 
 is_installed() {
   local file
@@ -16,10 +16,10 @@ is_installed() {
 if ! is_installed; then
   [ -x "$venv/bin/python" ] || "${PYTHON:-python3}" -m venv "$venv"
   "$venv/bin/python" -m pip install --quiet --no-compile --disable-pip-version-check \
-    -c scripts/constraints.txt -e . -r scripts/bench/requirements.txt
+    -c "$root/scripts/constraints.txt" -e "$root" -r "$root/scripts/bench/requirements.txt"
   touch "$installed"
 fi
 if [ -n "${DATA:-}" ]; then
   set -- --data-dir "$DATA" "$@"
 fi
-exec "$venv/bin/python" scripts/bench/run.py "$@"
+exec "$venv/bin/python" "$root/scripts/bench/run.py" "$@"

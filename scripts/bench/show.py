@@ -7,18 +7,16 @@ from typing import Any
 from lofit_cli.report.plots import lettering, new_figure, save_figure
 from lofit_cli.report.tables import Cell, Column, Entry, Table, left_and_right, show_table, write_markdown
 
-MARKS = {True: "reached", False: "missed", None: ""}
+SHORT = {"float32": "fp32", "bfloat16": "bf16"}
 COLOURS = {True: "tab:green", False: "tab:orange", None: "tab:blue"}
 Found = dict[str, Any]
 
 
 def show(found: Found, folder: Path) -> None:
     """Write bench.md and bench.png, and print the tables."""
-    tables = [
-        _table_of_rows(found),
-        _table_of_titles(found["rows"]),
-        *([_table_of_memory(found["memory"])] if found["memory"] else []),
-    ]
+    tables = [_table_of_rows(found), _table_of_titles(found["rows"])]
+    if found["memory"]:
+        tables.append(_table_of_memory(found["memory"]))
     write_markdown(tables, folder / "bench.md")
     for table in tables:
         show_table(table)
@@ -26,28 +24,35 @@ def show(found: Found, folder: Path) -> None:
 
 
 def _table_of_rows(found: Found) -> Table:
-    columns = [
-        Column("row", "left", is_whole=True),
-        *map(Column, ("dtype", "ours s", "peer s", "ratio", "goal", "gap")),
-    ]
+    others = [Column(head, is_whole=True) for head in ("dtype", "ours s", "peer s", "ratio", "range", "goal", "gap")]
     machine, peaks = found["machine"], found["matmul_gflops"]
     speeds = ", ".join(f"{value:.0f} GFLOP/s in {dtype}" for dtype, value in peaks.items())
     left_out = "".join(f" {row} was left out: {why}." for row, why in found["left_out"].items())
     note = (
         f"{found['settings']['model']} on {found['task']}; {machine['cpu']}, {machine['threads']} threads, torch "
-        f"{machine['torch_build']}; matrix products: {speeds}. Ratio: median, least and most of {found['repeats']} runs by "
-        f"turns. Gap: the largest between what both sides found.{left_out}"
+        f"{machine['torch_build']}; matrix products: {speeds}. Ratio: median of {found['repeats']} runs by turns. *: the "
+        f"goal is reached. Gap: the largest between what both sides found.{left_out}"
     )
-    return Table("lofit and its peers", columns, [_line(row) for row in found["rows"]], note)
+    lines = [line for row in found["rows"] for line in _lines(row)]
+    return Table("lofit and its peers", [Column("row", "left", is_whole=True), *others], lines, note)
 
 
-def _line(row: Found) -> list[Entry]:
+def _lines(row: Found) -> list[list[Entry]]:
+    """Return a row's line, and one of ours without the reference where that is part of it."""
     sign = "≤" if row["ratio_of"].startswith("ours") else "≥"
-    goal = "" if row["goal"] is None else Cell(f"{sign} {row['goal']:g}", MARKS[row["reaches_goal"]])
+    goal = "" if row["goal"] is None else Cell(f"{sign} {row['goal']:g}", marks="*" if row["reaches_goal"] else "")
     gap = "" if row["largest_gap"] is None else f"{row['largest_gap']:.0e}"
-    times = (f"{statistics.median(row[f'{side}_seconds']):.2f}" for side in ("ours", "peer"))
-    least, most = row["ratio_range"]
-    return [row["row"], row["dtype"], *times, Cell(f"{row['ratio']:.2f}", f"({least:.2f} to {most:.2f})"), goal, gap]
+    peer, dtype = statistics.median(row["peer_seconds"]), SHORT[row["dtype"]]
+    ours = statistics.median(row["ours_seconds"])
+    lines: list[list[Entry]] = [[row["row"], dtype, f"{ours:.2f}", f"{peer:.2f}", *_ratio(row["ratios"]), goal, gap]]
+    if steps := row["ratios_without_reference"]:
+        alone = statistics.median(parts["steps"] for parts in row["ours_parts"])
+        lines.append(["  reference known", dtype, f"{alone:.2f}", f"{peer:.2f}", *_ratio(steps), "", ""])
+    return lines
+
+
+def _ratio(ratios: list[float]) -> tuple[str, str]:
+    return f"{statistics.median(ratios):.2f}", f"{min(ratios):.2f}-{max(ratios):.2f}"
 
 
 def _table_of_titles(rows: list[Found]) -> Table:

@@ -32,7 +32,11 @@ def dpo_row(place: Place, name: str, part: str, heads: Tensor, adapter: Callable
 
 
 def _settings(job: Training) -> dict[str, Any]:
-    return {"trainer": job.settings.shaping(), "steps": -(-len(job.items) // job.settings.batch_size)}
+    return {
+        "trainer": job.settings.shaping(),
+        "append_eos": True,
+        "steps": -(-len(job.items) // job.settings.batch_size),
+    }
 
 
 def ia3() -> peft.PeftConfig:
