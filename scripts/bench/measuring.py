@@ -120,7 +120,7 @@ def time_row(row: Row, dtype: str, repeats: int, advance: Callable[[int, str], N
         "goal": row.goal,
         "reaches_goal": row.reaches(statistics.median(ratios)),
         "tokens": row.tokens,
-        "tokens_per_second": row.tokens / statistics.median(ours.seconds for ours, _ in pairs),
+        "ours_tokens_per_second": row.tokens / statistics.median(ours.seconds for ours, _ in pairs),
         **{f"{side}_seconds": [one.seconds for one in found] for side, found in _sides(pairs)},
         **{f"{side}_parts": [one.parts for one in found] for side, found in _sides(pairs)},
         "largest_gap": max(gaps, default=None),

@@ -38,7 +38,8 @@ def expected_bytes(model: PreTrainedModel, largest: Pass) -> int:
       back from the softmax and from the tokens that were scored, until these are added up;
     - cached keys and values: (cached tokens) * g * b a layer.
 
-    Source: what torch.autograd.graph.saved_tensors_hooks sees of a step on SmolLM2, 307 MB where this says 308.
+    Source: what torch.autograd.graph.saved_tensors_hooks sees of a step on SmolLM2: 307 MB, where activations and
+        one copy of the logits are 308 here.
     """
     config, size = model.config.get_text_config(decoder=True), model.dtype.itemsize
     inner = getattr(config, "intermediate_size", None) or 4 * config.hidden_size

@@ -7,14 +7,13 @@ from typing import Any
 from lofit_cli.report.plots import lettering, new_figure, save_figure
 from lofit_cli.report.tables import Cell, Column, Entry, Table, left_and_right, show_table, write_markdown
 
-SHORT = {"float32": "fp32", "bfloat16": "bf16"}
 COLOURS = {True: "tab:green", False: "tab:orange", None: "tab:blue"}
 Found = dict[str, Any]
 
 
 def show(found: Found, folder: Path) -> None:
     """Write bench.md and bench.png, and print the tables."""
-    tables = [_table_of_rows(found), _table_of_titles(found["rows"])]
+    tables = [*(_table_of_rows(found, dtype) for dtype in found["matmul_gflops"]), _table_of_titles(found["rows"])]
     if found["memory"]:
         tables.append(_table_of_memory(found["memory"]))
     write_markdown(tables, folder / "bench.md")
@@ -23,18 +22,25 @@ def show(found: Found, folder: Path) -> None:
     draw(found["rows"], folder / "bench.png")
 
 
-def _table_of_rows(found: Found) -> Table:
-    others = [Column(head, is_whole=True) for head in ("dtype", "ours s", "peer s", "ratio", "range", "goal", "gap")]
-    machine, peaks = found["machine"], found["matmul_gflops"]
-    speeds = ", ".join(f"{value:.0f} GFLOP/s in {dtype}" for dtype, value in peaks.items())
+def _table_of_rows(found: Found, dtype: str) -> Table:
+    """Return the rows of a dtype."""
+    machine, speed = found["machine"], found["matmul_gflops"][dtype]
     left_out = "".join(f" {row} was left out: {why}." for row, why in found["left_out"].items())
     note = (
         f"{found['settings']['model']} on {found['task']}; {machine['cpu']}, {machine['threads']} threads, torch "
-        f"{machine['torch_build']}; matrix products: {speeds}. Ratio: median of {found['repeats']} runs by turns. *: the "
-        f"goal is reached. Gap: the largest between what both sides found.{left_out}"
+        f"{machine['torch_build']}; matrix products: {speed:.0f} GFLOP/s. Ratio: median of {found['repeats']} runs by "
+        f"turns. *: the goal is reached. Gap: the largest between what both sides found. Steps: without the reference."
+        f"{left_out}{_scaled(found['settings']['peer_share'])}"
     )
-    lines = [line for row in found["rows"] for line in _lines(row)]
-    return Table("lofit and its peers", [Column("row", "left", is_whole=True), *others], lines, note)
+    lines = [line for row in found["rows"] if row["dtype"] == dtype for line in _lines(row)]
+    columns = left_and_right("row", "ours s", "peer s", "ratio", "range", "goal", "gap")
+    return Table(f"lofit and its peers, {dtype}", columns, lines, note)
+
+
+def _scaled(share: float) -> str:
+    return (
+        f" Scoring peers did {share:.0%} of the questions, and their times are scaled by tokens." if share < 1 else ""
+    )
 
 
 def _lines(row: Found) -> list[list[Entry]]:
@@ -42,12 +48,12 @@ def _lines(row: Found) -> list[list[Entry]]:
     sign = "≤" if row["ratio_of"].startswith("ours") else "≥"
     goal = "" if row["goal"] is None else Cell(f"{sign} {row['goal']:g}", marks="*" if row["reaches_goal"] else "")
     gap = "" if row["largest_gap"] is None else f"{row['largest_gap']:.0e}"
-    peer, dtype = statistics.median(row["peer_seconds"]), SHORT[row["dtype"]]
+    peer = statistics.median(row["peer_seconds"])
     ours = statistics.median(row["ours_seconds"])
-    lines: list[list[Entry]] = [[row["row"], dtype, f"{ours:.2f}", f"{peer:.2f}", *_ratio(row["ratios"]), goal, gap]]
+    lines: list[list[Entry]] = [[row["row"], f"{ours:.2f}", f"{peer:.2f}", *_ratio(row["ratios"]), goal, gap]]
     if steps := row["ratios_without_reference"]:
         alone = statistics.median(parts["steps"] for parts in row["ours_parts"])
-        lines.append(["  reference known", dtype, f"{alone:.2f}", f"{peer:.2f}", *_ratio(steps), "", ""])
+        lines.append([f"{row['row']} steps", f"{alone:.2f}", f"{peer:.2f}", *_ratio(steps), "", ""])
     return lines
 
 
@@ -75,7 +81,7 @@ def _table_of_memory(measured: list[Found]) -> Table:
 
 def draw(rows: list[Found], file: Path) -> None:
     """Draw each row's ratio as a bar with its range, and its goal as a mark."""
-    names = [f"{row['row']} {row['dtype']}" for row in rows]
+    names = [f"{row['row']} {row['dtype']}{' (share)' * row['ratio_of'].startswith('ours')}" for row in rows]
     with lettering(names):
         figure, axes = new_figure(8, 1.5 + 0.3 * len(rows))
         places = range(len(rows))
@@ -86,5 +92,7 @@ def draw(rows: list[Found], file: Path) -> None:
         axes.scatter([goal for _, goal in goals], [place for place, _ in goals], marker="|", s=200, color="black")
         axes.set_yticks(places, names)
         axes.invert_yaxis()
-        axes.set(xscale="log", xlabel="ratio (mark: goal; green: reached)", title="lofit and its peers")
+        label = "times faster than the peer, or share of the other time (mark: goal; green: reached)"
+        axes.set(xscale="log", xlabel=label, title="lofit and its peers")
+        axes.xaxis.set_major_formatter("{x:g}")
         save_figure(figure, file)
