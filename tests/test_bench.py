@@ -37,11 +37,8 @@ def test_every_row_has_a_ratio_and_both_sides_find_the_same(bench):
     rows = {(row["row"], row["dtype"]): row for row in found["rows"]}
     names = {name for name, _ in rows}
     assert {"scoring-2", "dpo-scale", "dpo-offsets", "dpo-late", *PARTS} <= names
-    assert (
-        ("lm-eval-2" in names)
-        == (importlib.util.find_spec("lm_eval") is not None)
-        != ("lm-eval-2" in found["left_out"])
-    )
+    has_harness = importlib.util.find_spec("lm_eval") is not None
+    assert ("lm-eval-2" in names, "lm-eval-2" in found["left_out"]) == (has_harness, not has_harness)
     assert len(rows) == 2 * len(names)
     for (name, dtype), row in rows.items():
         assert row["ratio"] > 0
@@ -71,14 +68,21 @@ def test_a_peer_that_does_a_share_is_scaled_by_tokens(bench):
     assert seconds == pytest.approx(parts["measured"] * row["peer_seconds_scaled_by"])
 
 
-@pytest.mark.skipif(sys.platform != "linux", reason="the peak can be started anew on Linux only")
-def test_the_memory_of_a_side_is_measured_in_a_process_of_its_own(bench):
-    assert bench("--rows", "step-all", "--dtypes", "float32").exit_code == 0
-    ours, peer = json.loads(Path("out/bench.json").read_text())["memory"]
-    assert [ours["side"], peer["side"], ours["dtype"]] == ["ours", "peer", "float32"]
-    for one in (ours, peer):
-        assert one["weight_bytes"] > 0
-        assert 0 < one["bytes_above_weights"] < 100 * one["expected_bytes"]
+@pytest.mark.parametrize("side", ["ours", "peer"])
+def test_a_sides_memory_is_printed_as_json(bench, side):
+    result = bench("--memory-of", f"step-all:{side}", "--dtypes", "float32")
+    found = json.loads(result.stdout.splitlines()[-1])
+    assert (found["row"], found["side"]) == ("step-all", side)
+    assert found["weight_bytes"] > 0
+    assert 0 <= found["bytes_above_weights"] < 100 * found["expected_bytes"]
+
+
+@pytest.mark.slow
+def test_memory_is_measured_in_a_process_of_its_own(bench, model_dir):
+    options = ["--model", str(model_dir), "--data-dir", "data", *FEW]
+    found = importlib.import_module("memory").measure_apart("scoring-2", "ours", "bfloat16", options)
+    assert (found["row"], found["side"], found["dtype"]) == ("scoring-2", "ours", "bfloat16")
+    assert 0 <= found["bytes_above_weights"] < 100 * found["expected_bytes"]
 
 
 @pytest.mark.parametrize(
