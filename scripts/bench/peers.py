@@ -1,6 +1,7 @@
 """The peers, as their own users call them: plain transformers, lm-eval's HF backend, and TRL's trainer with PEFT."""
 
 import copy
+import gc
 import tempfile
 import warnings
 from collections.abc import Sequence
@@ -141,5 +142,7 @@ class Trainer:
         self.trainer.train()
 
     def close(self) -> None:
-        """Remove the folder that TRL was given."""
+        """Remove the folder that TRL was given, and the copy of the model, which the trainer holds in circles."""
         self.folder.cleanup()
+        del self.trainer, self._loss
+        gc.collect()
