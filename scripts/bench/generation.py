@@ -1,6 +1,6 @@
 """How much faster generation is when the prompts' common beginning is computed once, in the same process.
 
-python scripts/bench_generation.py --num-questions 16
+python scripts/bench/generation.py --num-questions 16
 """
 
 import time

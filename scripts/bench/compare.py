@@ -1,6 +1,6 @@
 """How long a comparison of many runs takes: 200 made-up evaluate runs of three tasks, two folds and three seeds.
 
-python scripts/bench_compare.py
+python scripts/bench/compare.py
 """
 
 import sys
@@ -10,7 +10,7 @@ from pathlib import Path
 
 import typer
 
-sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "tests" / "helpers"))
+sys.path.insert(0, str(Path(__file__).resolve().parents[2] / "tests" / "helpers"))
 
 from synthetic_runs import METHODS, write_run, write_runs
 

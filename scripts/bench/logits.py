@@ -1,6 +1,6 @@
 """What it costs and saves to compute a long row's logits a few at a time, with their gradient, in the same process.
 
-python scripts/bench_logits.py --vocabulary 128256 --num-tokens 1024
+python scripts/bench/logits.py --vocabulary 128256 --num-tokens 1024
 """
 
 import time
