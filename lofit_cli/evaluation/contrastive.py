@@ -13,6 +13,7 @@ from lofit_cli.models.activations import last_token_activations, last_token_hidd
 from lofit_cli.models.decoder import Decoder
 from lofit_cli.models.logprobs import tokenize_items
 from lofit_cli.models.packing import TokenSequence
+from lofit_cli.models.remembered import remembered
 from lofit_cli.tasks.task import Example, Task
 
 PROBE_ITERATIONS = 1000
@@ -27,7 +28,10 @@ def labelled_activations(lm: Decoder, task: Task[Any], split: str, run: RunDir) 
     contrasts, sequences = _sequences(lm, task, split, run)
     right = [i < contrast.num_chosen for contrast in contrasts for i in range(len(contrast.answers))]
     with progress_bar(f"head activations, {split}", len(sequences)) as advance:
-        return last_token_activations(lm, sequences, advance), torch.tensor(right)
+        found = remembered(
+            lm, "activations", [sequences], lambda: {"values": last_token_activations(lm, sequences, advance)}
+        )
+    return found["values"], torch.tensor(right)
 
 
 def answer_differences(lm: Decoder, task: Task[Any], split: str, run: RunDir) -> Tensor:
@@ -39,8 +43,10 @@ def answer_differences(lm: Decoder, task: Task[Any], split: str, run: RunDir) ->
     """
     contrasts, sequences = _sequences(lm, task, split, run)
     with progress_bar(f"hidden states, {split}", len(sequences)) as advance:
-        states = last_token_hidden_states(lm, sequences, advance)
-    parts = states.split([len(contrast.answers) for contrast in contrasts])
+        found = remembered(
+            lm, "hidden_states", [sequences], lambda: {"values": last_token_hidden_states(lm, sequences, advance)}
+        )
+    parts = found["values"].split([len(contrast.answers) for contrast in contrasts])
     return torch.stack(
         [
             part[: contrast.num_chosen].mean(dim=0) - part[contrast.num_chosen :].mean(dim=0)

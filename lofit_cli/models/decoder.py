@@ -42,6 +42,7 @@ class Decoder:
         tail: what follows the hidden states, for logits in parts; None where all have to exist at once.
         chat: the template that makes prompts turns of a conversation; None for a model that continues a text.
         shown: the demonstrations of what is attached, which stand before each prompt that is answered.
+        remembers: whether what the model as it is makes of texts is kept on this machine, and taken from there.
     """
 
     id: str
@@ -58,6 +59,7 @@ class Decoder:
     tail: LogitsTail | None = None
     chat: Chat | None = None
     shown: list[Prompt] = field(default_factory=list)
+    remembers: bool = False
 
     @contextmanager
     def showing(self, demonstrations: Prompt) -> Iterator[None]:

@@ -19,6 +19,7 @@ from lofit_cli.artifacts.seen_items import refuse_seen
 from lofit_cli.artifacts.typed import UnfitError, read_typed
 from lofit_cli.console import progress_bar, say
 from lofit_cli.errors import UserError
+from lofit_cli.evaluation.base_model import measure_base_model
 from lofit_cli.evaluation.judge import judge_answers, judge_models, judged_metrics
 from lofit_cli.evaluation.kept_outcomes import KeptOutcomes
 from lofit_cli.evaluation.measure import measure_split
@@ -49,7 +50,7 @@ def evaluate(config: EvaluateConfig, run: RunDir) -> Sequence[Prediction]:
     items = task.items(config.eval.split)
     if config.eval.split == "test":
         _refuse_training_items(task, folder)
-    lm = load_model_once(config.model)
+    lm = replace(load_model_once(config.model), remembers=config.cache)
     edit, facts = load_intervention(folder, lm) if folder else (Demonstrations(), BASE_MODEL)
     run.record(**describe_model(lm), **{**task.facts(), "seed": config.seed, **facts})
     run.record(metrics=[*task.metrics, *judged_metrics(judges)], intervention=str(folder) if folder else None)
@@ -64,9 +65,9 @@ def evaluate(config: EvaluateConfig, run: RunDir) -> Sequence[Prediction]:
         show(_read_summaries(finished.path))
         raise
     write_splits(task, run.path)
-    known, shown = KeptOutcomes(run), edit.demonstrations
+    measure = partial(measure_split, demonstrations=edit.demonstrations) if folder else measure_base_model
     with edit.attach(lm), progress_bar(f"scoring {config.eval.split}", len(items)) as advance:
-        predictions = measure_split(lm, task, config.eval.split, config.eval.protocol, advance, shown, known)
+        predictions = measure(lm, task, config.eval.split, config.eval.protocol, advance, known=KeptOutcomes(run))
     if judges:
         write_predictions(run.path, predictions)
         # A judge is as large as what it judges; there may be room for one of them only.

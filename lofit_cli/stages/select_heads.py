@@ -1,5 +1,6 @@
 """Stage 1: score every head and select the best."""
 
+from dataclasses import replace
 from typing import Any
 
 import torch
@@ -31,7 +32,7 @@ def select_heads(config: SelectHeadsConfig, run: RunDir) -> HeadMask:
     """Score all heads with the configured selector; write the scores, the mask and their pictures."""
     selector = get_selector(config.selector)
     task = load_task(config.task, config.model)
-    lm = load_model_once(config.model)
+    lm = replace(load_model_once(config.model), remembers=config.cache)
     count = parse_num_heads(config.num_heads, lm.geometry)
     run.record(**describe_model(lm), **task.facts(), seed=config.seed, selector=config.selector.name, num_heads=count)
     run.record_settings(selector={"name": config.selector.name}, task={**task.settings(), "items": task.items_hash()})

@@ -1,6 +1,6 @@
 """Stage 2: make an intervention: train offsets on the selected heads, or whatever else the method makes."""
 
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -44,7 +44,7 @@ def train_offsets(config: TrainOffsetsConfig, run: RunDir) -> Intervention:
         )
     task = load_task(config.task, config.model)
     file = _head_mask_file(config, method, task.facts())
-    lm = load_model_once(config.model)
+    lm = replace(load_model_once(config.model), remembers=config.cache)
     run.record(**describe_model(lm), **task.facts(), seed=config.seed, method=config.method.name)
     settings = {key: value for key, value in asdict(config.method).items() if key not in ("name", "source")}
     run.record_settings(method=settings, task={**task.settings(), "items": task.items_hash()})

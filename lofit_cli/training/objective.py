@@ -12,6 +12,7 @@ from lofit_cli.errors import naming_items
 from lofit_cli.models.decoder import Decoder
 from lofit_cli.models.logprobs import answer_logprobs, tokenize_items
 from lofit_cli.models.packing import TokenSequence, group_rows
+from lofit_cli.models.remembered import remembered
 from lofit_cli.sharing import own_share, share_out
 from lofit_cli.tasks.task import Task
 from lofit_cli.training.losses import dpo_loss, sft_loss
@@ -56,14 +57,20 @@ class Objective:
         items = self.tokenize(split)
         if self.task.objective != "dpo":
             return items
-        prepared: list[TrainingItem] = []
+        sequences = [item.sequences for item in items]
+        found = remembered(self.lm, "references", sequences, lambda: {"values": self._refer(items, split)})
+        parts = found["values"].to(self.lm.device).split([len(item.sequences) for item in items])
+        return [replace(item, reference=part) for item, part in zip(items, parts, strict=True)]
+
+    def _refer(self, items: Sequence[TrainingItem], split: str) -> Tensor:
+        """Return the base model's log-probabilities of all answers, in order."""
+        found: list[Tensor] = []
         with torch.no_grad(), progress_bar(f"reference log-probabilities, {split}", len(items)) as advance:
             rows = list(group_rows([item.sequences for item in items], self.lm.max_row_tokens))
             for group, flat in share_out(rows, self._score, Tensor.tolist, self._as_scored):
-                for reference in flat.split([len(sequences) for sequences in group]):
-                    prepared.append(replace(items[len(prepared)], reference=reference))
+                found.append(flat)
                 advance(len(group))
-        return prepared
+        return torch.cat(found)
 
     def loss(self, items: Sequence[TrainingItem], backward: bool = False) -> float:
         """Return the mean loss over items, row by row so that memory does not grow with the batch.
