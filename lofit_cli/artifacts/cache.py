@@ -94,10 +94,7 @@ def keep(kind: str, key: Mapping[str, Any], tensors: "dict[str, Tensor]") -> Non
         _make_room(max_bytes() - num_bytes)
         write_tensors(file, KIND, tensors, {"key": key})
     except (OSError, RunError) as error:
-        if cache_dir() not in _told:
-            _told.add(cache_dir())
-            reason = str(error).partition(";")[0]
-            say(f"note: what is computed is not kept for other runs: {reason}; mend that, or set cache=false")
+        _tell_once(f"could not write {file}: {error.strerror}" if isinstance(error, OSError) else str(error))
 
 
 def find_entries() -> list[Entry]:
@@ -135,6 +132,14 @@ def _note_use(file: Path) -> None:
     """Note when an entry was used, where something can be written there."""
     with suppress(OSError):
         os.utime(file)
+
+
+def _tell_once(reason: str) -> None:
+    """Say why nothing is kept, once for each place."""
+    if cache_dir() not in _told:
+        _told.add(cache_dir())
+        cause = reason.partition(";")[0]
+        say(f"note: what is computed is not kept for other runs: {cause}; mend that, or set cache=false")
 
 
 def _make_room(limit: int) -> None:
