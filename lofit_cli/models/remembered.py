@@ -26,7 +26,10 @@ from lofit_cli.sharing import gathered
 
 KERNEL_PACKAGES = ("accelerate", "bitsandbytes", "kernels", "torchao", "triton")
 """What computes for torch and transformers where it is installed."""
-KERNEL_VARIABLES = ("CUBLAS", "CUDNN", "DNNL", "KMP_", "MKL", "NVIDIA_TF32", "ONEDNN", "PYTORCH_", "TORCH_")
+KERNEL_VARIABLES = (
+    *("ATEN_", "CUBLAS", "CUDNN", "DNNL", "KMP_DET", "MKL", "NVIDIA_TF32", "ONEDNN", "OPENBLAS"),
+    *("TORCH_ALLOW", "TORCH_BLAS", "TORCH_CUDNN"),
+)
 """How the names of environment variables begin that choose between kernels, and so between last bits."""
 
 
@@ -84,9 +87,10 @@ def _key(
 
 
 def _is_bare(lm: Decoder) -> bool:
-    """Return whether nothing is attached to the model and nothing of it is trained."""
-    hooked = any(module._forward_hooks or module._forward_pre_hooks for module in lm.model.modules())
-    return not hooked and not any(weight.requires_grad for weight in lm.model.parameters())
+    """Return whether nothing is attached to the model, and nothing of it is trained or in training."""
+    modules = list(lm.model.modules())
+    changed = any(module._forward_hooks or module._forward_pre_hooks or module.training for module in modules)
+    return not changed and not any(weight.requires_grad for weight in lm.model.parameters())
 
 
 def _device_name(device: torch.device) -> str:

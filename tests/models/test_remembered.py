@@ -118,6 +118,9 @@ def test_nothing_is_kept_or_taken_of_a_model_that_is_edited_or_trained(lm):
     lm.model.lm_head.weight.requires_grad_()
     assert [computes(lm), computes(lm)] == [True, True]
     lm.model.lm_head.weight.requires_grad_(False)
+    lm.model.train()
+    assert [computes(lm), computes(lm)] == [True, True]
+    lm.model.eval()
     assert not computes(lm)
     assert len(find_entries()) == count
 
