@@ -26,7 +26,7 @@ from lofit_cli.evaluation.measure import measure_split
 from lofit_cli.interventions.demonstrations import Demonstrations
 from lofit_cli.interventions.files import load_intervention
 from lofit_cli.interventions.intervention import FILE_NAME as INTERVENTION
-from lofit_cli.models.kept import list_files, load_model_once, load_timed
+from lofit_cli.models.kept import list_files, load_remembering, load_timed
 from lofit_cli.models.load import check_source
 from lofit_cli.models.weights import describe_model, one_name
 from lofit_cli.planning.by_config import find_outline, plan_measuring_by_config
@@ -50,7 +50,7 @@ def evaluate(config: EvaluateConfig, run: RunDir) -> Sequence[Prediction]:
     items = task.items(config.eval.split)
     if config.eval.split == "test":
         _refuse_training_items(task, folder)
-    lm = replace(load_model_once(config.model), remembers=config.cache)
+    lm = load_remembering(config.model, config.cache)
     edit, facts = load_intervention(folder, lm) if folder else (Demonstrations(), BASE_MODEL)
     run.record(**describe_model(lm), **{**task.facts(), "seed": config.seed, **facts})
     run.record(metrics=[*task.metrics, *judged_metrics(judges)], intervention=str(folder) if folder else None)

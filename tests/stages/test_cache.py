@@ -194,3 +194,11 @@ def test_what_is_kept_is_listed_and_cleared_if_that_is_wanted(made, lofit, cache
     assert "removed 3 entries" in ok(lofit.alone("cache", "--clear")).stderr
     assert entries(lofit) == {}
     assert model.exists()
+
+
+def test_a_limit_that_is_none_is_refused_unless_nothing_is_kept(lofit, cache, monkeypatch):
+    monkeypatch.setenv("LOFIT_CACHE_GB", "much")
+    for words in (("cache",), ("evaluate", "intervention=none")):
+        ended = lofit(*words)
+        assert (ended.exit_code, ended.stderr.count("lofit: LOFIT_CACHE_GB=much is not a size;")) == (2, 1)
+    ok(lofit("evaluate", "intervention=none", "cache=false"))
