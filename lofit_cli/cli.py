@@ -1,8 +1,6 @@
 """The `lofit` command: one thin Typer command per stage. Nothing heavy is imported until a stage runs."""
 
-import signal
 import sys
-import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Annotated
@@ -11,6 +9,7 @@ import typer
 
 import lofit_cli
 from lofit_cli.processes import is_leader
+from lofit_cli.signals import stopped_by_signals
 
 app = typer.Typer(
     help="Localized fine-tuning of attention heads (LoFiT): select heads, train offsets, evaluate, compare, export.",
@@ -33,7 +32,6 @@ PrintPlan = Annotated[
 ]
 ConfigDir = Annotated[str | None, typer.Option("--config-dir", help="A folder with more config files.")]
 
-PATIENCE_SECONDS = 1.0
 SHARED = ("select_heads", "train_offsets", "evaluate")
 """The stages whose work several processes may share."""
 
@@ -143,16 +141,41 @@ def runs(
 
     Example: `lofit runs stage=evaluate status=finished`
     """
-    from lofit_cli.errors import UserError
-    from lofit_cli.hydra_errors import for_people
-    from lofit_cli.processes import require_one_process
     from lofit_cli.stages.runs import list_runs, prunable, remove_runs
 
-    try:
-        require_one_process("lofit runs")
+    with _explained("lofit runs"):
         useless = prunable(list_runs(filters or [], as_json))
         if prune and useless and typer.confirm(f"Remove {len(useless)} failed or superseded runs?", err=True):
             remove_runs(useless)
+
+
+@app.command()
+def cache(
+    as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
+    clear: Annotated[bool, typer.Option("--clear", help="Remove all of it, but no downloaded model; asks.")] = False,
+) -> None:
+    """List what was computed once and is kept for other runs.
+
+    Example: `lofit cache --clear`
+    """
+    from lofit_cli.stages.cache import clear_cache, list_cache
+
+    with _explained("lofit cache"):
+        entries = list_cache(as_json)
+        if clear and entries and typer.confirm(f"Remove {len(entries)} entries?", err=True):
+            clear_cache()
+
+
+@contextmanager
+def _explained(command: str) -> Iterator[None]:
+    """Say in a sentence what ends a command of one process, inside a `with` block."""
+    from lofit_cli.errors import UserError
+    from lofit_cli.hydra_errors import for_people
+    from lofit_cli.processes import require_one_process
+
+    try:
+        require_one_process(command)
+        yield
     except (UserError, OSError) as error:
         told = for_people(error)
         _say(str(told))
@@ -167,7 +190,7 @@ def _run(
     config_dir: str | None,
     plan: bool = False,
 ) -> None:
-    with _stopped_by_signals() as asked_to_stop:
+    with stopped_by_signals() as asked_to_stop:
         try:
             _run_stage(stage, overrides or [], multirun, print_config, config_dir, plan)
         except BaseException as stopped:
@@ -218,30 +241,6 @@ def _say(message: str) -> None:
     who = "lofit" if is_leader() else f"lofit, process {process_number() + 1} of {num_processes()}"
     console.quiet = False
     say(f"{who}: {message}")
-
-
-@contextmanager
-def _stopped_by_signals() -> Iterator[list[float]]:
-    """Let Ctrl-C, a job scheduler's SIGTERM and a lost terminal's SIGHUP stop the run; collect when that was asked for.
-
-    Asking again at once changes nothing, so that an impatient second Ctrl-C does not cut off the writing of the state.
-    Where nohup has set SIGHUP aside, it stays so.
-    """
-    asked: list[float] = []
-
-    def stop(number: int, frame: object) -> None:
-        asked.append(time.monotonic())
-        if len(asked) == 1 or asked[-1] - asked[-2] > PATIENCE_SECONDS:
-            raise KeyboardInterrupt
-
-    signals = [getattr(signal, name) for name in ("SIGINT", "SIGTERM", "SIGHUP") if hasattr(signal, name)]
-    signals = [n for n in signals if n == signal.SIGINT or signal.getsignal(n) != signal.SIG_IGN]
-    before = [signal.signal(number, stop) for number in signals]
-    try:
-        yield asked
-    finally:
-        for number, handler in zip(signals, before, strict=True):
-            signal.signal(number, handler)
 
 
 if __name__ == "__main__":

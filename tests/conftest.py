@@ -15,6 +15,8 @@ pytest.register_assert_rewrite("children", "fault_stages", "loading", "refusals"
 # Tiny models are slower on several threads than on one, most of all where others use the cores as well.
 torch.set_num_threads(1)
 os.environ["OMP_NUM_THREADS"] = "1"
+# Each test computes what it looks at, and leaves the user's own cache alone.
+os.environ["LOFIT_CACHE_GB"] = "0"
 
 
 @pytest.fixture(scope="session")
@@ -37,6 +39,14 @@ def workplace(tmp_path, monkeypatch):
 
 
 @pytest.fixture
+def cache(tmp_path, monkeypatch):
+    """A cache of the test's own, in which what is computed is kept; return the folder of that."""
+    monkeypatch.setenv("LOFIT_CACHE", str(tmp_path / "cache"))
+    monkeypatch.setenv("LOFIT_CACHE_GB", "5")
+    return tmp_path / "cache" / "computed"
+
+
+@pytest.fixture
 def lofit(model_dir, workplace):
     """Run `lofit STAGE ...` on the tiny model and benchmark; return the finished process's result.
 
@@ -51,7 +61,7 @@ def lofit(model_dir, workplace):
             "task=truthfulqa",
             "task.data_dir=data",
         ]
-        return alone(stage, *(settings if stage not in ("compare", "export", "runs") else []), *overrides)
+        return alone(stage, *(settings if stage not in ("cache", "compare", "export", "runs") else []), *overrides)
 
     def alone(*words):
         return CliRunner().invoke(app, words, input=run.typed)

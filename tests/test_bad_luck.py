@@ -138,10 +138,10 @@ def test_what_is_wrong_with_hydras_own_settings_is_said_before_a_sweep(lofit, ov
 
 
 def test_no_memory(lofit, monkeypatch):
-    def run_out(*args):
+    def run_out(*args, **settings):
         raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2.00 GiB.")
 
-    monkeypatch.setattr("lofit_cli.stages.evaluate.measure_split", run_out)
+    monkeypatch.setattr("lofit_cli.stages.evaluate.measure_base_model", run_out)
     result = lofit("evaluate", "intervention=none", "hydra.run.dir=runs/x")
     refused(result, "set model.max_row_tokens=256", exit_code=1)
     assert json.loads(Path("runs/x/manifest.json").read_text())["status"] == "failed"

@@ -41,7 +41,7 @@ TRACES = (
     "comparison.csv",
 )
 """What shows that a run has been in a directory, whatever became of it."""
-UNSHAPING = ("runs_dir", "force", "tracker")
+UNSHAPING = ("runs_dir", "force", "cache", "tracker")
 """Settings of a stage that change nothing of what it makes."""
 
 

@@ -23,13 +23,13 @@ def describe_origin() -> dict[str, Any]:
         "command": list(sys.argv),
         "python": platform.python_version(),
         "platform": platform.platform(),
-        **_describe_arithmetic(),
-        "versions": {**{name: _version(name) for name in RECORDED_PACKAGES}, **plugin_versions()},
+        **describe_arithmetic(),
+        "versions": {**{name: package_version(name) for name in RECORDED_PACKAGES}, **plugin_versions()},
         "git": _git_state(),
     }
 
 
-def _describe_arithmetic() -> dict[str, Any]:
+def describe_arithmetic() -> dict[str, Any]:
     """Return what the last bits of sums depend on, beside versions and device; nothing where torch was not needed.
 
     Source: https://docs.pytorch.org/docs/stable/notes/numerical_accuracy.html
@@ -46,10 +46,14 @@ def describe_code() -> dict[str, Any]:
     root, digest = Path(__file__).resolve().parents[1], hashlib.sha256()
     for file in sorted(root.rglob("*.py")):
         digest.update(f"{file.relative_to(root).as_posix()}\n".encode() + file.read_bytes())
-    return {"lofit": digest.hexdigest(), **{name: _version(name) for name in SHAPING_PACKAGES}, **plugin_versions()}
+    return {
+        "lofit": digest.hexdigest(),
+        **{name: package_version(name) for name in SHAPING_PACKAGES},
+        **plugin_versions(),
+    }
 
 
-def _version(name: str) -> str | None:
+def package_version(name: str) -> str | None:
     """Return a package's version, with the build where that is torch, whose kernels differ by it."""
     if name == "torch" and name in sys.modules:
         return str(sys.modules[name].__version__)

@@ -11,9 +11,10 @@ from huggingface_hub import constants
 from transformers import PreTrainedModel
 
 import lofit_cli
+from lofit_cli.artifacts.cache_dir import cache_dir
 from lofit_cli.doctor.finding import Finding
 from lofit_cli.models.checkpoint import read_outline
-from lofit_cli.models.embedded import EMBEDDED_MODELS, cache_dir
+from lofit_cli.models.embedded import EMBEDDED_MODELS
 from lofit_cli.models.load import open_device
 from lofit_cli.models.memory import free_memory, row_tokens
 from lofit_cli.models.outline import ModelFiles, find_files, kept_bytes, needed_bytes

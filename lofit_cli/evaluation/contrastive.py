@@ -1,5 +1,6 @@
 """What a model makes of right and wrong answers, for methods and selectors that fit a statistic to it."""
 
+from collections.abc import Callable
 from typing import Any
 
 import torch
@@ -13,6 +14,7 @@ from lofit_cli.models.activations import last_token_activations, last_token_hidd
 from lofit_cli.models.decoder import Decoder
 from lofit_cli.models.logprobs import tokenize_items
 from lofit_cli.models.packing import TokenSequence
+from lofit_cli.models.remembered import remembered
 from lofit_cli.tasks.task import Example, Task
 
 PROBE_ITERATIONS = 1000
@@ -26,8 +28,8 @@ def labelled_activations(lm: Decoder, task: Task[Any], split: str, run: RunDir) 
     """Return every head's activation at the last token of each prompt with an answer; list the items as seen."""
     contrasts, sequences = _sequences(lm, task, split, run)
     right = [i < contrast.num_chosen for contrast in contrasts for i in range(len(contrast.answers))]
-    with progress_bar(f"head activations, {split}", len(sequences)) as advance:
-        return last_token_activations(lm, sequences, advance), torch.tensor(right)
+    found = _read_once(lm, "activations", f"head activations, {split}", sequences, last_token_activations)
+    return found, torch.tensor(right)
 
 
 def answer_differences(lm: Decoder, task: Task[Any], split: str, run: RunDir) -> Tensor:
@@ -38,8 +40,7 @@ def answer_differences(lm: Decoder, task: Task[Any], split: str, run: RunDir) ->
         hidden state at the answer's last token.
     """
     contrasts, sequences = _sequences(lm, task, split, run)
-    with progress_bar(f"hidden states, {split}", len(sequences)) as advance:
-        states = last_token_hidden_states(lm, sequences, advance)
+    states = _read_once(lm, "hidden_states", f"hidden states, {split}", sequences, last_token_hidden_states)
     parts = states.split([len(contrast.answers) for contrast in contrasts])
     return torch.stack(
         [
@@ -55,3 +56,15 @@ def _sequences(lm: Decoder, task: Task[Any], split: str, run: RunDir) -> tuple[l
     with naming_items([item.name for item in task.items(split)]):
         tokenized = tokenize_items(lm, [(contrast.prompt, contrast.answers) for contrast in contrasts])
     return contrasts, [sequence for item in tokenized for sequence in item]
+
+
+def _read_once(
+    lm: Decoder, kind: str, title: str, sequences: list[TokenSequence], read: Callable[..., Tensor]
+) -> Tensor:
+    """Return what is read of the model at the last token of each sequence, which an earlier run may have kept."""
+
+    def compute() -> dict[str, Tensor]:
+        with progress_bar(title, len(sequences)) as advance:
+            return {"values": read(lm, sequences, advance)}
+
+    return remembered(lm, kind, [[sequence] for sequence in sequences], compute)["values"]

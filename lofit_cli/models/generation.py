@@ -65,9 +65,7 @@ def generate_texts(
         ItemError: a prompt has no token, or more than the model has positions.
         RunError: the likeliest token's logit is not finite.
     """
-    sequences = [text.tokens for text in lm.encode(_texts(lm, prompts))]
-    if [] in sequences:
-        raise ItemError(sequences.index([]), "has no token in its prompt; give it some text")
+    sequences = encode_prompts(lm, prompts)
     lm.require_positions([len(sequence) + max_new_tokens for sequence in sequences])
     prefix = _shared_prefix(lm, sequences, max_new_tokens)
     texts = Outcomes() if known is None else known
@@ -93,12 +91,20 @@ def _batches(
     return batches
 
 
-def _texts(lm: Decoder, prompts: Sequence[str | Prompt]) -> list[str]:
+def encode_prompts(lm: Decoder, prompts: Sequence[str | Prompt]) -> list[list[int]]:
+    """Return the tokens of each prompt that is to be continued.
+
+    Raises:
+        ItemError: a prompt has no token, or no text.
+    """
     texts = []
     for index, prompt in enumerate(prompts):
         with naming_item(index):
             texts.append(lm.prompt_text(as_prompt(prompt)))
-    return texts
+    sequences = [text.tokens for text in lm.encode(texts)]
+    if [] in sequences:
+        raise ItemError(sequences.index([]), "has no token in its prompt; give it some text")
+    return sequences
 
 
 def first_line(text: str) -> str:

@@ -1,9 +1,11 @@
 """The model of one stage, kept for the next stage in the same process: the points of a sweep often share it."""
 
 import time
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+from lofit_cli.artifacts.cache import max_bytes
 from lofit_cli.models.language_model import LanguageModel
 from lofit_cli.models.load import check_source, load_model
 from lofit_cli.models.weights import weights_hash
@@ -31,6 +33,17 @@ def load_model_once(config: ModelConfig) -> LanguageModel:
     lm = load_model(config)
     _kept.append((wanted, weights_hash(lm.model), lm))
     return lm
+
+
+def load_remembering(config: ModelConfig, remembers: bool) -> LanguageModel:
+    """Return what `load_model_once` does; what it makes of texts as it is is kept and taken, where that is wanted.
+
+    Raises:
+        UserError: also where the limit on what is kept is none, before it is loaded.
+    """
+    if remembers:
+        max_bytes()
+    return replace(load_model_once(config), remembers=remembers)
 
 
 def list_files(folder: Path) -> dict[str, tuple[int, int]]:

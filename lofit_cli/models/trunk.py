@@ -7,7 +7,7 @@ import torch
 from torch import Tensor, nn
 
 from lofit_cli.models.hooks import hooked_output, replaced
-from lofit_cli.models.packing import PackedRow, TokenSequence
+from lofit_cli.models.packing import PackedRow, TokenSequence, pack_row
 
 
 class Trunk:
@@ -32,12 +32,32 @@ class Trunk:
         """Return how many layers it has."""
         return len(self._layers)
 
+    def knows(self, sequences: Sequence[TokenSequence], prefix_length: int = 0) -> bool:
+        """Return whether it has what it gives for all of these sequences."""
+        return all((sequence, prefix_length) in self._places for sequence in sequences)
+
+    def has_room(self, rows: Sequence[Sequence[TokenSequence]], bytes_a_token: int) -> bool:
+        """Return whether what it gives for these rows can be kept."""
+        return sum(len(pack_row(sequences).tokens) for sequences in rows) * bytes_a_token <= self._room
+
+    def states(self, rows: Sequence[Sequence[TokenSequence]]) -> Tensor:
+        """Return the hidden states of rows of which every sequence is known, (nodes of all rows, hidden)."""
+        return torch.cat([self._find(pack_row(row), [(sequence, 0) for sequence in row])[0] for row in rows])
+
+    def put(self, rows: Sequence[Sequence[TokenSequence]], hidden: Tensor) -> None:
+        """Keep the hidden states of rows, as `states` gave them."""
+        first = 0
+        for sequences in rows:
+            row = pack_row(sequences)
+            self._add(hidden[first : first + len(row.tokens)], row, [(sequence, 0) for sequence in sequences])
+            first += len(row.tokens)
+
     @contextmanager
     def passed(self, row: PackedRow, sequences: Sequence[TokenSequence], prefix_length: int) -> Iterator[None]:
         """Let the forward pass of a row inside a `with` block begin above the trunk, or fill the trunk."""
         keys = [(sequence, prefix_length) for sequence in sequences]
         with ExitStack() as stack:
-            if all(key in self._places for key in keys):
+            if self.knows(sequences, prefix_length):
                 hidden = self._find(row, keys)
                 for layer in self._layers[:-1]:
                     stack.enter_context(replaced(layer, lambda below: below))
@@ -47,13 +67,16 @@ class Trunk:
             yield
 
     def _keep(self, hidden: Tensor, row: PackedRow, keys: Sequence[tuple[TokenSequence, int]]) -> None:
+        if hidden.nbytes <= self._room:
+            # What is kept while measuring is trained on as well, which a tensor of inference mode does not allow.
+            with torch.inference_mode(False):
+                self._add(hidden.detach()[0].to("cpu", copy=True), row, keys)
+
+    def _add(self, hidden: Tensor, row: PackedRow, keys: Sequence[tuple[TokenSequence, int]]) -> None:
         self._room -= hidden.nbytes
-        if self._room < 0:
-            return
-        # What is kept while measuring is trained on as well, which a tensor of inference mode does not allow.
-        with torch.inference_mode(False):
-            self._rows.append(hidden.detach()[0].to("cpu", copy=True))
-        self._places |= {key: (len(self._rows) - 1, path) for key, path in zip(keys, row.paths, strict=True)}
+        self._rows.append(hidden)
+        for key, path in zip(keys, row.paths, strict=True):
+            self._places.setdefault(key, (len(self._rows) - 1, path))
 
     def _find(self, row: PackedRow, keys: Sequence[tuple[TokenSequence, int]]) -> Tensor:
         """Return the hidden states of a row whose sequences are known, (1, nodes, hidden)."""

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 from weakref import WeakKeyDictionary
 
+import torch
 from torch import Tensor
 from torch.distributed.tensor import DTensor
 from torch.utils._python_dispatch import is_traceable_wrapper_subclass
@@ -23,6 +24,8 @@ BOOKKEEPING = (
     *("id2label", "label2id", "problem_type", "initializer_range"),
 )
 """What a config says that changes no number, or that the manifest states elsewhere."""
+INTEGERS = {1: torch.int8, 2: torch.int16, 4: torch.int32, 8: torch.int64}
+"""By their number of bytes."""
 SPLIT_TEXTS = (
     "Which of these answers is right? The 2nd, of 1,024; it isn't 'naïve'.",
     "\n\n  def f(x):\n\treturn x**2\n",
@@ -84,6 +87,36 @@ def weights_hash(model: PreTrainedModel) -> str:
             digest.update(f"{name} {tuple(values.shape)} ".encode())
             digest.update(_sample(model, name, values).numpy().tobytes())
     return digest.hexdigest()
+
+
+def whole_weights_hash(model: PreTrainedModel) -> str | None:
+    """Return a SHA-256 over all bits of all weights and buffers, and how they lie in memory.
+
+    None where some are out of memory or with other processes.
+    """
+    held = {**dict(model.named_buffers()), **model.state_dict()}
+    if any(weight.is_meta or isinstance(weight, DTensor) for weight in held.values()):
+        return None
+    digest = hashlib.sha256()
+    for whole, weight in sorted(held.items()):
+        for name, values in _parts(whole, weight):
+            digest.update(f"{name} {values.dtype} {tuple(values.shape)} {values.stride()} ".encode())
+            for bits in bit_sums(values) if values.is_cuda else [values]:
+                digest.update(bits.cpu().contiguous().reshape(-1).view(torch.uint8).numpy().data)
+    return digest.hexdigest()
+
+
+def bit_sums(values: Tensor) -> list[Tensor]:
+    """Return sums of a tensor's bits, read as integers, along each of its axes: where it lies that is quick.
+
+    A change of one number, or two that change places, changes some of the sums.
+    """
+    plain = torch.view_as_real(values) if values.is_complex() else values
+    integers = plain.view(INTEGERS[plain.element_size()])
+    if integers.ndim < 2:
+        return [integers]
+    axes = set(range(integers.ndim))
+    return [integers.sum(dim=sorted(axes - {axis}), dtype=torch.int64) for axis in axes]
 
 
 def _parts(name: str, weight: Tensor) -> Iterator[tuple[str, Tensor]]:

@@ -28,6 +28,7 @@ class SelectHeadsConfig:
     num_heads: str = "3%"
     seed: int = 42
     force: bool = False
+    cache: bool = True
     tracker: str = NO_TRACKER
     runs_dir: str = "runs"
 
@@ -50,6 +51,7 @@ class TrainOffsetsConfig:
     num_heads: str | None = None
     seed: int = 42
     force: bool = False
+    cache: bool = True
     tracker: str = NO_TRACKER
     runs_dir: str = "runs"
 
@@ -69,6 +71,7 @@ class EvaluateConfig:
     intervention: str = "latest"
     seed: int = 42
     force: bool = False
+    cache: bool = True
     tracker: str = NO_TRACKER
     runs_dir: str = "runs"
 

@@ -21,13 +21,14 @@ from lofit_cli.artifacts.seen_items import refuse_seen
 from lofit_cli.artifacts.typed import UnfitError, read_typed
 from lofit_cli.console import progress_bar, say
 from lofit_cli.errors import UserError
+from lofit_cli.evaluation.base_model import measure_base_model
 from lofit_cli.evaluation.judge import judge_answers, judge_models, judged_metrics
 from lofit_cli.evaluation.kept_outcomes import KeptOutcomes
 from lofit_cli.evaluation.measure import measure_split
 from lofit_cli.interventions.demonstrations import Demonstrations
 from lofit_cli.interventions.files import load_intervention, load_intervention_file
 from lofit_cli.interventions.intervention import FILE_NAME as INTERVENTION
-from lofit_cli.models.kept import list_files, load_model_once, load_timed
+from lofit_cli.models.kept import list_files, load_remembering, load_timed
 from lofit_cli.models.language_model import LanguageModel
 from lofit_cli.models.load import check_source
 from lofit_cli.models.weights import describe_model, one_name
@@ -53,7 +54,7 @@ def evaluate(config: EvaluateConfig, run: RunDir) -> Sequence[Prediction]:
     items = task.items(config.eval.split)
     if config.eval.split == "test":
         _refuse_training_items(task, folder)
-    lm = load_model_once(config.model)
+    lm = load_remembering(config.model, config.cache)
     edit, facts = load_intervention(folder, lm) if folder else (Demonstrations(), BASE_MODEL)
     run.record(**describe_model(lm), **{**task.facts(), "seed": config.seed, **facts})
     run.record(metrics=[*task.metrics, *judged_metrics(judges)], intervention=str(folder) if folder else None)
@@ -68,9 +69,9 @@ def evaluate(config: EvaluateConfig, run: RunDir) -> Sequence[Prediction]:
         show(_read_summaries(finished.path))
         raise
     write_splits(task, run.path)
-    known, shown = KeptOutcomes(run), edit.demonstrations
+    measure = partial(measure_split, demonstrations=edit.demonstrations) if folder else measure_base_model
     with edit.attach(lm), progress_bar(f"scoring {config.eval.split}", len(items)) as advance:
-        predictions = measure_split(lm, task, config.eval.split, config.eval.protocol, advance, shown, known)
+        predictions = measure(lm, task, config.eval.split, config.eval.protocol, advance, known=KeptOutcomes(run))
     if folder:
         _measure_draws(config, list_draws(folder, INTERVENTION), lm, task, run)
     if judges:

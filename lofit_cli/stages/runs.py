@@ -128,9 +128,12 @@ def _measure(run: ListedRun) -> tuple[str, float, Interval] | None:
 
 
 def _age(run: ListedRun) -> str:
-    if run.began_or_ended is None:
-        return ""
-    passed = max(datetime.now(UTC) - run.began_or_ended, timedelta(0))
+    return "" if run.began_or_ended is None else age(run.began_or_ended)
+
+
+def age(when: datetime) -> str:
+    """Return how long ago something was, in the largest unit that it fills."""
+    passed = max(datetime.now(UTC) - when, timedelta(0))
     return next((f"{passed // size} {unit} ago" for unit, size in UNITS.items() if passed >= size), "just now")
 
 

@@ -12,7 +12,7 @@ from lofit_cli.artifacts.run_dir import RunDir
 from lofit_cli.artifacts.seen_items import add_seen
 from lofit_cli.errors import UserError
 from lofit_cli.interventions.head_edit import HeadEdit
-from lofit_cli.models.kept import load_model_once, load_timed
+from lofit_cli.models.kept import load_remembering, load_timed
 from lofit_cli.models.language_model import LanguageModel
 from lofit_cli.models.weights import describe_model
 from lofit_cli.planning.by_config import find_outline, plan_making_by_config
@@ -32,7 +32,7 @@ def select_heads(config: SelectHeadsConfig, run: RunDir) -> HeadMask:
     """Score all heads with the configured selector; write the scores, the mask and their pictures."""
     selector = get_selector(config.selector)
     task = load_task(config.task, config.model)
-    lm = load_model_once(config.model)
+    lm = load_remembering(config.model, config.cache)
     count = parse_num_heads(config.num_heads, lm.geometry)
     run.record(**describe_model(lm), **task.facts(), seed=config.seed, selector=config.selector.name, num_heads=count)
     run.record_settings(selector={"name": config.selector.name}, task={**task.settings(), "items": task.items_hash()})

@@ -22,7 +22,7 @@ from lofit_cli.interventions.intervention import FILE_NAME as INTERVENTION
 from lofit_cli.interventions.intervention import Intervention
 from lofit_cli.methods import METHODS, Method, get_method
 from lofit_cli.methods.draws import train_draws
-from lofit_cli.models.kept import load_model_once, load_timed
+from lofit_cli.models.kept import load_remembering, load_timed
 from lofit_cli.models.language_model import LanguageModel
 from lofit_cli.models.weights import describe_model, one_name
 from lofit_cli.planning.by_config import find_outline, plan_making_by_config
@@ -46,7 +46,7 @@ def train_offsets(config: TrainOffsetsConfig, run: RunDir) -> Intervention:
         )
     task = load_task(config.task, config.model)
     file = _head_mask_file(config, method, task.facts())
-    lm = load_model_once(config.model)
+    lm = load_remembering(config.model, config.cache)
     run.record(**describe_model(lm), **task.facts(), seed=config.seed, method=config.method.name)
     settings = {key: value for key, value in asdict(config.method).items() if key not in ("name", "source")}
     run.record_settings(method=settings, task={**task.settings(), "items": task.items_hash()})

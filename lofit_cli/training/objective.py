@@ -13,10 +13,14 @@ from lofit_cli.models.decoder import Decoder
 from lofit_cli.models.forward import fill_trunk
 from lofit_cli.models.logprobs import copied_logprobs, tokenize_items
 from lofit_cli.models.packing import TokenSequence, group_rows
+from lofit_cli.models.remembered import remembered
 from lofit_cli.models.trunk import Trunk
 from lofit_cli.sharing import own_share, share_out
 from lofit_cli.tasks.task import Task
 from lofit_cli.training.losses import dpo_loss, sft_loss
+
+ItemsOfRow = Sequence[Sequence[TokenSequence]]
+"""The sequences of items that share a row."""
 
 
 @dataclass(frozen=True)
@@ -62,26 +66,41 @@ class Objective:
     def prepare(self, split: str) -> list[TrainingItem]:
         """Return a split's items; the model must have nothing attached, as DPO's reference is the base model."""
         items = self.tokenize(split)
-        rows = list(group_rows([item.sequences for item in items], self.lm.max_row_tokens))
-        if self.task.objective != "dpo":
-            self._fill_trunk(split, rows)
-            return items
-        prepared: list[TrainingItem] = []
-        with torch.no_grad(), progress_bar(f"reference log-probabilities, {split}", len(items)) as advance:
-            for group, flat in share_out(rows, self._reference, Tensor.tolist, self._as_scored):
-                for reference in flat.split([len(sequences) for sequences in group]):
-                    prepared.append(replace(items[len(prepared)], reference=reference))
-                advance(len(group))
-        return prepared
+        sequences = [item.sequences for item in items]
+        rows = list(group_rows(sequences, self.lm.max_row_tokens))
+        if self.task.objective == "dpo":
+            found = remembered(self.lm, "references", sequences, lambda: {"values": self._refer(rows, split)})
+            parts = found["values"].to(self.lm.device).split([len(item.sequences) for item in items])
+            items = [replace(item, reference=part) for item, part in zip(items, parts, strict=True)]
+        if self.trunk:
+            self._fill(self.trunk, sequences, rows, split)
+        return items
 
-    def _fill_trunk(self, split: str, rows: Sequence[Sequence[Sequence[TokenSequence]]]) -> None:
-        """Fill the trunk row by row, as a run that goes on does too: other rows are rounded in other ways."""
-        if self.trunk is None:
-            return
-        with progress_bar(f"frozen layers, {split}", sum(map(len, rows))) as advance:
-            for group in rows:
-                fill_trunk(self.lm, self.trunk, [sequence for sequences in group for sequence in sequences])
+    def _refer(self, rows: Sequence[ItemsOfRow], split: str) -> Tensor:
+        """Return the base model's log-probabilities of all answers, in order."""
+        found: list[Tensor] = []
+        with torch.no_grad(), progress_bar(f"reference log-probabilities, {split}", sum(map(len, rows))) as advance:
+            for group, flat in share_out(rows, self._reference, Tensor.tolist, self._as_scored):
+                found.append(flat)
                 advance(len(group))
+        return torch.cat(found)
+
+    def _fill(self, trunk: Trunk, items: ItemsOfRow, rows: Sequence[ItemsOfRow], split: str) -> None:
+        """Fill the trunk in these rows, as a run that goes on does too: other rows are rounded in other ways."""
+        flat = [[sequence for sequences in group for sequence in sequences] for group in rows]
+
+        def compute() -> dict[str, Tensor]:
+            with progress_bar(f"frozen layers, {split}", sum(map(len, rows))) as advance:
+                for group, sequences in zip(rows, flat, strict=True):
+                    if not trunk.knows(sequences):
+                        fill_trunk(self.lm, trunk, sequences)
+                    advance(len(group))
+            return {"hidden": trunk.states(flat)}
+
+        if all(map(trunk.knows, flat)) or trunk.has_room(flat, self.lm.hidden_size * self.lm.model.dtype.itemsize):
+            found = remembered(self.lm, "trunk", items, compute, num_layers=trunk.num_layers)
+            if not all(map(trunk.knows, flat)):
+                trunk.put(flat, found["hidden"])
 
     def loss(self, items: Sequence[TrainingItem], backward: bool = False) -> float:
         """Return the mean loss over items; see `losses`."""
@@ -108,10 +127,10 @@ class Objective:
             found.append(losses.detach())
         return [float(loss) for loss in torch.stack(found).cpu().double().sum(dim=0)]
 
-    def _reference(self, group: Sequence[Sequence[TokenSequence]]) -> Tensor:
+    def _reference(self, group: ItemsOfRow) -> Tensor:
         return self._score(group, 1)[0]
 
-    def _score(self, group: Sequence[Sequence[TokenSequence]], num_copies: int) -> Tensor:
+    def _score(self, group: ItemsOfRow, num_copies: int) -> Tensor:
         """Return (num_copies, answers), the log-probabilities of the answers of items that share a row."""
         with self.lm.keeping(self.trunk):
             return copied_logprobs(self.lm, [sequence for sequences in group for sequence in sequences], num_copies)

@@ -13,7 +13,12 @@ def run(name, folder, *overrides, **environment):
     path = f"{folder}/bin:{os.environ['PATH']}"
     command = [str(SCRIPTS / f"{name}.sh"), *overrides]
     return subprocess.run(
-        command, cwd=folder, env={"PATH": path, **environment}, capture_output=True, text=True, check=False
+        command,
+        cwd=folder,
+        env={"PATH": path, "LOFIT_CACHE_GB": "0", **environment},
+        capture_output=True,
+        text=True,
+        check=False,
     )
 
 

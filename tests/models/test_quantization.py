@@ -8,11 +8,11 @@ from making import make
 from tiny_models import build_model, build_tokenizer, edit_all_heads, random_values
 
 from lofit_cli.errors import RunError, UserError
-from lofit_cli.models import quantization
+from lofit_cli.models import quantization, weights
 from lofit_cli.models.load import load_model
 from lofit_cli.models.logprobs import answer_logprobs, tokenize
 from lofit_cli.models.quantization import LIBRARIES
-from lofit_cli.models.weights import describe_model, weights_hash
+from lofit_cli.models.weights import describe_model, weights_hash, whole_weights_hash
 from lofit_cli.schema.sources import QUANTIZATIONS, ModelConfig
 
 ITEMS = [("Q: which number? A:", [" the number 7", " No"]), ("Q: another? A:", [" answer", " the"])]
@@ -113,6 +113,20 @@ def test_each_method_works_on_a_quantised_base_and_leaves_it_as_it_was(folders, 
         changed = [bool(parameter.grad.any()) for parameter in edit.parameters() if parameter.grad is not None]
         assert len(changed) == len(list(edit.parameters()))
         assert any(changed)
+
+
+@pytest.mark.parametrize("name", each(QUANTIZATIONS))
+def test_every_part_of_a_quantised_weight_is_told(folders, name):
+    lm, twin = (load_model(ModelConfig(folders["float32"], quantization=name)) for _ in range(2))
+    before = whole_weights_hash(lm.model)
+    assert whole_weights_hash(twin.model) == before
+    assert whole_weights_hash(load_model(ModelConfig(folders["float32"])).model) != before
+    for _, part in weights._parts("", lm.model.model.layers[1].self_attn.q_proj.weight):
+        bits = part.detach().view(torch.uint8).view(-1)
+        bits[-1] ^= 1
+        assert whole_weights_hash(lm.model) != before
+        bits[-1] ^= 1
+        assert whole_weights_hash(lm.model) == before
 
 
 @pytest.mark.parametrize("name", each(QUANTIZATIONS))
