@@ -21,7 +21,7 @@ from lofit_cli.errors import UserError
 from lofit_cli.interventions.intervention import FILE_NAME as INTERVENTION
 from lofit_cli.interventions.intervention import Intervention
 from lofit_cli.methods import METHODS, Method, get_method
-from lofit_cli.methods.draws import train_draws
+from lofit_cli.methods.lofit import train_draws
 from lofit_cli.models.kept import load_remembering, load_timed
 from lofit_cli.models.language_model import LanguageModel
 from lofit_cli.models.weights import describe_model, one_name

@@ -1,12 +1,12 @@
 """Where the rows of a comparison stand among random selections of as many heads: a table and a picture."""
 
+import textwrap
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from lofit_cli.analysis.comparison import ComparedMetric, ComparedRow, ComparedSection
-from lofit_cli.report.comparison.plots import DPI, wrap_label
 from lofit_cli.report.comparison.words import (
     amount,
     describe_section,
@@ -14,11 +14,12 @@ from lofit_cli.report.comparison.words import (
     mean_cell,
     named_rows,
     percent,
-    shown_names,
 )
-from lofit_cli.report.plots import lettering, new_figure, save_figure
+from lofit_cli.report.plots import DPI, lettering, new_figure, save_figure
 from lofit_cli.report.tables import Cell, Column, Entry, Table
 
+LINE_LETTERS = 40
+"""The longest line of a row's name beside its dots."""
 NOTE = (
     "worse: the share of random selections of as many heads, trained in the same way, whose mean is lower; one that is "
     "as high counts half. Its 95 % interval (Clopper-Pearson) allows for how few were drawn, and takes the questions "
@@ -88,7 +89,7 @@ def plot_draws(section: ComparedSection, file: Path) -> bool:
             draws = metric.unit.factor * np.array(metric.standing.draws if metric.standing else ())
             axes.plot(draws, np.full(len(draws), place), "o", color="tab:gray", alpha=0.5, label="a random selection")
             axes.plot([metric.unit.factor * metric.mean], [place], "|", color="tab:blue", ms=22, mew=3, label="the row")
-        labels = [wrap_label(name) for name in shown_names([drawable(name) for name, _ in found])]
+        labels = [textwrap.fill(drawable(name), LINE_LETTERS) for name, _ in found]
         axes.set(yticks=range(len(found)), yticklabels=labels, ylim=(len(found) - 0.5, -0.5), title=drawable(title))
         axes.set_xlabel(drawable(f"{headline.upper()} ({found[0][1].unit.of_mean})"))
         axes.legend(*_first_two(axes.get_legend_handles_labels()), fontsize="small")

@@ -17,7 +17,6 @@ from lofit_cli.artifacts.evaluations import Evaluation
 from lofit_cli.artifacts.files import write_file
 from lofit_cli.console import visible
 from lofit_cli.report.comparison.drawings import colour_ramp, draw_curve, draw_heat_map
-from lofit_cli.report.comparison.draws import draws_table
 from lofit_cli.report.comparison.interventions import MadeIntervention
 from lofit_cli.report.comparison.questions import Notice
 from lofit_cli.report.comparison.words import (
@@ -40,11 +39,16 @@ TEMPLATE = "report.html.jinja"
 
 @dataclass(frozen=True)
 class SectionFigures:
-    """The PNG files of a section; None where there was nothing to show, or it could not be drawn."""
+    """The PNG files of a section; None where there was nothing to show, or it could not be drawn.
+
+    Attributes:
+        among: the table that goes with the picture of the draws; None without draws.
+    """
 
     means: Path | None
     categories: Path | None
     draws: Path | None
+    among: Table | None
 
 
 @dataclass(frozen=True)
@@ -106,7 +110,6 @@ def _environment() -> Environment:
     )
     helpers = (parameter_count, describe_cost, describe_coverage, describe_caveats, describe_section, describe_tests)
     cells = (
-        draws_table,
         amount,
         difference_text,
         interval_text,
@@ -116,7 +119,7 @@ def _environment() -> Environment:
         inline_png,
         describe_commit,
     )
-    drawings = (draws_table, draw_heat_map, draw_curve, colour_ramp)
+    drawings = (draw_heat_map, draw_curve, colour_ramp)
     environment.globals |= {function.__name__: function for function in (*helpers, *cells, *drawings)}
     return environment
 

@@ -26,11 +26,11 @@ def write_comparison(sections: Sequence[ComparedSection], folder: Path) -> None:
     """Print the tables; write them as CSV, Markdown, LaTeX and figures, and all of it as `report.html`."""
     names, summaries = name_sections(sections), [summary_table(summary) for summary in summarise_sections(sections)]
     _write_sections(sections, folder)
-    draws = [table for section in sections if (table := draws_table(section))]
+    figures = [_plot(section, ending, folder) for section, ending in zip(sections, _file_endings(names), strict=True)]
+    draws = [figure.among for figure in figures if figure.among]
     for tables, file in ((summaries, "summary"), (draws, "draws")):
         if tables:
             write_tables(tables, folder, file)
-    figures = [_plot(section, ending, folder) for section, ending in zip(sections, _file_endings(names), strict=True)]
     questions, left_out = collect_questions(sections)
     _note_damaged(left_out)
     made = collect_interventions(_labelled_runs(names, sections))
@@ -82,4 +82,4 @@ def _plot(section: ComparedSection, ending: str, folder: Path) -> SectionFigures
     plots = {"comparison": plot_means, "categories": plot_categories, "draws": plot_draws}
     files = {name: folder / f"{name}{ending}.png" for name in plots}
     means, categories, draws = (files[name] if plot(section, files[name]) else None for name, plot in plots.items())
-    return SectionFigures(means, categories, draws)
+    return SectionFigures(means, categories, draws, draws_table(section))
