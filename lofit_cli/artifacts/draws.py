@@ -2,21 +2,8 @@
 
 from pathlib import Path
 
-import torch
-from torch import Tensor
-
-from lofit_cli.artifacts.geometry import Geometry
-
 DRAWS = "draws"
 """The folder of a run directory that holds a folder for each draw."""
-
-
-def draw_scores(geometry: Geometry, num_draws: int, seed: int) -> Tensor:
-    """Return uniform scores for each draw, (num_draws, num_layers, max_heads); minus infinity where no head is."""
-    generator = torch.Generator().manual_seed(seed)
-    # The first is what `selector=random` selects with this seed.
-    scores = torch.rand(1 + num_draws, geometry.num_layers, geometry.max_heads, generator=generator)[1:]
-    return scores.masked_fill(~geometry.every_head(), -torch.inf)
 
 
 def draw_folder(folder: Path, number: int) -> Path:

@@ -1,8 +1,9 @@
 """Forward passes that give the log-probability of answers: packed in one row, or padded in several."""
 
 import inspect
-from collections.abc import Iterable, Sequence
-from contextlib import nullcontext, suppress
+from collections.abc import Hashable, Iterable, Iterator, Sequence
+from contextlib import ExitStack, contextmanager
+from functools import partial
 from typing import Any
 
 import torch
@@ -13,7 +14,7 @@ from transformers import DynamicCache, PreTrainedModel
 from lofit_cli.models.attention_masks import row_masks
 from lofit_cli.models.decoder import Decoder
 from lofit_cli.models.devices import input_device
-from lofit_cli.models.hooks import hooked_input
+from lofit_cli.models.hooks import hooked_output, replaced
 from lofit_cli.models.logits_tail import LogitsTail
 from lofit_cli.models.packing import PackedRow, TokenSequence, group_padded, pack_row
 from lofit_cli.models.token_scores import (
@@ -66,7 +67,7 @@ def copied_token_logprobs(
     """
     prefix_length = 0 if prefix is None else prefix.get_seq_length()
     row = pack_row(sequences, prefix_length).to(lm.device)
-    with lm.trunk.passed(row, sequences, prefix_length) if lm.trunk else nullcontext():
+    with _above_trunk(lm.trunk, row, sequences, prefix_length):
         scored = _row_logprobs(lm, row, prefix, prefix_length, num_copies)
     if prefix is not None:
         layers: list[Any] = prefix.layers
@@ -76,18 +77,28 @@ def copied_token_logprobs(
     return torch.cat([scored, scored.new_zeros(num_copies, 1)], dim=1)[:, row.sequence_scored]
 
 
-class _AboveError(Exception):
-    """A forward pass has come above the trunk."""
+@contextmanager
+def _above_trunk(
+    trunk: Trunk | None, row: PackedRow, sequences: Sequence[TokenSequence], prefix_length: int
+) -> Iterator[None]:
+    """Let a row's forward pass inside a `with` block begin above the trunk, or let the trunk keep what it gives."""
+    keys = [(sequence, prefix_length) for sequence in sequences]
+    with ExitStack() as stack:
+        if trunk is not None and trunk.knows(keys):
+            hidden = trunk.find(keys, row.paths, len(row.tokens))[None]
+            for layer in trunk.layers[:-1]:
+                stack.enter_context(replaced(layer, lambda below: below))
+            stack.enter_context(replaced(trunk.layers[-1], lambda below: hidden.to(below.device)))
+        elif trunk is not None:
+            stack.enter_context(hooked_output(trunk.layers[-1], partial(_keep, trunk, keys, row.paths)))
+        yield
 
 
-def fill_trunk(lm: Decoder, trunk: Trunk, sequences: Sequence[TokenSequence]) -> None:
-    """Let a trunk keep what it gives for sequences in one row, and compute nothing above it."""
-
-    def stop(hidden: Tensor) -> None:
-        raise _AboveError
-
-    with torch.no_grad(), suppress(_AboveError), hooked_input(lm.layers[trunk.num_layers], stop), lm.keeping(trunk):
-        packed_logprobs(lm, sequences, None)
+def _keep(trunk: Trunk, keys: Sequence[Hashable], paths: Sequence[Tensor], hidden: Tensor) -> None:
+    if hidden.nbytes <= trunk.room:
+        # What is kept while measuring is trained on as well, which a tensor of inference mode does not allow.
+        with torch.inference_mode(False):
+            trunk.add(hidden.detach()[0].to("cpu", copy=True), keys, paths)
 
 
 def padded_logprobs(lm: Decoder, sequences: Sequence[TokenSequence]) -> Tensor:

@@ -4,7 +4,7 @@ from typing import Any
 
 import torch
 
-from lofit_cli.artifacts.draws import draw_folder, draw_scores
+from lofit_cli.artifacts.draws import draw_folder
 from lofit_cli.artifacts.geometry import Geometry
 from lofit_cli.artifacts.head_mask import HeadMask, parse_num_heads, select_top
 from lofit_cli.artifacts.reuse import begin
@@ -23,6 +23,7 @@ from lofit_cli.report.results import print_head_mask
 from lofit_cli.schema.stages import SelectHeadsConfig
 from lofit_cli.selectors import get_selector
 from lofit_cli.selectors.all_heads import edit_every_head
+from lofit_cli.selectors.random import draw_scores
 from lofit_cli.tasks import load_task
 from lofit_cli.tasks.own_splits import write_splits
 from lofit_cli.tasks.task import Task

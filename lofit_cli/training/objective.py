@@ -10,11 +10,11 @@ from torch import Tensor
 from lofit_cli.console import progress_bar
 from lofit_cli.errors import naming_items
 from lofit_cli.models.decoder import Decoder
-from lofit_cli.models.forward import fill_trunk
 from lofit_cli.models.logprobs import copied_logprobs, tokenize_items
 from lofit_cli.models.packing import TokenSequence, group_rows
 from lofit_cli.models.remembered import remembered
 from lofit_cli.models.trunk import Trunk
+from lofit_cli.models.trunk_rows import fill_trunk, has_room, knows_row, put_states, row_states
 from lofit_cli.sharing import own_share, share_out
 from lofit_cli.tasks.task import Task
 from lofit_cli.training.losses import dpo_loss, sft_loss
@@ -91,16 +91,15 @@ class Objective:
 
         def compute() -> dict[str, Tensor]:
             with progress_bar(f"frozen layers, {split}", sum(map(len, rows))) as advance:
-                for group, sequences in zip(rows, flat, strict=True):
-                    if not trunk.knows(sequences):
-                        fill_trunk(self.lm, trunk, sequences)
+                for group, row in zip(rows, flat, strict=True):
+                    fill_trunk(self.lm, trunk, row)
                     advance(len(group))
-            return {"hidden": trunk.states(flat)}
+            return {"hidden": row_states(trunk, flat)}
 
-        if all(map(trunk.knows, flat)) or trunk.has_room(flat, self.lm.hidden_size * self.lm.model.dtype.itemsize):
-            found = remembered(self.lm, "trunk", items, compute, num_layers=trunk.num_layers)
-            if not all(map(trunk.knows, flat)):
-                trunk.put(flat, found["hidden"])
+        if all(knows_row(trunk, row) for row in flat) or has_room(self.lm, trunk, flat):
+            found = remembered(self.lm, "trunk", items, compute, num_layers=len(trunk.layers))
+            if not all(knows_row(trunk, row) for row in flat):
+                put_states(trunk, flat, found["hidden"])
 
     def loss(self, items: Sequence[TrainingItem], backward: bool = False) -> float:
         """Return the mean loss over items; see `losses`."""

@@ -12,7 +12,7 @@ from lofit_cli.console import progress_bar
 from lofit_cli.interventions.head_edit import HeadEdit
 from lofit_cli.interventions.side_by_side import attached_side_by_side
 from lofit_cli.models.decoder import Decoder
-from lofit_cli.models.trunk_check import open_trunk
+from lofit_cli.models.trunk_rows import open_trunk
 from lofit_cli.schema.stages import TrainOffsetsConfig
 from lofit_cli.sharing import add_up
 from lofit_cli.tasks.task import Task

@@ -16,7 +16,7 @@ from lofit_cli.errors import RunError
 from lofit_cli.evaluation.measure import mean_metrics, measure_split, require_fit
 from lofit_cli.interventions.intervention import FILE_NAME, Intervention
 from lofit_cli.models.decoder import Decoder
-from lofit_cli.models.trunk_check import open_trunk
+from lofit_cli.models.trunk_rows import open_trunk
 from lofit_cli.schema.components import TrainerConfig
 from lofit_cli.schema.stages import SelectHeadsConfig, TrainOffsetsConfig
 from lofit_cli.sharing import add_up, require_same

@@ -4,10 +4,10 @@ import pytest
 import torch
 from tiny_models import EACH_FAMILY, build_language_model, edit_all_heads, random_values
 
-from lofit_cli.models.forward import fill_trunk, packed_token_logprobs
+from lofit_cli.models.forward import packed_token_logprobs
 from lofit_cli.models.logprobs import score_answers, tokenize
 from lofit_cli.models.trunk import Trunk
-from lofit_cli.models.trunk_check import open_trunk
+from lofit_cli.models.trunk_rows import fill_trunk, open_trunk
 
 ITEMS = [
     ("Q: which number is it?\nA:", [" the number 7", " the answer", " 8"]),
