@@ -11,6 +11,7 @@ from torch import Tensor
 from torch.nn.utils.rnn import pad_sequence
 from transformers import DynamicCache, PreTrainedModel
 
+from lofit_cli.models.attention_blocks import attended_in_blocks, find_blocks
 from lofit_cli.models.attention_masks import row_masks
 from lofit_cli.models.decoder import Decoder
 from lofit_cli.models.devices import input_device
@@ -22,6 +23,7 @@ from lofit_cli.models.token_scores import (
     fits_at_once,
     hidden_instead_of_logits,
     is_frozen,
+    log_sums,
     token_logprobs,
 )
 from lofit_cli.models.trunk import Trunk
@@ -66,9 +68,10 @@ def copied_token_logprobs(
         num_copies: of the row, which what is attached to the model makes of it; 1 for all but side by side.
     """
     prefix_length = 0 if prefix is None else prefix.get_seq_length()
-    row = pack_row(sequences, prefix_length).to(lm.device)
+    packed = pack_row(sequences, prefix_length)
+    row, counts = packed.to(lm.device), packed.scored_from.bincount()
     with _above_trunk(lm.trunk, row, sequences, prefix_length):
-        scored = _row_logprobs(lm, row, prefix, prefix_length, num_copies)
+        scored = _row_logprobs(lm, row, counts, prefix, prefix_length, num_copies)
     if prefix is not None:
         layers: list[Any] = prefix.layers
         for layer in layers:
@@ -123,7 +126,7 @@ def padded_token_logprobs(lm: Decoder, sequences: Sequence[TokenSequence]) -> Te
     kept, wanted = columns - first if keep else columns, tokens[rows, columns + 1]
     inputs: Inputs = {"input_ids": tokens, "attention_mask": attended, "use_cache": False, **keep}
     with lm.token_positions.padded([s.start for s in sequences], tokens):
-        if (tail := _chunked_tail(lm, len(predictors))) is not None:
+        if (tail := _known_tail(lm, len(predictors))) is not None:
             hidden = _hidden(lm, inputs)
             places = rows.to(hidden.device), kept.to(hidden.device)
             scored = token_logprobs(lm.model, tail, hidden[places], wanted).to(device)
@@ -157,35 +160,45 @@ def no_logits(model: PreTrainedModel) -> Inputs:
 
 
 def _row_logprobs(
-    lm: Decoder, row: PackedRow, prefix: DynamicCache | None, prefix_length: int, num_copies: int
+    lm: Decoder, row: PackedRow, counts: Tensor, prefix: DynamicCache | None, prefix_length: int, num_copies: int
 ) -> Tensor:
-    """Return the log-probability of each of the row's scored tokens, (num_copies, e) float32."""
-    keep = _keep_logits(lm.model, row.predictors)
+    """Return the log-probability of each of the row's scored tokens, (num_copies, e) float32.
+
+    Args:
+        counts: (m,) how many tokens each predictor predicts, on the CPU.
+    """
+    keep, masks = _keep_logits(lm.model, row.predictors), row_masks(lm.model, row, prefix_length)
     inputs: Inputs = {
         "input_ids": row.tokens[None],
         "position_ids": row.positions[None],
-        "attention_mask": row_masks(lm.model, row, prefix_length),
+        "attention_mask": masks,
         "past_key_values": prefix,
         "use_cache": prefix is not None,
         **keep,
     }
-    with lm.token_positions(row.positions[None], row.distances[None]):
-        if (tail := _chunked_tail(lm, num_copies * len(row.scored_tokens))) is not None:
-            kept = row.scored_from if keep else row.predictors[row.scored_from]
+    each = list(masks.values()) if isinstance(masks, dict) else [masks]
+    blocks = find_blocks(row.parents, prefix_length)
+    with lm.token_positions(row.positions[None], row.distances[None]), attended_in_blocks(each, blocks):
+        if (tail := _known_tail(lm, num_copies * len(row.predictors))) is not None:
             hidden = _hidden(lm, inputs)
-            flat = hidden[:, kept.to(hidden.device)].flatten(0, 1)
-            scored = token_logprobs(lm.model, tail, flat, row.scored_tokens.repeat(num_copies))
+            flat = (hidden if keep else hidden[:, row.predictors.to(hidden.device)]).flatten(0, 1)
+            tokens = row.scored_tokens.repeat(num_copies)
+            scored = token_logprobs(lm.model, tail, flat, tokens, counts.repeat(num_copies))
             return scored.to(lm.device).view(num_copies, -1)
         whole: Tensor = lm.model(**inputs).logits
-    logits = (whole if keep else whole[:, row.predictors]).float()
-    return logits[:, row.scored_from, row.scored_tokens] - logits.logsumexp(dim=-1)[:, row.scored_from]
+    logits = whole if keep else whole[:, row.predictors]
+    sums = log_sums(logits.flatten(0, 1)).view(logits.shape[:2])
+    return logits[:, row.scored_from, row.scored_tokens].float() - sums[:, row.scored_from]
 
 
-def _chunked_tail(lm: Decoder, num_tokens: int) -> LogitsTail | None:
-    """Return what follows the hidden states where logits are to be computed in parts; None where all fit at once."""
-    if lm.tail is None or fits_at_once(lm.model, num_tokens) or not is_frozen(lm.model):
+def _known_tail(lm: Decoder, num_tokens: int) -> LogitsTail | None:
+    """Return what follows the hidden states where we do better than the model: in parts, or with the gradient at once.
+
+    None where it is not known, or trained.
+    """
+    if lm.tail is None or not is_frozen(lm.model):
         return None
-    return lm.tail
+    return lm.tail if torch.is_grad_enabled() or not fits_at_once(lm.model, num_tokens) else None
 
 
 def _hidden(lm: Decoder, inputs: Inputs) -> Tensor:

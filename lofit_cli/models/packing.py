@@ -61,11 +61,12 @@ class PackedRow:
         distances: (n,) of each token to its prompt's end, as `prompt_distances` says.
         order, last: (n,) number of each node in a walk from parents to children, and of the last one beneath it.
         predictors: (m,) nodes whose logits are needed.
-        scored_from: (e,) index into `predictors`: who predicts the scored token.
+        scored_from: (e,) index into `predictors`: who predicts the scored token; in ascending order.
         scored_tokens: (e,) the token predicted.
         sequence_scored: (num_sequences, longest answer) indices into the e scored tokens, padded with -1.
         num_positions: how many positions the longest sequence has.
         paths: for each sequence (its length,) nodes, from the first token to the last but one.
+        parents: of each node the one before it in its sequence, -1 for none.
     """
 
     tokens: Tensor
@@ -79,6 +80,7 @@ class PackedRow:
     sequence_scored: Tensor
     num_positions: int
     paths: list[Tensor]
+    parents: list[int]
 
     def visible(self) -> Tensor:
         """Return (n, n) bool: row i is True at the ancestors of node i and at i itself."""
@@ -94,12 +96,10 @@ class PackedRow:
 def pack_row(sequences: Sequence[TokenSequence], prefix_length: int = 0) -> PackedRow:
     """Lay out sequences as one row, leaving out their first `prefix_length` tokens (which a cache holds)."""
     forest = _Forest()
-    scored: dict[tuple[int, int], int] = {}
     paths = [forest.add(sequence, prefix_length) for sequence in sequences]
-    answers = [
-        [scored.setdefault(place, len(scored)) for place in _places(path, sequence)]
-        for path, sequence in zip(paths, sequences, strict=True)
-    ]
+    places = [_places(path, sequence) for path, sequence in zip(paths, sequences, strict=True)]
+    scored = {place: i for i, place in enumerate(sorted({place for answer in places for place in answer}))}
+    answers = [[scored[place] for place in answer] for answer in places]
     predictors = sorted({node for node, _ in scored})
     predictor_index = {node: i for i, node in enumerate(predictors)}
     longest = max(len(answer) for answer in answers)
@@ -116,17 +116,18 @@ def pack_row(sequences: Sequence[TokenSequence], prefix_length: int = 0) -> Pack
         sequence_scored=torch.tensor([answer + [-1] * (longest - len(answer)) for answer in answers]),
         num_positions=max(len(s.tokens) for s in sequences) - 1,
         paths=[torch.tensor(path) for path in paths],
+        parents=forest.parents,
     )
 
 
-def _places(path: Sequence[int], sequence: TokenSequence) -> Iterator[tuple[int, int]]:
-    """Yield each token of a sequence's answer behind the node that predicts it.
+def _places(path: Sequence[int], sequence: TokenSequence) -> list[tuple[int, int]]:
+    """Return each token of a sequence's answer behind the node that predicts it.
 
     Args:
         path: the nodes of the sequence, those of a cached beginning left out.
     """
     answer = sequence.tokens[sequence.start :]
-    return zip(path[-len(answer) :], answer, strict=True)
+    return list(zip(path[-len(answer) :], answer, strict=True))
 
 
 def group_rows(

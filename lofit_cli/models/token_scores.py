@@ -12,13 +12,15 @@ from lofit_cli.models.hooks import hooked_input, hooked_output
 from lofit_cli.models.logits_tail import LogitsTail
 
 MAX_LOGITS = 2**25
-"""As many logits may exist at once: 128 MB in float32, and as much again for their gradient."""
+"""As many logits may exist at once: 128 MB in float32."""
+CACHED_LOGITS = 2**20
+"""As many logits are summed at once on a CPU: 4 MB, which its caches hold while they are read several times."""
 
 PROBED = 100.0
 """Logits up to this size are tried; no model has larger ones that matter."""
 
-Score = Callable[[Tensor, Tensor], Tensor]
-"""Takes hidden states (rows, hidden) and a token a row, and returns its log-probability, (rows,) float32."""
+Logits = Callable[[Tensor], Tensor]
+"""Takes hidden states (rows, hidden) and returns their logits (rows, vocabulary)."""
 
 
 @contextmanager
@@ -64,26 +66,61 @@ def find_tail(model: PreTrainedModel, tokens: Tensor, keep: dict[str, Any], num_
 
 def fits_at_once(model: PreTrainedModel, num_tokens: int) -> bool:
     """Return whether the logits of so many positions may exist at once."""
-    return num_tokens * int(model.config.get_text_config(decoder=True).vocab_size) <= MAX_LOGITS
+    return num_tokens <= _rows_at_once(model)
 
 
-def token_logprobs(model: PreTrainedModel, tail: LogitsTail, hidden: Tensor, tokens: Tensor) -> Tensor:
-    """Return the log-probability of a token after each hidden state, (rows,) float32, differentiable in the states.
+def _rows_at_once(model: PreTrainedModel) -> int:
+    return max(1, MAX_LOGITS // int(model.config.get_text_config(decoder=True).vocab_size))
+
+
+def log_sums(logits: Tensor) -> Tensor:
+    """Return the log of the sum of exponentials of each row, float32, of few rows at a time where a CPU sums them."""
+    if logits.device.type != "cpu":
+        return logits.float().logsumexp(dim=-1)
+    return torch.cat([part.float().logsumexp(dim=-1) for part in logits.split(_cached_rows(logits))])
+
+
+def _cached_rows(logits: Tensor) -> int:
+    """Return how many rows of logits are best read together."""
+    return max(1, CACHED_LOGITS // logits.shape[-1]) if logits.device.type == "cpu" else max(1, len(logits))
+
+
+def token_logprobs(
+    model: PreTrainedModel, tail: LogitsTail, hidden: Tensor, tokens: Tensor, counts: Tensor | None = None
+) -> Tensor:
+    """Return the log-probability of tokens after hidden states, (num_tokens,) float32, differentiable in the states.
 
     Args:
         hidden: (rows, hidden), what goes into the output embeddings.
-        tokens: (rows,) one of the vocabulary each.
+        tokens: of the vocabulary, those after the first row first; on any device.
+        counts: (rows,) how many tokens follow each row, on the CPU; one each by default.
     """
-    head = _head(model)
+    head, size = _head(model), _rows_at_once(model)
 
-    def score(rows: Tensor, scored: Tensor) -> Tensor:
-        logits = tail.bend(head(rows[None])[0]).float()
-        return logits.gather(-1, scored[:, None]).squeeze(-1) - logits.logsumexp(dim=-1)
+    def compute(rows: Tensor) -> Tensor:
+        return tail.bend(head(rows[None])[0])
 
-    size = max(1, MAX_LOGITS // int(model.config.get_text_config(decoder=True).vocab_size))
-    pairs = zip(hidden.split(size), tokens.to(hidden.device).split(size), strict=True)
-    apply: Any = _RowByRow.apply
-    return torch.cat([apply(rows, scored, score) for rows, scored in pairs])
+    if counts is not None and torch.is_grad_enabled():
+        hidden, counts = hidden[torch.arange(len(hidden)).repeat_interleave(counts).to(hidden.device)], None
+    tokens = tokens.to(hidden.device)
+    if counts is None:
+        pairs = zip(hidden.split(size), tokens.split(size), strict=True)
+        apply: Any = _RowByRow.apply
+        return torch.cat([apply(rows, after, compute) for rows, after in pairs])
+    parts = counts.split(size)
+    after_part = tokens.split([int(part.sum()) for part in parts])
+    return torch.cat(
+        [
+            _score(compute(rows), after, part)
+            for rows, after, part in zip(hidden.split(size), after_part, parts, strict=True)
+        ]
+    )
+
+
+def _score(logits: Tensor, tokens: Tensor, counts: Tensor) -> Tensor:
+    """Return the log-probability of each token after its row of logits, of which `counts` says how many it has."""
+    rows = torch.arange(len(logits)).repeat_interleave(counts).to(logits.device)
+    return logits[rows, tokens].float() - log_sums(logits)[rows]
 
 
 def is_frozen(model: PreTrainedModel) -> bool:
@@ -102,18 +139,33 @@ class _RowByRow(torch.autograd.Function):
     """A number a row, whose gradient by the row is computed with it, so that no logits are kept for the way back."""
 
     @staticmethod
-    def forward(ctx: Any, hidden: Tensor, tokens: Tensor, score: Score) -> Tensor:
+    def forward(ctx: Any, hidden: Tensor, tokens: Tensor, compute: Logits) -> Tensor:
         if not ctx.needs_input_grad[0]:
-            return score(hidden, tokens)
+            return _score(compute(hidden), tokens, torch.ones(len(hidden), dtype=torch.long))
         with torch.enable_grad():
             own = hidden.detach().requires_grad_()
-            values = score(own, tokens)
-            # Each number depends on its own row alone, so that the sum's gradient is every row's.
-            (slopes,) = torch.autograd.grad(values.sum(), own)
+            logits = compute(own)
+        values = _replace_by_slopes(logits.detach(), tokens)
+        (slopes,) = torch.autograd.grad(logits, own, logits.detach())
         ctx.save_for_backward(slopes)
-        return values.detach()
+        return values
 
     @staticmethod
     def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor, None, None]:
         (slopes,) = ctx.saved_tensors
         return (gradients[0][:, None] * slopes.float()).to(slopes.dtype), None, None
+
+
+def _replace_by_slopes(logits: Tensor, tokens: Tensor) -> Tensor:
+    """Return the log-probability of a token a row, and put its slopes in the logits' place: 1 at the token, less p.
+
+    Neither the output embeddings nor a cap needs its own output on the way back, so that it may be written over.
+    """
+    found, size = [], _cached_rows(logits)
+    for part, after in zip(logits.split(size), tokens.split(size), strict=True):
+        values, index = part.float(), after[:, None]
+        sums = values.logsumexp(dim=-1, keepdim=True)
+        found.append((values.gather(-1, index) - sums).squeeze(-1))
+        slopes = values.sub_(sums).exp_().neg_()
+        part.copy_(slopes.scatter_add_(-1, index, torch.ones_like(sums)))
+    return torch.cat(found)

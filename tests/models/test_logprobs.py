@@ -133,8 +133,8 @@ def test_a_row_holds_what_is_shared_once():
     assert row.positions.tolist() == [0, 1, 2, 0, 1]
     assert row.predictors.tolist() == [1, 2, 4]
     assert [row.visible()[i].nonzero().flatten().tolist() for i in (2, 4)] == [[0, 1, 2], [3, 4]]
-    assert row.scored_tokens.tolist() == [3, 4, 5, 6, 9]
-    assert row.sequence_scored.tolist() == [[0, 1], [0, 2], [3, -1], [4, -1]]
+    assert row.scored_tokens.tolist() == [3, 6, 4, 5, 9]
+    assert row.sequence_scored.tolist() == [[0, 2], [0, 3], [1, -1], [4, -1]]
 
 
 def test_the_shared_prefix_stops_before_tokens_whose_place_tells_them_apart():
