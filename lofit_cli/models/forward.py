@@ -11,7 +11,7 @@ from torch import Tensor
 from torch.nn.utils.rnn import pad_sequence
 from transformers import DynamicCache, PreTrainedModel
 
-from lofit_cli.models.attention_blocks import attended_in_blocks, find_blocks
+from lofit_cli.models.attention_blocks import attended_in_blocks, block_tokens, seen_keys
 from lofit_cli.models.attention_masks import row_masks
 from lofit_cli.models.decoder import Decoder
 from lofit_cli.models.devices import input_device
@@ -177,8 +177,9 @@ def _row_logprobs(
         **keep,
     }
     each = list(masks.values()) if isinstance(masks, dict) else [masks]
-    blocks = find_blocks(row.parents, prefix_length)
-    with lm.token_positions(row.positions[None], row.distances[None]), attended_in_blocks(each, blocks):
+    size = block_tokens(lm.device, lm.model.dtype)
+    seen = [keys.to(lm.device, non_blocking=True) for keys in seen_keys(row.parents, prefix_length, size)]
+    with lm.token_positions(row.positions[None], row.distances[None]), attended_in_blocks(each, seen, size):
         if (tail := _known_tail(lm, num_copies * len(row.predictors))) is not None:
             hidden = _hidden(lm, inputs)
             flat = (hidden if keep else hidden[:, row.predictors.to(hidden.device)]).flatten(0, 1)

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor, nn
 from transformers import PreTrainedModel
 
-from lofit_cli.models.hooks import hooked_input, hooked_output
+from lofit_cli.models.hooks import hooked_output, replaced
 from lofit_cli.models.logits_tail import LogitsTail
 
 MAX_LOGITS = 2**25
@@ -25,14 +25,14 @@ Logits = Callable[[Tensor], Tensor]
 
 @contextmanager
 def hidden_instead_of_logits(model: PreTrainedModel) -> Iterator[list[Tensor]]:
-    """Collect what goes into the output embeddings inside a `with` block; these compute a single row of it."""
+    """Collect what goes into the output embeddings inside a `with` block; these compute nothing."""
     found: list[Tensor] = []
 
     def keep(hidden: Tensor) -> Tensor:
         found.append(hidden)
-        return hidden[:1, :1]
+        return hidden[..., :1]
 
-    with hooked_input(_head(model), keep):
+    with replaced(_head(model), keep):
         yield found
 
 
@@ -57,8 +57,11 @@ def find_tail(model: PreTrainedModel, tokens: Tensor, keep: dict[str, Any], num_
         put_in.append(spread.view(logits.shape).to(logits.dtype))
         return put_in[-1]
 
-    with torch.no_grad(), hidden_instead_of_logits(model) as hidden, hooked_output(_head(model), replace):
-        found = model(input_ids=tokens, use_cache=False, **keep).logits
+    with torch.no_grad():
+        with hooked_output(_head(model), replace):
+            found = model(input_ids=tokens, use_cache=False, **keep).logits
+        with hidden_instead_of_logits(model) as hidden:
+            model(input_ids=tokens, use_cache=False, **keep)
     in_order = len(hidden) == len(put_in) == 1 and hidden[0].shape[:-1] == (1, num_kept)
     is_known = in_order and found.shape == put_in[0].shape and torch.allclose(found, tail.bend(put_in[0]).to(found))
     return tail if is_known else None
@@ -98,7 +101,7 @@ def token_logprobs(
     head, size = _head(model), _rows_at_once(model)
 
     def compute(rows: Tensor) -> Tensor:
-        return tail.bend(head(rows[None])[0])
+        return tail.bend(head(rows))
 
     if counts is not None and torch.is_grad_enabled():
         hidden, counts = hidden[torch.arange(len(hidden)).repeat_interleave(counts).to(hidden.device)], None
