@@ -2,7 +2,9 @@
 
 import hashlib
 import json
+import os
 from collections.abc import Iterator, Mapping
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 from weakref import WeakKeyDictionary
@@ -97,12 +99,18 @@ def whole_weights_hash(model: PreTrainedModel) -> str | None:
     held = {**dict(model.named_buffers()), **model.state_dict()}
     if any(weight.is_meta or isinstance(weight, DTensor) for weight in held.values()):
         return None
-    digest = hashlib.sha256()
-    for whole, weight in sorted(held.items()):
-        for name, values in _parts(whole, weight):
-            digest.update(f"{name} {values.dtype} {tuple(values.shape)} {values.stride()} ".encode())
-            for bits in bit_sums(values) if values.is_cuda else [values]:
-                digest.update(bits.cpu().contiguous().reshape(-1).view(torch.uint8).numpy().data)
+    parts = [part for whole, weight in sorted(held.items()) for part in _parts(whole, weight)]
+    # Hashing lets other threads run meanwhile.
+    with ThreadPoolExecutor(os.cpu_count()) as pool:
+        return _hash(list(pool.map(_hash_bits, parts)))
+
+
+def _hash_bits(part: tuple[str, Tensor]) -> str:
+    """Return a SHA-256 over a named tensor's bits."""
+    name, values = part
+    digest = hashlib.sha256(f"{name} {values.dtype} {tuple(values.shape)} {values.stride()} ".encode())
+    for bits in bit_sums(values) if values.is_cuda else [values]:
+        digest.update(bits.cpu().contiguous().reshape(-1).view(torch.uint8).numpy().data)
     return digest.hexdigest()
 
 
