@@ -124,7 +124,8 @@ class Objective:
             if backward:
                 losses.sum().backward()
             found.append(losses.detach())
-        return [float(loss) for loss in torch.stack(found).cpu().double().sum(dim=0)]
+        totals: list[float] = torch.stack(found).cpu().double().sum(dim=0).tolist()
+        return totals
 
     def _reference(self, group: ItemsOfRow) -> Tensor:
         return self._score(group, 1)[0]
