@@ -35,13 +35,14 @@ def _num_sharing() -> int:
 
 def share_out(
     parts: Sequence[Part],
-    compute: Callable[[Part], Result],
+    compute: Callable[[Part], Result | Callable[[], Result]],
     write: Callable[[Result], Any],
     read: Callable[[Any], Result],
 ) -> Iterator[tuple[Part, Result]]:
     """Yield each part with what was computed of it, in order; of several processes each computes some.
 
     Args:
+        compute: returns a result, or what fetches it: a device may still be at it while the next part is prepared.
         write: turns a result into what JSON can hold, exactly.
         read: turns that into the result.
 
@@ -49,7 +50,7 @@ def share_out(
         UserError: as `compute` said, in whichever process.
     """
     if _num_sharing() == 1:
-        yield from ((part, compute(part)) for part in parts)
+        yield from _one_ahead(parts, compute)
         return
     for first in range(0, len(parts), _num_sharing()):
         together = parts[first : first + _num_sharing()]
@@ -57,8 +58,22 @@ def share_out(
         yield from zip(together, [read(result) for found in results for result in found], strict=True)
 
 
-def _compute(parts: Sequence[Part], compute: Callable[[Part], Result], write: Callable[[Result], Any]) -> list[Any]:
-    return [write(compute(part)) for part in parts]
+def _one_ahead(parts: Sequence[Part], compute: Callable[[Part], Any]) -> Iterator[tuple[Part, Any]]:
+    """Yield each part with its result, which is fetched once the next one is under way."""
+    before: list[tuple[Part, Any]] = []
+    for part in parts:
+        before.append((part, compute(part)))
+        if len(before) > 1:
+            yield before[0][0], _fetched(before.pop(0)[1])
+    yield from ((part, _fetched(result)) for part, result in before)
+
+
+def _fetched(result: Any) -> Any:
+    return result() if callable(result) else result
+
+
+def _compute(parts: Sequence[Part], compute: Callable[[Part], Any], write: Callable[[Any], Any]) -> list[Any]:
+    return [write(_fetched(compute(part))) for part in parts]
 
 
 def led(decide: Callable[[], Result]) -> Result:

@@ -19,14 +19,14 @@ class Outcomes:
     def complete(
         self,
         batches: Sequence[Sequence[int]],
-        measure: Callable[[Sequence[int]], list[Any]],
+        measure: Callable[[Sequence[int]], list[Any] | Callable[[], list[Any]]],
         report: Callable[[int], None],
     ) -> list[Any]:
         """Measure what is missing, and return all outcomes by their items' numbers.
 
         Args:
             batches: the numbers of the items that share a forward pass; they are measured together or not at all.
-            measure: returns the outcomes of a batch.
+            measure: returns the outcomes of a batch, or what fetches them.
             report: called with the number of items done.
         """
         missing = [batch for batch in batches if any(number not in self.known for number in batch)]

@@ -2,6 +2,7 @@
 
 import math
 from collections.abc import Callable, Sequence
+from functools import partial
 from itertools import accumulate, pairwise
 from typing import Any
 
@@ -137,7 +138,7 @@ def score_answers(
         rows = group_rows(tokenized, lm.max_row_tokens, 0 if prefix is None else prefix.get_seq_length())
         ends = list(accumulate(len(row) for row in rows))
         batches = [range(*limits) for limits in pairwise([0, *ends])]
-        return scored.complete(batches, lambda numbers: _score(lm, [tokenized[i] for i in numbers], prefix), report)
+        return scored.complete(batches, lambda numbers: _launch(lm, [tokenized[i] for i in numbers], prefix), report)
 
 
 def _is_scored(item: Sequence[TokenSequence], found: Any) -> bool:
@@ -147,11 +148,16 @@ def _is_scored(item: Sequence[TokenSequence], found: Any) -> bool:
     return [value.num_tokens for value in found] == [len(sequence.tokens) - sequence.start for sequence in item]
 
 
-def _score(lm: Decoder, group: Sequence[list[TokenSequence]], prefix: DynamicCache | None) -> list[list[LogProb]]:
-    """Return the log-probabilities of the answers of items that share a forward pass."""
-    flat = [sequence for item in group for sequence in item]
+def _launch(
+    lm: Decoder, group: Sequence[list[TokenSequence]], prefix: DynamicCache | None
+) -> Callable[[], list[list[LogProb]]]:
+    """Begin to score the answers of items that share a forward pass; return what fetches their log-probabilities."""
+    return partial(_fetch, lm, group, answer_logprobs(lm, [sequence for item in group for sequence in item], prefix))
+
+
+def _fetch(lm: Decoder, group: Sequence[list[TokenSequence]], scores: Tensor) -> list[list[LogProb]]:
     # One wait a row: the check reads what has been fetched.
-    values = iter(lm.require_finite(answer_logprobs(lm, flat, prefix).cpu()).tolist())
+    values = iter(lm.require_finite(scores.cpu()).tolist())
     return [[LogProb(next(values), len(s.tokens) - s.start) for s in item] for item in group]
 
 

@@ -1,7 +1,7 @@
 """How often the host waits for the device: each wait lets a GPU run dry.
 
-On a CPU nothing waits, so what would is counted: what takes a number, or a shape, from a tensor's values, and what moves a
-tensor to the host. What `pack_row` and `seen_keys` do to lay a row out is the host's own work.
+On a CPU nothing waits, so what would is counted: what takes a number, or a shape, from a tensor's values, and what
+moves a tensor to the host. What `pack_row` and `seen_keys` do to lay a row out is the host's own work.
 """
 
 import sys
@@ -15,6 +15,7 @@ from torch.utils._python_dispatch import TorchDispatchMode
 
 from lofit_cli.models.logprobs import answer_logprobs, score_answers, tokenize
 from lofit_cli.schema.components import TrainerConfig
+from lofit_cli.sharing import share_out
 from lofit_cli.training.descent import Descent
 from lofit_cli.training.objective import Objective
 
@@ -79,9 +80,9 @@ def test_scoring_waits_once_a_row_whatever_is_in_it(waits):
     lm = build_language_model("llama", max_row_tokens=100)
     with waits:
         score_answers(lm, ITEMS)
-    rows = waits.found["cpu in _score"]
+    rows = waits.found["cpu in _fetch"]
     assert 1 < rows < len(ITEMS)
-    assert set(waits.found) == {"cpu in _score"}
+    assert set(waits.found) == {"cpu in _fetch"}
 
 
 def test_a_training_step_waits_for_its_loss_and_its_gradients_norm_and_nothing_else(waits):
@@ -103,3 +104,14 @@ def test_a_training_step_waits_for_its_loss_and_its_gradients_norm_and_nothing_e
         # Of a number of steps, which AdamW keeps on the host.
         "aten._local_scalar_dense.default in move": 1,
     }
+
+
+def test_a_row_is_fetched_once_the_next_one_is_under_way():
+    told = []
+
+    def launch(part):
+        told.append(f"launch {part}")
+        return lambda: told.append(f"fetch {part}") or part
+
+    assert list(share_out([1, 2, 3], launch, None, None)) == [(1, 1), (2, 2), (3, 3)]
+    assert told == ["launch 1", "launch 2", "fetch 1", "launch 3", "fetch 2", "fetch 3"]
