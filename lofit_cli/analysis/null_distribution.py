@@ -12,7 +12,7 @@ from scipy.stats import beta
 from lofit_cli.analysis.intervals import CONFIDENCE, Interval
 from lofit_cli.artifacts.evaluations import MeasuredRun
 
-OF_SELECTION = ("selection.", "selector.", "source.")
+OF_SELECTION = "selection."
 """What settings of the selection begin with in `made_by`."""
 
 

@@ -11,7 +11,6 @@ from lofit_cli.report.comparison.words import (
     amount,
     describe_section,
     interval_text,
-    mean_cell,
     named_rows,
     percent,
 )
@@ -21,9 +20,9 @@ from lofit_cli.report.tables import Cell, Column, Entry, Table
 LINE_LETTERS = 40
 """The longest line of a row's name beside its dots."""
 NOTE = (
-    "worse: the share of random selections of as many heads, trained in the same way, whose mean is lower; one that is "
-    "as high counts half. Its 95 % interval (Clopper-Pearson) allows for how few were drawn, and takes the questions "
-    "as they are."
+    "draws: the mean over random selections of as many heads, trained in the same way, and their range. worse: the "
+    "share of them whose mean is lower; one that is as high counts half. Its interval (Clopper-Pearson) allows for how "
+    "few were drawn, and takes the questions as they are."
 )
 
 
@@ -32,7 +31,7 @@ def draws_table(section: ComparedSection) -> Table | None:
     found = [(name, row) for name, row in named_rows(section) if _standing(row)]
     if not found:
         return None
-    heads = ("metric", "% [95 %]", "draws: mean [range]", "worse [95 %]")
+    heads = ("metric", "%", "draws [range]", "worse % [95 %]")
     columns = [Column("run", "left"), *(Column(head, "left", is_whole=True) for head in heads)]
     rows = [_row(name, row) for name, row in found]
     records = [record for _, row in found for record in _records(section, row)]
@@ -46,7 +45,7 @@ def _standing(row: ComparedRow) -> dict[str, ComparedMetric]:
 def _row(name: str, row: ComparedRow) -> list[Entry]:
     metrics = _standing(row)
     lines = [
-        (Cell(key.upper()), mean_cell(metric), _draws_cell(metric), _share_cell(metric))
+        (Cell(key.upper()), Cell(amount(metric.mean, metric.unit)), _draws_cell(metric), _share_cell(metric))
         for key, metric in metrics.items()
     ]
     numbers = {len(metric.standing.draws) for metric in metrics.values() if metric.standing}
@@ -62,7 +61,7 @@ def _draws_cell(metric: ComparedMetric) -> Cell:
 
 def _share_cell(metric: ComparedMetric) -> Cell:
     standing = metric.standing
-    return Cell(f"{percent(standing.share_below)} %", interval_text(standing.interval)) if standing else Cell("")
+    return Cell(percent(standing.share_below), interval_text(standing.interval)) if standing else Cell("")
 
 
 def _records(section: ComparedSection, row: ComparedRow) -> list[dict[str, Any]]:
