@@ -80,8 +80,9 @@ def _plan_of_training(
     parts.append(Part("validation", (num_validation + sum(sizes)) * num_looks, (look + measuring) * num_looks))
     coming = sum(p.numel() for p in edit.parameters()) * FLOAT_BYTES * (MOMENTS + (trainer.keep == "best"))
     memory = peak(coming, on_gpu=lm.device.type == "cuda")
-    num_tokens = num_train * trainer.num_epochs
-    return Plan(len(train), num_steps, num_tokens, edit.num_parameters, tuple(parts), memory)
+    num_tokens, frozen = num_train * trainer.num_epochs, edit.num_untouched_layers()
+    notes = (f"less time, as the lowest {frozen} of {len(lm.layers)} layers are computed once",) if frozen else ()
+    return Plan(len(train), num_steps, num_tokens, edit.num_parameters, tuple(parts), memory, notes)
 
 
 def _num_tokens(items: Sequence[TrainingItem]) -> int:

@@ -189,5 +189,7 @@ def plan_evaluate(config: EvaluateConfig) -> Plan:
     lm, load_seconds = load_timed(config.model)
     edit = load_intervention(folder, lm)[0] if folder else Demonstrations()
     plan = plan_measuring(lm, load_seconds, task, config.eval.split, config.eval.protocol, edit)
-    notes = ("the judges' time and memory are not in it",) if judges else ()
+    notes = ["the judges' time and memory are not in it"] if judges else []
+    if folder and (draws := len(list_draws(folder, INTERVENTION))):
+        notes.append(f"each of the {draws} draws takes as long as the scoring again")
     return replace(plan, notes=(*plan.notes, *notes))

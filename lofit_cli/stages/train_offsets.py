@@ -1,6 +1,6 @@
 """Stage 2: make an intervention: train offsets on the selected heads, or whatever else the method makes."""
 
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -148,7 +148,13 @@ def plan_train_offsets(config: TrainOffsetsConfig) -> Plan:
     def make(few: Task[Any], settings: TrainOffsetsConfig, run: RunDir) -> Intervention:
         return method.make(lm, few, settings, head_mask, run)
 
-    return plan_making(lm, load_seconds, task, config, "train_offsets", make)
+    plan, draws = plan_making(lm, load_seconds, task, config, "train_offsets", make), _count_draws(config, file)
+    notes = (f"each of the {draws} draws takes as long as the training again",) if draws else ()
+    return replace(plan, notes=(*plan.notes, *notes))
+
+
+def _count_draws(config: TrainOffsetsConfig, file: Path | None) -> int:
+    return len(list_draws(file.parent, FILE_NAME)) if file and config.method.name == "lofit" else 0
 
 
 def _count_parameters(config: TrainOffsetsConfig, geometry: Geometry) -> int | None:
