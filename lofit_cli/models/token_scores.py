@@ -148,10 +148,12 @@ class _RowByRow(torch.autograd.Function):
         with torch.enable_grad():
             own = hidden.detach().requires_grad_()
             logits = compute(own)
-        values = _replace_by_slopes(logits.detach(), tokens)
+        # Those of output embeddings that are split over processes are a view of what torch keeps.
+        slopes = logits.detach().clone() if logits._is_view() else logits.detach()
+        values = _replace_by_slopes(slopes, tokens)
         # Quantised output embeddings may let no gradient through, which whoever trains finds out.
-        reached = torch.autograd.grad(logits, own, logits.detach(), allow_unused=True) if logits.requires_grad else ()
-        ctx.save_for_backward(*(slopes for slopes in reached if slopes is not None))
+        reached = torch.autograd.grad(logits, own, slopes, allow_unused=True) if logits.requires_grad else ()
+        ctx.save_for_backward(*(found for found in reached if found is not None))
         return values
 
     @staticmethod

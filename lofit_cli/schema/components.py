@@ -15,7 +15,7 @@ class SelectorConfig:
     """How heads are scored. Beside the selected heads, `draws` random selections of as many heads are made."""
 
     name: str = MISSING
-    draws: int = 0
+    draws: int = field(default=0, kw_only=True)
 
     def __post_init__(self) -> None:
         within("selector.draws", self.draws, 0, MAX_DRAWS)
