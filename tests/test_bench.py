@@ -100,3 +100,42 @@ def test_memory_is_measured_in_a_process_of_its_own(bench, model_dir):
 def test_what_cannot_be_measured_is_refused_in_a_sentence(bench, arguments, said):
     result = bench("--no-memory", *arguments)
     assert (result.exit_code, said in result.stderr.splitlines()[-1]) == (2, True), result.stderr
+
+
+@pytest.fixture
+def script(model_dir, workplace, monkeypatch):
+    """Return the module of a script that builds models of its own, with the tiny tokenizer."""
+    monkeypatch.setattr(sys, "path", [str(FOLDER), *sys.path])
+    monkeypatch.setattr(importlib.import_module("gpu"), "embedded_model_dir", lambda name: model_dir)
+    return importlib.import_module
+
+
+def test_the_job_for_a_gpu_runs_on_any_machine(script):
+    out = Path("out/gpu.json")
+    script("gpu").main(None, "cpu", "float32", 1, 64, 3, 64, out)
+    found = json.loads(out.read_text())
+    assert found["whole_job"] == pytest.approx(sum(found["seconds"].values()))
+    assert 0 < found["share_of_peak_in_scoring"] < 1
+    assert (found["device"], found["folds"], found["peak_memory_gb"]) == ("cpu", 1, None)
+
+
+def test_each_axis_of_growth_has_an_exponent(script, model_dir, monkeypatch):
+    scaling = script("scaling")
+    few = {"QUESTIONS": (1, 2), "ROW_TOKENS": (64, 128), "ANSWERS": (1, 2), "HEADS": (1, 2), "COPIES": (1, 2)}
+    for name, sizes in (few | {"SHAPES": {"a": (1, 64), "b": (2, 64)}, "FEW": 4}).items():
+        monkeypatch.setattr(scaling, name, sizes)
+    scaling.main(str(model_dir), None, 1, Path("out/scaling.json"))
+    found = json.loads(Path("out/scaling.json").read_text())
+    assert len(found) == 6
+    for axis in found.values():
+        assert all(seconds > 0 for seconds in axis["seconds"].values())
+        assert -10 < axis["exponent"] < 10
+
+
+def test_an_axis_whose_cost_is_its_size_squared_has_exponent_two(script, monkeypatch):
+    scaling, now = script("scaling"), [0.0]
+    monkeypatch.setattr(scaling.time, "perf_counter", lambda: now[0])
+    axis = scaling.Axis("size", 2)
+    for size in (1, 2, 4, 8):
+        axis.measure(str(size), size, lambda size=size: now.append(now.pop() + 3.0 * size**2))
+    assert axis.exponent == pytest.approx(2)
