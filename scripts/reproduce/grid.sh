@@ -7,6 +7,7 @@
 #                     mquake, siqa and truthfulqa_binary can't be had
 #   OUT=runs/paper    DTYPE=bfloat16     TRAINING="KEY=VALUE ..." for the two stages that train
 #   JUDGE=allenai     judges of table4.sh: a name of conf/judge
+#   ONE_PROCESS=0     a process for each run, in place of one that keeps the model from run to run
 #   DRY=1             print the commands, and how many are still to do, and run none
 #   arguments         KEY=VALUE overrides that all three stages take, such as model.device=cpu
 #

@@ -15,7 +15,7 @@ def run(name, folder, *overrides, **environment):
     return subprocess.run(
         command,
         cwd=folder,
-        env={"PATH": path, "LOFIT_CACHE_GB": "0", **environment},
+        env={"PATH": path, "LOFIT_CACHE_GB": "0", "ONE_PROCESS": "0", **environment},
         capture_output=True,
         text=True,
         check=False,
