@@ -12,12 +12,18 @@ from lofit_cli.console import progress_bar
 from lofit_cli.interventions.head_edit import HeadEdit
 from lofit_cli.interventions.side_by_side import attached_side_by_side
 from lofit_cli.models.decoder import Decoder
+from lofit_cli.models.logprobs import answer_logprobs, copied_logprobs
+from lofit_cli.models.memory import is_out_of_memory
+from lofit_cli.models.packing_probe import make_probe
 from lofit_cli.models.trunk_rows import open_trunk
 from lofit_cli.schema.stages import TrainOffsetsConfig
 from lofit_cli.sharing import add_up
 from lofit_cli.tasks.task import Task
 from lofit_cli.training.descent import Descent
 from lofit_cli.training.objective import Objective, TrainingItem
+
+ROUNDING = 0.005
+"""The share by which copies may differ in half precision; what is no copy differs by more."""
 
 
 def train_side_by_side(
@@ -91,8 +97,25 @@ class _Best:
 
 def num_together(lm: Decoder, task: Task[Any], batch_size: int) -> int:
     """Return how many edits stand side by side in one forward pass: as many copies of a batch as it has tokens for."""
-    if lm.batching != "packed":
+    if lm.batching != "packed" or not _copies_rows(lm):
         return 1
     items = Objective(lm, task, 1.0).tokenize("train")
     in_all = sum(item.sequences[0].start + sum(len(s.tokens) - s.start for s in item.sequences) for item in items)
     return max(1, lm.max_row_tokens // math.ceil(in_all / len(items) * batch_size))
+
+
+def _copies_rows(lm: Decoder) -> bool:
+    """Return whether each copy of a row gives what the row gives, which is tried with two edits that change nothing."""
+    mask, sequences = lm.geometry.every_head(), make_probe(lm).siblings
+    unchanged = torch.zeros(lm.geometry.total_heads, lm.geometry.head_dim)
+    edits = [HeadEdit(lm.geometry, mask, offset=unchanged).to(lm.device) for _ in range(2)]
+    with torch.no_grad():
+        alone = answer_logprobs(lm, sequences)
+        try:
+            with attached_side_by_side(edits, lm):
+                copies = copied_logprobs(lm, sequences, len(edits))
+        except Exception as error:  # what a family's code says of rows that it was not given has no base in common
+            if is_out_of_memory(error):
+                raise
+            return False
+    return all(torch.allclose(copy, alone, rtol=ROUNDING) for copy in copies)

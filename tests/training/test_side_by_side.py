@@ -96,3 +96,17 @@ def test_as_many_stand_side_by_side_as_a_forward_pass_has_tokens_for():
     counts = [num_together(build_language_model("llama", max_row_tokens=n), task, 4) for n in (64, 1024, 4096)]
     assert counts[0] == 1 < counts[1] < counts[2] <= 4 * counts[1] + 4
     assert num_together(build_language_model("llama", batching="padded", max_row_tokens=4096), task, 4) == 1
+
+
+@pytest.mark.parametrize("answer", ["an error", "one copy for all"])
+def test_a_model_that_makes_no_copies_trains_one_by_one(answer):
+    lm = build_language_model("llama", max_row_tokens=4096)
+
+    def refuse(module, args):
+        if answer == "an error" and len(args[0]) > 1:
+            raise RuntimeError("one row at most")
+        return (args[0][:1].roll(1, dims=1).expand_as(args[0]), *args[1:]) if len(args[0]) > 1 else None
+
+    assert num_together(lm, make_task(), 4) > 1
+    lm.layers[1].register_forward_pre_hook(refuse)
+    assert num_together(lm, make_task(), 4) == 1
