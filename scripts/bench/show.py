@@ -29,7 +29,7 @@ def _table_of_rows(found: Found, dtype: str) -> Table:
     note = (
         f"{found['settings']['model']} on {found['task']}; {machine['cpu']}, {machine['threads']} threads, torch "
         f"{machine['torch_build']}; matrix products: {speed:.0f} GFLOP/s. Ratio: median of {found['repeats']} runs by "
-        f"turns. *: the goal is reached. Gap: the largest between what both sides found. Steps: without the reference."
+        f"turns. *: the goal is reached. Gap: the largest between what both sides found. Steps: without the reference. Later: with what an earlier run has kept."
         f"{left_out}{_scaled(found['settings']['peer_share'])}"
     )
     lines = [line for row in found["rows"] if row["dtype"] == dtype for line in _lines(row)]
@@ -54,6 +54,13 @@ def _lines(row: Found) -> list[list[Entry]]:
     if steps := row["ratios_without_reference"]:
         alone = statistics.median(parts["steps"] for parts in row["ours_parts"])
         lines.append([f"{row['row']} steps", f"{alone:.2f}", f"{peer:.2f}", *_ratio(steps), "", ""])
+    if later := [
+        parts["steps"] + parts["later_reference"] for parts in row["ours_parts"] if "later_reference" in parts
+    ]:
+        ratios = [theirs / mine for theirs, mine in zip(row["peer_seconds"], later, strict=True)]
+        mark = "*" if row["goal"] is not None and statistics.median(ratios) >= row["goal"] else ""
+        seconds = f"{statistics.median(later):.2f}"
+        lines.append([f"{row['row']} later", seconds, f"{peer:.2f}", *_ratio(ratios), Cell("", marks=mark), ""])
     return lines
 
 
