@@ -29,7 +29,8 @@ def _table_of_rows(found: Found, dtype: str) -> Table:
     note = (
         f"{found['settings']['model']} on {found['task']}; {machine['cpu']}, {machine['threads']} threads, torch "
         f"{machine['torch_build']}; matrix products: {speed:.0f} GFLOP/s. Ratio: median of {found['repeats']} runs by "
-        f"turns. *: the goal is reached. Gap: the largest between what both sides found. Steps: without the reference. Later: with what an earlier run has kept."
+        f"turns. *: the goal is reached. Gap: the largest between what both sides found. Steps: without the "
+        "reference. Later: with what an earlier run has kept."
         f"{left_out}{_scaled(found['settings']['peer_share'])}"
     )
     lines = [line for row in found["rows"] if row["dtype"] == dtype for line in _lines(row)]
