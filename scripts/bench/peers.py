@@ -66,8 +66,8 @@ class Harness:
 class Trainer:
     """TRL's DPO trainer over a copy of the model with a PEFT adapter, ready to train.
 
-    It computes its own reference by taking the adapter away, as it does by default. Checkpointing of activations, which
-    is on by default and would make it slower, is off.
+    It computes its own reference by taking the adapter away, as it does by default. Checkpointing of activations is its
+    default as well, and makes it slower.
 
     Attributes:
         losses: of each step, of training alone.
@@ -80,6 +80,7 @@ class Trainer:
         rows: list[dict[str, str]],
         adapter: peft.PeftConfig,
         settings: TrainerConfig,
+        checkpointing: bool,
     ) -> None:
         datasets.disable_progress_bars()
         logging.set_verbosity_error()
@@ -89,7 +90,7 @@ class Trainer:
         self.folder = tempfile.TemporaryDirectory()
         self.trainer: Any = DPOTrainer(
             copy.deepcopy(model),
-            args=self._arguments(settings, -(-len(rows) // settings.batch_size)),
+            args=self._arguments(settings, -(-len(rows) // settings.batch_size), checkpointing),
             train_dataset=datasets.Dataset.from_list(rows),
             processing_class=copy.deepcopy(tokenizer),
             peft_config=adapter,
@@ -98,7 +99,7 @@ class Trainer:
         self._loss = self.trainer.compute_loss
         self.trainer.compute_loss = self._note_loss
 
-    def _arguments(self, settings: TrainerConfig, num_steps: int) -> DPOConfig:
+    def _arguments(self, settings: TrainerConfig, num_steps: int, checkpointing: bool) -> DPOConfig:
         return DPOConfig(
             self.folder.name,
             beta=settings.beta,
@@ -110,7 +111,7 @@ class Trainer:
             per_device_train_batch_size=settings.batch_size,
             max_steps=num_steps,
             train_sampling_strategy="sequential",
-            gradient_checkpointing=False,
+            gradient_checkpointing=checkpointing,
             use_cpu=True,
             bf16=False,
             logging_strategy="no",

@@ -74,6 +74,10 @@ class Place:
         chosen = spread(items, count)
         return [(self.lm.prompt_text(task.prompt(item, PROTOCOL)), task.answers(item)) for item in chosen]
 
+    def every_head(self) -> Tensor:
+        """Return the mask of all heads."""
+        return self.lm.geometry.every_head()
+
     def heads(self, are_late: bool = False) -> Tensor:
         """Return the mask of the heads that are edited: (num_layers, max_heads) bool.
 

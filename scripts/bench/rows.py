@@ -11,10 +11,12 @@ from training_rows import dpo_row, ia3, lora, reference_row, step_row, validatio
 from lofit_cli.errors import UserError, did_you_mean
 
 FIXED: dict[str, Callable[[Place], Row]] = {
-    "dpo-scale": lambda place: dpo_row(place, "dpo-scale", "scale", place.lm.geometry.every_head(), ia3),
+    "dpo-scale": lambda place: dpo_row(place, "dpo-scale", "scale", place.every_head(), ia3),
+    "dpo-scale-as-is": lambda place: dpo_row(place, "dpo-scale-as-is", "scale", place.every_head(), ia3, True),
     "dpo-offsets": lambda place: dpo_row(place, "dpo-offsets", "offset", place.heads(), lora),
     "dpo-late": lambda place: dpo_row(place, "dpo-late", "offset", place.heads(are_late=True), lora),
-    "step-all": lambda place: step_row(place, "step-all", "scale", place.lm.geometry.every_head(), 0.9),
+    "dpo-late-as-is": lambda place: dpo_row(place, "dpo-late-as-is", "offset", place.heads(are_late=True), lora, True),
+    "step-all": lambda place: step_row(place, "step-all", "scale", place.every_head(), 0.9),
     "step-late": lambda place: step_row(place, "step-late", "offset", place.heads(are_late=True), 0.75),
     "reference": reference_row,
     "validation": validation_row,

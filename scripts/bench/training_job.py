@@ -114,11 +114,15 @@ class Training:
         """Return the first batch."""
         return items[: self.settings.batch_size]
 
-    def peer(self, adapter: peft.PeftConfig) -> Measured:
-        """Let TRL train an adapter on the same batches; where it scales head activations, from the same scales."""
+    def peer(self, adapter: peft.PeftConfig, checkpointing: bool) -> Measured:
+        """Let TRL train an adapter on the same batches; where it scales head activations, from the same scales.
+
+        Args:
+            checkpointing: compute activations again on the way back, as is TRL's default: slower, for less memory.
+        """
         texts = [(example.prompt.text, *example.answers) for example in self.task.examples("train")]
         rows = [{"prompt": prompt, "chosen": chosen, "rejected": rejected} for prompt, chosen, rejected in texts]
-        trl = Trainer(self.lm.model, self.lm.tokenizer, rows, adapter, self.settings)
+        trl = Trainer(self.lm.model, self.lm.tokenizer, rows, adapter, self.settings, checkpointing)
         if self.part == "scale":
             trl.start_from(1 + self.start)
         references = trl.first_references().T

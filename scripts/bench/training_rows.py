@@ -21,20 +21,22 @@ NOTHING = 0.01
 """The share of an epoch up to which a reference that is known already costs nothing: it has to be looked up."""
 
 
-CHOSEN = {"peer_settings": {"gradient_checkpointing": False}}
-"""What TRL is told that is not its default, and makes it faster."""
+def dpo_row(
+    place: Place, name: str, part: str, heads: Tensor, adapter: Callable[[], peft.PeftConfig], as_is: bool = False
+) -> Row:
+    """Return DPO steps of ours, with their reference, beside TRL's.
 
-
-def dpo_row(place: Place, name: str, part: str, heads: Tensor, adapter: Callable[[], peft.PeftConfig]) -> Row:
-    """Return DPO steps of ours, with their reference, beside TRL's."""
+    Args:
+        as_is: leave TRL the checkpointing of activations, its default, without which it is faster.
+    """
     job = Training(place, part, heads)
-    where = f"{int(heads.sum())} {'late ' * (name == 'dpo-late')}heads"
+    where = f"{int(heads.sum())} {'late ' * name.startswith('dpo-late')}heads"
     what = {"scale": "a scale on all heads, beside IA3", "offset": f"offsets on {where}, beside LoRA"}
-    title = f"DPO on {len(job.items)} pairs: {what[part]} with TRL"
-    goal = GOALS[part].get(place.dtype)
+    title = f"DPO on {len(job.items)} pairs: {what[part]} with TRL{' as it comes' * as_is}"
+    goal, told = GOALS[part].get(place.dtype), {"peer_settings": {"gradient_checkpointing": as_is}}
     return Row(
-        name, title, job.ours, lambda: job.peer(adapter()), job.num_tokens, goal,
-        passes=job.passes(), about={"pairs": len(job.items), "heads": int(heads.sum()), **_settings(job), **CHOSEN},
+        name, title, job.ours, lambda: job.peer(adapter(), as_is), job.num_tokens, goal,
+        passes=job.passes(), about={"pairs": len(job.items), "heads": int(heads.sum()), **_settings(job), **told},
     )  # fmt: skip
 
 
