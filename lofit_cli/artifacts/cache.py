@@ -63,6 +63,11 @@ def max_bytes() -> int:
     return int(float(stated) * 1e9)
 
 
+def largest_entry() -> int:
+    """Return how many bytes an entry may have that is kept; errors as for `max_bytes`."""
+    return max_bytes() // LARGEST_SHARE
+
+
 def recall(kind: str, key: Mapping[str, Any]) -> "dict[str, Tensor] | None":
     """Return what was kept under a key; None where there is nothing, or nothing sound, which is removed."""
     from lofit_cli.artifacts.tensors import read_all_tensors
@@ -86,7 +91,7 @@ def keep(kind: str, key: Mapping[str, Any], tensors: "dict[str, Tensor]") -> Non
     from lofit_cli.artifacts.tensors import write_tensors
 
     num_bytes = sum(tensor.numel() * tensor.element_size() for tensor in tensors.values())
-    if num_bytes > max_bytes() // LARGEST_SHARE:
+    if num_bytes > largest_entry():
         return
     file = _place(kind, key)
     try:

@@ -13,7 +13,7 @@ from transformers import PreTrainedTokenizerBase
 from lofit_cli.artifacts.outcomes import Outcomes
 from lofit_cli.artifacts.predictions import LogProb, Prediction
 from lofit_cli.errors import naming_items
-from lofit_cli.evaluation.measure import find_outcomes, measure_split
+from lofit_cli.evaluation.measure import measure_split
 from lofit_cli.models.decoder import Decoder
 from lofit_cli.models.generation import encode_prompts
 from lofit_cli.models.logprobs import tokenize_items
@@ -35,7 +35,8 @@ def measure_base_model(
     asked = _tokenize(lm, task, split, protocol)
 
     def measure() -> dict[str, Tensor]:
-        return _as_tensors(find_outcomes(lm, task, split, protocol, report, known=known))
+        measure_split(lm, task, split, protocol, report, known=known)
+        return _as_tensors([known.known[number] for number in range(len(items))])
 
     if task.generates:
         told = {"max_new_tokens": task.config.max_new_tokens, "reads": _describe_reading(lm)}

@@ -26,23 +26,6 @@ def measure_split(
 ) -> Sequence[Prediction]:
     """Return every item of a split with what the model made of it and the metrics that follow.
 
-    Arguments and errors are those of `find_outcomes`.
-    """
-    outcomes = find_outcomes(lm, task, split, protocol, report, demonstrations, known)
-    return [task.predict(item, outcome) for item, outcome in zip(task.items(split), outcomes, strict=True)]
-
-
-def find_outcomes(
-    lm: Decoder,
-    task: Task[Any],
-    split: str,
-    protocol: str,
-    report: Callable[[int], None] = lambda num_items: None,
-    demonstrations: Prompt = NOTHING,
-    known: Outcomes | None = None,
-) -> Sequence[Any]:
-    """Return what the model makes of every item of a split: the line it generates, or its answers' log-probabilities.
-
     Args:
         protocol: the prompt that TruthfulQA's questions are asked under.
         report: called with the number of items done.
@@ -54,10 +37,13 @@ def find_outcomes(
     """
     items = task.items(split)
     prompts = [task.prompt(item, protocol, demonstrations) for item in items]
+    outcomes: Sequence[Any]
     with naming_items([item.name for item in items]):
         if task.generates:
-            return generate_lines(lm, prompts, task.config.max_new_tokens, report, known)
-        return score_answers(lm, list(zip(prompts, map(task.answers, items), strict=True)), report, known)
+            outcomes = generate_lines(lm, prompts, task.config.max_new_tokens, report, known)
+        else:
+            outcomes = score_answers(lm, list(zip(prompts, map(task.answers, items), strict=True)), report, known)
+    return [task.predict(item, outcome) for item, outcome in zip(items, outcomes, strict=True)]
 
 
 def require_fit(lm: Decoder, task: Task[Any], split: str, protocol: str) -> None:

@@ -20,8 +20,7 @@ from lofit_cli.models.encoding import check_round_trip, first_tokens
 from lofit_cli.models.forward import choose_tail
 from lofit_cli.models.heads import find_heads
 from lofit_cli.models.language_model import LanguageModel
-from lofit_cli.models.logits_tail import LogitsTail
-from lofit_cli.models.memory import fitting_row_tokens, is_out_of_memory
+from lofit_cli.models.memory import fitting_row_tokens, if_possible
 from lofit_cli.models.packing_check import choose_batching
 from lofit_cli.processes import num_processes, require_one_process
 from lofit_cli.schema.sources import ModelConfig
@@ -59,7 +58,7 @@ def load_model(config: ModelConfig | str) -> LanguageModel:
             "each forward pass; use devices with more memory, model.quantization=nf4 or a smaller model.dtype"
         )
     lm = LanguageModel(config.id, model, tokenizer, *find_heads(model), quantization=config.quantization, **settings)
-    return replace(lm, batching=choose_batching(lm), tail=_tail(lm))
+    return replace(lm, batching=choose_batching(lm), tail=if_possible(lambda: choose_tail(lm)))
 
 
 def _check_tokenizer(tokenizer: PreTrainedTokenizerBase, config: ModelConfig) -> None:
@@ -67,16 +66,6 @@ def _check_tokenizer(tokenizer: PreTrainedTokenizerBase, config: ModelConfig) ->
         raise UserError(f"model.id={config.id} has no fast tokenizer, which is needed to know where an answer begins")
     check_round_trip(tokenizer, f"model.id={config.id}")
     first_tokens(tokenizer, config.add_bos)
-
-
-def _tail(lm: LanguageModel) -> LogitsTail | None:
-    """Return what a model makes of its last hidden states, or None where that can't be told."""
-    try:
-        return choose_tail(lm)
-    except Exception as error:  # what a family's code says to fewer rows than it expects has no base in common
-        if is_out_of_memory(error):
-            raise
-        return None
 
 
 def _chat(config: ModelConfig, tokenizer: PreTrainedTokenizerBase) -> Chat | None:

@@ -1,9 +1,10 @@
 """Memory: how much a forward pass may take, and what a person is told when a device has too little."""
 
 import re
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
+from typing import TypeVar
 
 import torch
 from transformers import PreTrainedConfig, PreTrainedModel
@@ -11,6 +12,8 @@ from transformers import PreTrainedConfig, PreTrainedModel
 from lofit_cli.errors import RunError
 from lofit_cli.models.devices import find_device, memory_of
 from lofit_cli.schema.sources import ModelConfig
+
+Result = TypeVar("Result")
 
 CPU_ROW_TOKENS, ROW_TOKENS = 512, 4096
 """Tokens in one forward pass of a CPU, and of an accelerator: enough to keep it busy, few enough for a small mask."""
@@ -55,6 +58,20 @@ def is_out_of_memory(error: BaseException) -> bool:
     return isinstance(error, torch.OutOfMemoryError | MemoryError) or (
         isinstance(error, RuntimeError) and any(words in str(error) for words in SAID)
     )
+
+
+def if_possible(compute: Callable[[], Result]) -> Result | None:
+    """Return what is computed; None where a family's code is against it, whose errors have no base in common.
+
+    Raises:
+        Exception: whatever says that there is too little memory.
+    """
+    try:
+        return compute()
+    except Exception as error:
+        if is_out_of_memory(error):
+            raise
+        return None
 
 
 def out_of_memory_in_a_run(config: ModelConfig) -> RunError:

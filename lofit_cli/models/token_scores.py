@@ -78,8 +78,6 @@ def _rows_at_once(model: PreTrainedModel) -> int:
 
 def log_sums(logits: Tensor) -> Tensor:
     """Return the log of the sum of exponentials of each row, float32, of few rows at a time where a CPU sums them."""
-    if logits.device.type != "cpu":
-        return logits.float().logsumexp(dim=-1)
     return torch.cat([part.float().logsumexp(dim=-1) for part in logits.split(_cached_rows(logits))])
 
 

@@ -9,7 +9,7 @@ from torch import Tensor
 from lofit_cli.models.decoder import Decoder
 from lofit_cli.models.forward import packed_logprobs
 from lofit_cli.models.hooks import hooked_input
-from lofit_cli.models.memory import free_memory, is_out_of_memory
+from lofit_cli.models.memory import free_memory, if_possible
 from lofit_cli.models.packing import PackedRow, TokenSequence, pack_row
 from lofit_cli.models.packing_probe import make_probe
 from lofit_cli.models.trunk import Trunk
@@ -30,18 +30,18 @@ def open_trunk(lm: Decoder, num_layers: int) -> Trunk | None:
     if not num_layers or lm.batching != "packed" or num_joined() > 1:
         return None
     room = (free_memory(torch.device("cpu")) or 0) // SHARE_OF_MEMORY
-    trunk, probe = Trunk(lm.layers[:num_layers], room), make_probe(lm)
+    trunk = Trunk(lm.layers[:num_layers], room)
+    return trunk if if_possible(lambda: _gives_the_same(lm, trunk.emptied())) else None
+
+
+def _gives_the_same(lm: Decoder, trunk: Trunk) -> bool:
+    """Return whether rows above an empty trunk give what they gave as it was filled; errors as of the family's code."""
+    probe = make_probe(lm)
     texts = probe.siblings, [probe.follower, probe.cousin]
-    with torch.no_grad(), lm.keeping(trunk.emptied()):
-        try:
-            # All are passed before any is passed again: what a layer leaves behind for another must not be enough.
-            whole = [packed_logprobs(lm, text, None) for text in texts]
-            above = [packed_logprobs(lm, text, None) for text in texts]
-        except Exception as error:  # what a family's code says has no base in common
-            if is_out_of_memory(error):
-                raise
-            return None
-    return trunk if all(a.equal(b) for a, b in zip(whole, above, strict=True)) else None
+    with torch.no_grad(), lm.keeping(trunk):
+        # All are passed before any is passed again: what a layer leaves behind for another must not be enough.
+        whole, above = ([packed_logprobs(lm, text, None) for text in texts] for _ in range(2))
+        return all(a.equal(b) for a, b in zip(whole, above, strict=True))
 
 
 class _AboveError(Exception):
@@ -60,10 +60,9 @@ def fill_trunk(lm: Decoder, trunk: Trunk, row: Row) -> None:
         packed_logprobs(lm, row, None)
 
 
-def has_room(lm: Decoder, trunk: Trunk, rows: Sequence[Row]) -> bool:
-    """Return whether there is room for what a trunk gives for these rows."""
-    num_nodes = sum(len(pack_row(row).tokens) for row in rows)
-    return num_nodes * lm.hidden_size * lm.model.dtype.itemsize <= trunk.room
+def num_bytes(lm: Decoder, rows: Sequence[Row]) -> int:
+    """Return how much memory what a trunk gives for these rows takes."""
+    return sum(len(pack_row(row).tokens) for row in rows) * lm.hidden_size * lm.model.dtype.itemsize
 
 
 def knows_row(trunk: Trunk, row: Row) -> bool:

@@ -80,13 +80,18 @@ def evaluate(config: EvaluateConfig, run: RunDir) -> Sequence[Prediction]:
         del lm, edit
         answered = [prediction for prediction in predictions if isinstance(prediction, GeneratedAnswer)]
         predictions = judge_answers(judges, config.model, answered)
-    summaries = _summarise(predictions)
-    write_predictions(run.path, predictions)
-    write_json(run.path / METRICS, {name: asdict(summary) for name, summary in summaries.items()})
-    show(summaries)
+    show(_write(predictions, run))
     if folder:
         _show_texts(config, run, predictions)
     return predictions
+
+
+def _write(predictions: Sequence[Prediction], run: RunDir) -> dict[str, Summary]:
+    """Write predictions and their metrics' means, and return these."""
+    summaries = _summarise(predictions)
+    write_predictions(run.path, predictions)
+    write_json(run.path / METRICS, {name: asdict(summary) for name, summary in summaries.items()})
+    return summaries
 
 
 def _content(folder: Path | None) -> list[str]:

@@ -7,6 +7,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from lofit_cli.artifacts.cache import largest_entry
 from lofit_cli.console import progress_bar
 from lofit_cli.errors import naming_items
 from lofit_cli.models.decoder import Decoder
@@ -14,7 +15,7 @@ from lofit_cli.models.logprobs import copied_logprobs, tokenize_items
 from lofit_cli.models.packing import TokenSequence, group_rows
 from lofit_cli.models.remembered import remembered
 from lofit_cli.models.trunk import Trunk
-from lofit_cli.models.trunk_rows import fill_trunk, has_room, knows_row, put_states, row_states
+from lofit_cli.models.trunk_rows import fill_trunk, knows_row, num_bytes, put_states, row_states
 from lofit_cli.sharing import own_share, share_out
 from lofit_cli.tasks.task import Task
 from lofit_cli.training.losses import dpo_loss, sft_loss
@@ -89,17 +90,26 @@ class Objective:
         """Fill the trunk in these rows, as a run that goes on does too: other rows are rounded in other ways."""
         flat = [[sequence for sequences in group for sequence in sequences] for group in rows]
 
-        def compute() -> dict[str, Tensor]:
+        def fill() -> None:
             with progress_bar(f"frozen layers, {split}", sum(map(len, rows))) as advance:
                 for group, row in zip(rows, flat, strict=True):
                     fill_trunk(self.lm, trunk, row)
                     advance(len(group))
+
+        def compute() -> dict[str, Tensor]:
+            fill()
             return {"hidden": row_states(trunk, flat)}
 
-        if all(knows_row(trunk, row) for row in flat) or has_room(self.lm, trunk, flat):
-            found = remembered(self.lm, "trunk", items, compute, num_layers=len(trunk.layers))
-            if not all(knows_row(trunk, row) for row in flat):
-                put_states(trunk, flat, found["hidden"])
+        size = num_bytes(self.lm, flat)
+        if size > trunk.room and not all(knows_row(trunk, row) for row in flat):
+            return
+        # One that is too large to be kept is not laid out for that either: it would take its room twice.
+        if not self.lm.remembers or size > largest_entry():
+            fill()
+            return
+        found = remembered(self.lm, "trunk", items, compute, num_layers=len(trunk.layers))
+        if not all(knows_row(trunk, row) for row in flat):
+            put_states(trunk, flat, found["hidden"])
 
     def loss(self, items: Sequence[TrainingItem], backward: bool = False) -> float:
         """Return the mean loss over items; see `losses`."""

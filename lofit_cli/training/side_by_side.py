@@ -1,8 +1,7 @@
 """Training several edits of heads at once, each on a copy of its own of every row."""
 
 import math
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from typing import Any
 
 import torch
@@ -13,7 +12,7 @@ from lofit_cli.interventions.head_edit import HeadEdit
 from lofit_cli.interventions.side_by_side import attached_side_by_side
 from lofit_cli.models.decoder import Decoder
 from lofit_cli.models.logprobs import answer_logprobs, copied_logprobs
-from lofit_cli.models.memory import is_out_of_memory
+from lofit_cli.models.memory import if_possible
 from lofit_cli.models.packing_probe import make_probe
 from lofit_cli.models.trunk_rows import open_trunk
 from lofit_cli.schema.stages import TrainOffsetsConfig
@@ -21,6 +20,7 @@ from lofit_cli.sharing import add_up
 from lofit_cli.tasks.task import Task
 from lofit_cli.training.descent import Descent
 from lofit_cli.training.objective import Objective, TrainingItem
+from lofit_cli.training.state import TrainingState
 
 ROUNDING = 0.005
 """The share by which copies may differ in half precision; what is no copy differs by more."""
@@ -45,12 +45,12 @@ def train_side_by_side(
     total = -(-len(items) // trainer.batch_size) * trainer.num_epochs
     descents = [Descent(edit, trainer, total) for edit in edits]
     best = _Best(descents)
-    shuffle = torch.Generator().manual_seed(config.seed)
-    with progress_bar(title, total) as advance, _attached(edits, lm):
+    order = TrainingState(descents[0], config.seed)
+    attached = edits[0].attach(lm) if len(edits) == 1 else attached_side_by_side(edits, lm)
+    with progress_bar(title, total) as advance, attached:
         for epoch in range(1, trainer.num_epochs + 1):
-            order = torch.randperm(len(items), generator=shuffle).tolist()
-            for first in range(0, len(items), trainer.batch_size):
-                _step(objective, descents, [items[i] for i in order[first : first + trainer.batch_size]])
+            for batch in order.batches(items, trainer.batch_size):
+                _step(objective, descents, batch)
                 advance(1)
             if trainer.keep == "best" and (not epoch % trainer.validate_every or epoch == trainer.num_epochs):
                 with torch.no_grad():
@@ -65,12 +65,6 @@ def _step(objective: Objective, descents: Sequence[Descent], batch: Sequence[Tra
     for descent, loss in zip(descents, losses, strict=True):
         descent.take_gradient(loss)
         descent.move()
-
-
-@contextmanager
-def _attached(edits: Sequence[HeadEdit], lm: Decoder) -> Iterator[None]:
-    with edits[0].attach(lm) if len(edits) == 1 else attached_side_by_side(edits, lm):
-        yield
 
 
 class _Best:
@@ -109,13 +103,8 @@ def _copies_rows(lm: Decoder) -> bool:
     mask, sequences = lm.geometry.every_head(), make_probe(lm).siblings
     unchanged = torch.zeros(lm.geometry.total_heads, lm.geometry.head_dim)
     edits = [HeadEdit(lm.geometry, mask, offset=unchanged).to(lm.device) for _ in range(2)]
+    with torch.no_grad(), attached_side_by_side(edits, lm):
+        copies = if_possible(lambda: copied_logprobs(lm, sequences, len(edits)))
     with torch.no_grad():
         alone = answer_logprobs(lm, sequences)
-        try:
-            with attached_side_by_side(edits, lm):
-                copies = copied_logprobs(lm, sequences, len(edits))
-        except Exception as error:  # what a family's code says of rows that it was not given has no base in common
-            if is_out_of_memory(error):
-                raise
-            return False
-    return all(torch.allclose(copy, alone, rtol=ROUNDING) for copy in copies)
+    return copies is not None and all(torch.allclose(copy, alone, rtol=ROUNDING) for copy in copies)

@@ -11,7 +11,7 @@ import torch
 
 from lofit_cli.artifacts.run_dir import RunDir
 from lofit_cli.artifacts.seen_items import add_seen
-from lofit_cli.console import progress_bar, say
+from lofit_cli.console import Advance, progress_bar, say
 from lofit_cli.errors import RunError
 from lofit_cli.evaluation.measure import mean_metrics, measure_split, require_fit
 from lofit_cli.interventions.intervention import FILE_NAME, Intervention
@@ -59,12 +59,7 @@ def train(
         state.resume(run)
         advance(state.position.step)
         while state.position.epoch <= trainer.num_epochs:
-            for batch in state.batches(items, trainer.batch_size):
-                num_tokens = sum(len(sequence.tokens) for item in batch for sequence in item.sequences)
-                loss = state.step(partial(objective.loss, batch, backward=True), num_tokens, run)
-                advance(1, f"loss {loss:.3f}")
-                if trainer.checkpoint_every and not state.position.step % trainer.checkpoint_every:
-                    state.save(run)
+            _train_epoch(state, objective, items, trainer, run, advance)
             if not state.position.epoch % trainer.validate_every or state.position.epoch == trainer.num_epochs:
                 with lm.keeping(measured):
                     found = _validate(edit, objective, validation, config.eval.protocol)
@@ -75,6 +70,23 @@ def train(
     require_same(
         "what they have learnt", lambda: [float(values.detach().double().sum()) for values in edit.parameters()]
     )
+
+
+def _train_epoch(
+    state: TrainingState,
+    objective: Objective,
+    items: Sequence[TrainingItem],
+    trainer: TrainerConfig,
+    run: RunDir,
+    advance: Advance,
+) -> None:
+    """Take the steps of the epoch under way that are not done yet, with a checkpoint every so many of them."""
+    for batch in state.batches(items, trainer.batch_size):
+        num_tokens = sum(len(sequence.tokens) for item in batch for sequence in item.sequences)
+        loss = state.step(partial(objective.loss, batch, backward=True), num_tokens, run)
+        advance(1, f"loss {loss:.3f}")
+        if trainer.checkpoint_every and not state.position.step % trainer.checkpoint_every:
+            state.save(run)
 
 
 def _validate(
