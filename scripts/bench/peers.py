@@ -67,7 +67,7 @@ class Trainer:
     """TRL's DPO trainer over a copy of the model with a PEFT adapter, ready to train.
 
     It computes its own reference by taking the adapter away, as it does by default. Checkpointing of activations is its
-    default as well, and makes it slower.
+    default as well.
 
     Attributes:
         losses: of each step, of training alone.

@@ -118,7 +118,7 @@ class Training:
         """Let TRL train an adapter on the same batches; where it scales head activations, from the same scales.
 
         Args:
-            checkpointing: compute activations again on the way back, as is TRL's default: slower, for less memory.
+            checkpointing: compute activations again on the way back, as is TRL's default.
         """
         texts = [(example.prompt.text, *example.answers) for example in self.task.examples("train")]
         rows = [{"prompt": prompt, "chosen": chosen, "rejected": rejected} for prompt, chosen, rejected in texts]

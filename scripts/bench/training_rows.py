@@ -27,7 +27,7 @@ def dpo_row(
     """Return DPO steps of ours, with their reference, beside TRL's.
 
     Args:
-        as_is: leave TRL the checkpointing of activations, its default, without which it is faster.
+        as_is: leave TRL the checkpointing of activations, which is its default.
     """
     job = Training(place, part, heads)
     where = f"{int(heads.sum())} {'late ' * name.startswith('dpo-late')}heads"
