@@ -4,7 +4,8 @@ import math
 import statistics
 import time
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager, nullcontext
+from contextvars import ContextVar
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -58,6 +59,8 @@ class Row:
             most. None where there is no goal for this dtype.
         tokens: of all prompts with their answers, each written out whole, which the job comes to in the plainest way.
         passes: the largest forward pass of `ours` and of `peer`.
+        needed: operations without which the job can't be done; None where that was not counted.
+        later: returns how long a later run takes for what this one had to compute first; no part of `ours`.
         about: what else is said of the row in bench.json.
     """
 
@@ -69,6 +72,8 @@ class Row:
     goal: float | None
     is_share: bool = False
     passes: dict[str, Pass] = field(default_factory=dict)
+    needed: float | None = None
+    later: Callable[[], float] | None = None
     about: dict[str, Any] = field(default_factory=dict)
 
     def ratio(self, ours: float, peer: float) -> float:
@@ -89,12 +94,27 @@ class Stopwatch:
         self.start, self.seconds = time.perf_counter(), math.nan
 
 
+Instrument = Callable[[], AbstractContextManager[None]]
+_instrument: ContextVar[Instrument] = ContextVar("instrument", default=nullcontext)
+
+
+@contextmanager
+def watched_by(instrument: Instrument) -> Iterator[None]:
+    """Let an instrument see what every stopwatch of the block times."""
+    token = _instrument.set(instrument)
+    try:
+        yield
+    finally:
+        _instrument.reset(token)
+
+
 @contextmanager
 def stopwatch() -> Iterator[Stopwatch]:
     """Time a `with` block."""
-    watch = Stopwatch()
-    yield watch
-    watch.seconds = time.perf_counter() - watch.start
+    with _instrument.get()():
+        watch = Stopwatch()
+        yield watch
+        watch.seconds = time.perf_counter() - watch.start
 
 
 def time_row(row: Row, dtype: str, repeats: int, advance: Callable[[int, str], None]) -> dict[str, Any]:
@@ -102,6 +122,8 @@ def time_row(row: Row, dtype: str, repeats: int, advance: Callable[[int, str], N
     pairs = []
     for _ in range(repeats):
         ours = row.ours()
+        if row.later:
+            ours.parts["later_reference"] = row.later()
         advance(1, f"{row.name} {dtype}: {ours.seconds:.2f} s")
         peer = row.peer()
         advance(1, f"{row.name} {dtype}: {ours.seconds:.2f} s and {peer.seconds:.2f} s")
@@ -120,6 +142,7 @@ def time_row(row: Row, dtype: str, repeats: int, advance: Callable[[int, str], N
         "goal": row.goal,
         "reaches_goal": row.reaches(statistics.median(ratios)),
         "tokens": row.tokens,
+        "needed_flops": row.needed,
         "ours_tokens_per_second": row.tokens / statistics.median(ours.seconds for ours, _ in pairs),
         **{f"{side}_seconds": [one.seconds for one in found] for side, found in _sides(pairs)},
         **{f"{side}_parts": [one.parts for one in found] for side, found in _sides(pairs)},

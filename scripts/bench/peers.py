@@ -62,6 +62,15 @@ class Harness:
         found = iter(self.backend.loglikelihood(requests, disable_tqdm=True))
         return [[next(found)[0] for _ in answers] for _, answers in texts]
 
+    def write_lines(self, prompts: Sequence[str], num_tokens: int) -> list[str]:
+        """Answer each prompt as a `generate_until` request that ends with the line."""
+        how = {"until": ["\n"], "do_sample": False, "max_gen_toks": num_tokens}
+        requests = [
+            self.instance(request_type="generate_until", doc={}, arguments=(prompt, how), idx=index)
+            for index, prompt in enumerate(prompts)
+        ]
+        return list(self.backend.generate_until(requests, disable_tqdm=True))
+
 
 class Trainer:
     """TRL's DPO trainer over a copy of the model with a PEFT adapter, ready to train.

@@ -3,6 +3,7 @@
 from collections.abc import Callable
 from importlib.util import find_spec
 
+from generation_rows import generation_row
 from measuring import Row
 from place import Place, Settings
 from scoring_rows import lm_eval_row, scoring_row
@@ -11,6 +12,7 @@ from training_rows import dpo_row, ia3, lora, reference_row, step_row, validatio
 from lofit_cli.errors import UserError, did_you_mean
 
 FIXED: dict[str, Callable[[Place], Row]] = {
+    "lm-eval-generate": generation_row,
     "dpo-scale": lambda place: dpo_row(place, "dpo-scale", "scale", place.every_head(), ia3),
     "dpo-scale-as-is": lambda place: dpo_row(place, "dpo-scale-as-is", "scale", place.every_head(), ia3, True),
     "dpo-offsets": lambda place: dpo_row(place, "dpo-offsets", "offset", place.heads(), lora),
@@ -21,6 +23,8 @@ FIXED: dict[str, Callable[[Place], Row]] = {
     "reference": reference_row,
     "validation": validation_row,
 }
+
+WITHOUT_MEMORY = ("lm-eval-generate", "reference", "validation")
 
 
 def row_makers(settings: Settings) -> dict[str, Callable[[Place], Row]]:
@@ -50,10 +54,14 @@ def choose_rows(settings: Settings, asked: str) -> tuple[list[str], dict[str, st
     return [name for name in chosen if name not in missing], dict.fromkeys(missing, "lm-eval is not installed")
 
 
-def memory_rows(names: list[str]) -> list[str]:
-    """Return the rows whose memory is measured: of jobs that differ in nothing but their size, the first."""
-    with_memory = [name for name in names if name not in ("reference", "validation")]
+def smallest_rows(names: list[str]) -> list[str]:
+    """Return the rows whose sides are looked at once more: of jobs that differ in nothing but their size, the first."""
     first: dict[str, str] = {}
-    for name in with_memory:
+    for name in names:
         first.setdefault(name.rstrip("0123456789"), name)
     return list(first.values())
+
+
+def memory_rows(names: list[str]) -> list[str]:
+    """Return the rows whose memory is measured."""
+    return [name for name in smallest_rows(names) if name not in WITHOUT_MEMORY]

@@ -21,7 +21,8 @@ from machine import describe_machine, matmul_gflops, versions
 from measuring import time_row
 from memory import measure_apart, measure_side
 from place import Place, Settings
-from rows import choose_rows, memory_rows, row_makers
+from profiling import profile_side
+from rows import choose_rows, memory_rows, row_makers, smallest_rows
 from show import show
 
 from lofit_cli.artifacts.files import write_json
@@ -106,7 +107,11 @@ def _measure(settings: Settings, names: list[str], dtypes: list[str], repeats: i
         for dtype in dtypes:
             peaks[dtype] = matmul_gflops(dtype, matmul_size)
             place = Place.open(settings, dtype)
-            found += [time_row(makers[name](place), dtype, repeats, advance) for name in names]
+            for name in names:
+                row = makers[name](place)
+                found.append(time_row(row, dtype, repeats, advance))
+                if name in smallest_rows(names):
+                    found[-1] |= {f"{side}_profile": profile_side(getattr(row, side)) for side in ("ours", "peer")}
     about = {"settings": asdict(settings), "task": settings.task().name, "repeats": repeats}
     times = {"measured_at": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()), "matmul_gflops": peaks}
     return {"machine": describe_machine(), "versions": versions(), **about, **times, "rows": found}

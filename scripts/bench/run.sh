@@ -22,4 +22,6 @@ fi
 if [ -n "${DATA:-}" ]; then
   set -- --data-dir "$DATA" "$@"
 fi
+# torch's profiler tells when it starts and stops.
+export KINETO_LOG_LEVEL=${KINETO_LOG_LEVEL:-6}
 exec "$venv/bin/python" "$root/scripts/bench/run.py" "$@"

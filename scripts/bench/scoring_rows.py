@@ -3,6 +3,7 @@
 from collections.abc import Callable
 
 from measuring import Measured, Pass, Row, stopwatch
+from operations import scoring_flops
 from peers import LM_EVAL_BATCH, Harness, Texts, score_one_by_one
 from place import Place, spread
 
@@ -32,15 +33,16 @@ def _row(place: Place, count: int, name: str, beside: str, goal: str, score: Sco
     texts = place.questions(count)
     num_asked = max(1, round(place.settings.peer_share * count))
     asked = spread(range(count), num_asked)
-    tokens = [sum(len(s.tokens) for s in item) for item in tokenize(place.lm, texts)]
+    items = tokenize(lm := place.lm, texts)
+    tokens = [sum(len(s.tokens) for s in item) for item in items]
     scale = sum(tokens) / sum(tokens[i] for i in asked)
 
     def ours() -> Measured:
         with stopwatch() as watch:
-            found = score_answers(place.lm, texts)
+            found = score_answers(lm, texts)
         return Measured(watch.seconds, [value / value.num_tokens for i in asked for value in found[i]])
 
-    lengths = [len(s.tokens) - s.start for i in asked for s in tokenize(place.lm, [texts[i]])[0]]
+    lengths = [len(s.tokens) - s.start for i in asked for s in items[i]]
 
     def peer() -> Measured:
         with stopwatch() as watch:
@@ -52,7 +54,8 @@ def _row(place: Place, count: int, name: str, beside: str, goal: str, score: Sco
     shared = {"peer_questions": num_asked, "peer_seconds_scaled_by": scale} if num_asked < count else {}
     return Row(
         name, f"scoring {count} questions, beside {beside}", ours, peer, sum(tokens), GOALS[goal].get(place.dtype),
-        passes=_passes(place, texts, batch), about=about | shared,
+        passes=_passes(place, texts, batch), needed=scoring_flops(lm, [s for item in items for s in item]),
+        about=about | shared,
     )  # fmt: skip
 
 

@@ -4,16 +4,20 @@ import statistics
 from pathlib import Path
 from typing import Any
 
+from profiling import KINDS
+
 from lofit_cli.report.plots import lettering, new_figure, save_figure
 from lofit_cli.report.tables import Cell, Column, Entry, Table, left_and_right, show_table, write_markdown
 
 COLOURS = {True: "tab:green", False: "tab:orange", None: "tab:blue"}
+SHOWN = (*KINDS, "rest")
 Found = dict[str, Any]
 
 
 def show(found: Found, folder: Path) -> None:
     """Write bench.md and bench.png, and print the tables."""
     tables = [*(_table_of_rows(found, dtype) for dtype in found["matmul_gflops"]), _table_of_titles(found["rows"])]
+    tables += [_table_of_profiles(found, dtype) for dtype in found["matmul_gflops"]]
     if found["memory"]:
         tables.append(_table_of_memory(found["memory"]))
     write_markdown(tables, folder / "bench.md")
@@ -74,6 +78,31 @@ def _table_of_titles(rows: list[Found]) -> Table:
     lines = {row["row"]: [row["row"], row["title"], row["ratio_of"]] for row in rows}
     columns = [Column("row", "left", is_whole=True), Column("what", "left"), Column("ratio", "left")]
     return Table("The rows", columns, list(lines.values()))
+
+
+def _table_of_profiles(found: Found, dtype: str) -> Table:
+    """Return how many operations both sides computed, how fast, and in what kinds of work the time went."""
+    peak = found["matmul_gflops"][dtype]
+    columns = left_and_right("row", "side", "TFLOP", "needed", "GFLOP/s", "of peak %", *(f"{kind} %" for kind in SHOWN))
+    lines = [
+        _profile_line(row, side, peak)
+        for row in found["rows"]
+        for side in ("ours", "peer")
+        if row["dtype"] == dtype and f"{side}_profile" in row
+    ]
+    note = (
+        "TFLOP: operations of products and attention as counted, keys behind a mask among them; needed: without which "
+        f"the job can't be done. Peak: matrix products, {peak:.0f} GFLOP/s. Then the shares of the time by kind."
+    )
+    return Table(f"Where the time goes, {dtype}", columns, lines, note)
+
+
+def _profile_line(row: Found, side: str, peak: float) -> list[Entry]:
+    flops, shares = row[f"{side}_profile"]["flops"], row[f"{side}_profile"]["shares"]
+    speed = flops / statistics.median(row[f"{side}_seconds"]) / 1e9
+    needed = "" if row["needed_flops"] is None else f"{row['needed_flops'] / 1e12:.2f}"
+    counted: list[Entry] = [f"{flops / 1e12:.2f}", needed, f"{speed:.0f}", f"{100 * speed / peak:.0f}"]
+    return [row["row"], side, *counted, *(f"{100 * shares.get(kind, 0):.0f}" for kind in SHOWN)]
 
 
 def _table_of_memory(measured: list[Found]) -> Table:

@@ -9,6 +9,7 @@ from unittest import mock
 import peft
 import torch
 from measuring import Measured, Pass, stopwatch
+from operations import scoring_flops, training_flops
 from peers import Trainer
 from place import SEED, Place
 from torch import Tensor
@@ -55,7 +56,7 @@ class Training:
         self.task = place.settings.task(append_eos=True, num_train=min(place.settings.pairs, self.num_all))
         plain = Objective(self.lm, self.task, self.settings.beta)
         self.items = plain.tokenize("train")
-        trunk = open_trunk(self.lm, int(heads.any(dim=1).nonzero()[0]))
+        trunk = open_trunk(self.lm, self.first_layer)
         self.objective = Tokenized(self.lm, self.task, self.settings.beta, trunk, tuple(self.items))
         size = START if part == "scale" else 0.0
         generator = torch.Generator().manual_seed(SEED)
@@ -75,6 +76,20 @@ class Training:
         """Return the edit before its first step."""
         return HeadEdit(self.lm.geometry, self.heads, **{self.part: self.start.clone()}).placed(self.lm)
 
+    @property
+    def first_layer(self) -> int:
+        """Return the lowest layer that is edited."""
+        return int(self.heads.any(dim=1).nonzero()[0])
+
+    def needed(self) -> float:
+        """Return the operations without which the steps can't be taken; the reference is not among them."""
+        batches = [[s for item in batch for s in item.sequences] for batch in self.batches(self.items)]
+        return training_flops(self.lm, batches, self.first_layer, self.objective.trunk is not None)
+
+    def needed_reference(self) -> float:
+        """Return the operations without which there is no reference."""
+        return scoring_flops(self.lm, [s for item in self.items for s in item.sequences])
+
     def fresh(self, remembers: bool = False) -> Tokenized:
         """Return the objective as a run has it before anything is computed; one that remembers has a cache on disk."""
         trunk = self.objective.trunk and self.objective.trunk.emptied()
@@ -92,14 +107,14 @@ class Training:
         return losses[0]
 
     def ours(self) -> Measured:
-        """Compute the reference and take all steps; and take the reference from the cache, as later runs do."""
+        """Compute the reference and take all steps."""
         objective = self.fresh()
         with stopwatch() as reference:
             items = objective.prepare("train")
         with stopwatch() as steps:
             loss = self.take_steps(objective, items)
         values = [loss, *per_token(torch.stack([item.reference for item in self.first(items)]), self.first(items))]
-        parts = {"reference": reference.seconds, "steps": steps.seconds, "later_reference": self.later_reference()}
+        parts = {"reference": reference.seconds, "steps": steps.seconds}
         return Measured(reference.seconds + steps.seconds, values, parts)
 
     def later_reference(self) -> float:
@@ -146,7 +161,7 @@ class Training:
     def passes(self) -> dict[str, Pass]:
         """Return the largest passes: ours a row, TRL's all sequences of a batch as long as the longest."""
         largest = max((row for batch in self.pack() for row in batch), key=lambda row: len(row.tokens))
-        num_kept = self.lm.geometry.num_layers - int(self.heads.any(dim=1).nonzero()[0])
+        num_kept = self.lm.geometry.num_layers - self.first_layer
         lengths = [[len(s.tokens) for item in batch for s in item.sequences] for batch in self.batches(self.items)]
         padded, longest = max((len(found) * max(found), max(found)) for found in lengths)
         return {

@@ -36,7 +36,8 @@ def dpo_row(
     goal, told = GOALS[part].get(place.dtype), {"peer_settings": {"gradient_checkpointing": as_is}}
     return Row(
         name, title, job.ours, lambda: job.peer(adapter(), as_is), job.num_tokens, goal,
-        passes=job.passes(), about={"pairs": len(job.items), "heads": int(heads.sum()), **_settings(job), **told},
+        passes=job.passes(), needed=job.needed_reference() + job.needed(), later=job.later_reference,
+        about={"pairs": len(job.items), "heads": int(heads.sum()), **_settings(job), **told},
     )  # fmt: skip
 
 
@@ -73,7 +74,18 @@ def step_row(place: Place, name: str, part: str, heads: Tensor, goal: float) -> 
     title = f"training steps of {what}, of the bare model forth and back"
     mine = job.passes()["ours"]
     passes = {"ours": mine, "peer": replace(mine, layers=place.lm.geometry.num_layers)}
-    return Row(name, title, ours, lambda: job.bare(rows), job.num_tokens, goal, True, passes, _settings(job))
+    return Row(
+        name,
+        title,
+        ours,
+        lambda: job.bare(rows),
+        job.num_tokens,
+        goal,
+        True,
+        passes,
+        job.needed(),
+        about=_settings(job),
+    )
 
 
 def reference_row(place: Place) -> Row:
