@@ -15,7 +15,7 @@ NUM_NEW_TOKENS = 24
 
 def generation_row(place: Place) -> Row:
     """Return generation beside lm-eval's HF backend; what both sides must find alike is every line."""
-    lm, count = place.lm, place.settings.lm_eval_questions[0]
+    lm, count = place.lm, place.settings.questions[0]
     prompts = [prompt for prompt, _ in place.questions(count)]
     harness = Harness(lm.model, lm.tokenizer)
     lines = generate_lines(lm, prompts, NUM_NEW_TOKENS)

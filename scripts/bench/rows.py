@@ -54,14 +54,19 @@ def choose_rows(settings: Settings, asked: str) -> tuple[list[str], dict[str, st
     return [name for name in chosen if name not in missing], dict.fromkeys(missing, "lm-eval is not installed")
 
 
-def smallest_rows(names: list[str]) -> list[str]:
-    """Return the rows whose sides are looked at once more: of jobs that differ in nothing but their size, the first."""
-    first: dict[str, str] = {}
-    for name in names:
-        first.setdefault(name.rstrip("0123456789"), name)
-    return list(first.values())
+def profile_rows(names: list[str]) -> list[str]:
+    """Return the rows whose time is looked into; those beside TRL as it comes would show ours a second time."""
+    return [name for name in _smallest(names) if not name.endswith("-as-is")]
 
 
 def memory_rows(names: list[str]) -> list[str]:
     """Return the rows whose memory is measured."""
-    return [name for name in smallest_rows(names) if name not in WITHOUT_MEMORY]
+    return [name for name in _smallest(names) if name not in WITHOUT_MEMORY]
+
+
+def _smallest(names: list[str]) -> list[str]:
+    """Return of jobs that differ in nothing but their size the first."""
+    first: dict[str, str] = {}
+    for name in names:
+        first.setdefault(name.rstrip("0123456789"), name)
+    return list(first.values())

@@ -22,7 +22,7 @@ from measuring import time_row
 from memory import measure_apart, measure_side
 from place import Place, Settings
 from profiling import profile_side
-from rows import choose_rows, memory_rows, row_makers, smallest_rows
+from rows import choose_rows, memory_rows, profile_rows, row_makers
 from show import show
 
 from lofit_cli.artifacts.files import write_json
@@ -110,7 +110,7 @@ def _measure(settings: Settings, names: list[str], dtypes: list[str], repeats: i
             for name in names:
                 row = makers[name](place)
                 found.append(time_row(row, dtype, repeats, advance))
-                if name in smallest_rows(names):
+                if name in profile_rows(names):
                     found[-1] |= {f"{side}_profile": profile_side(getattr(row, side)) for side in ("ours", "peer")}
     about = {"settings": asdict(settings), "task": settings.task().name, "repeats": repeats}
     times = {"measured_at": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()), "matmul_gflops": peaks}
