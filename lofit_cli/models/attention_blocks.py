@@ -81,8 +81,3 @@ def attended_in_blocks(masks: Sequence[Tensor], seen: Sequence[Tensor], size: in
         yield
     finally:
         ALL_ATTENTION_FUNCTIONS[KERNEL] = whole
-
-
-def _split(mask: Tensor, seen: Sequence[Tensor], size: int) -> list[Tensor]:
-    """Return the part of a mask that each block needs."""
-    return [part.index_select(-1, keys) for part, keys in zip(mask.split(size, dim=2), seen, strict=True)]
