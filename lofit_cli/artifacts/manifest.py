@@ -30,6 +30,7 @@ class Manifest:
     """What is known of every run.
 
     Attributes:
+        draw_seconds: of `wall_seconds`, what random selections beside the selected heads have taken.
         reused_at: when the same run was last asked for again, and not made again.
         copied_from: the directory of the run that this one's files are a second name of.
         file_hashes: a SHA-256 of each of the small files that later commands read.
@@ -44,6 +45,7 @@ class Manifest:
     format: int
     ended_at: str
     wall_seconds: float
+    draw_seconds: float = 0.0
     peak_memory_bytes: int = 0
     peak_gpu_memory_bytes: int = 0
     error: str | None = None
@@ -64,6 +66,11 @@ class Manifest:
     def wanted_at(self) -> str:
         """Return when this run was last made or asked for."""
         return max(self.ended_at, self.reused_at or "")
+
+    @property
+    def own_seconds(self) -> float:
+        """Return how long the run took for what it is about."""
+        return self.wall_seconds - self.draw_seconds
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -75,6 +75,13 @@ class RunDir:
         flat = {f"{name}.{key}": value for name, section in sections.items() for key, value in section.items()}
         self.facts["made_by"] = {**self.facts.get("made_by", {}), **flat}
 
+    @contextmanager
+    def timing(self, fact: str) -> Iterator[None]:
+        """Add the seconds that a `with` block takes to the manifest, under this name."""
+        start = time.perf_counter()
+        yield
+        self.record(**{fact: round(time.perf_counter() - start, 3)})
+
     def append_line(self, name: str, content: dict[str, Any]) -> None:
         """Add one line to a JSON-lines file, which is put on the disk once in a while and when the run ends."""
         now = time.monotonic()

@@ -66,7 +66,7 @@ def load_intervention(folder: Path | str, lm: Decoder) -> tuple[Intervention, di
             f"intervention={folder}: its {FILE_NAME} is not the one that the run wrote (intervention_hash in its "
             f"{MANIFEST}); put that one back, or train again"
         )
-    return edit, {**manifest.repeated(), "training_seconds": manifest.selection_seconds + manifest.wall_seconds}
+    return edit, {**manifest.repeated(), "training_seconds": manifest.selection_seconds + manifest.own_seconds}
 
 
 def find_run(name: str, runs_dir: Path) -> Path:

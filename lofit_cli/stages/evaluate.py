@@ -73,7 +73,8 @@ def evaluate(config: EvaluateConfig, run: RunDir) -> Sequence[Prediction]:
     with edit.attach(lm), progress_bar(f"scoring {config.eval.split}", len(items)) as advance:
         predictions = measure(lm, task, config.eval.split, config.eval.protocol, advance, known=KeptOutcomes(run))
     if folder:
-        _measure_draws(config, list_draws(folder, INTERVENTION), lm, task, run)
+        with run.timing("draw_seconds"):
+            _measure_draws(config, list_draws(folder, INTERVENTION), lm, task, run)
     if judges:
         write_predictions(run.path, predictions)
         # A judge is as large as what it judges; there may be room for one of them only.

@@ -68,7 +68,8 @@ def train_offsets(config: TrainOffsetsConfig, run: RunDir) -> Intervention:
     if is_leader():
         edit.save(run.path, lm)
         run.record(intervention_hash=file_hash(run.path / INTERVENTION))
-    train_draws(draws, lm, task, config, run)
+    with run.timing("draw_seconds"):
+        train_draws(draws, lm, task, config, run)
     if run.has_lines("validation.jsonl"):
         plot_training(run.path)
     say(f"method {config.method.name} has {edit.num_parameters:,} trainable parameters")
@@ -81,7 +82,7 @@ def _take_heads(config: TrainOffsetsConfig, file: Path, lm: LanguageModel, run: 
     selection = read_selection(file)
     run.record(selector=heads.selector, num_heads=int(heads.mask.sum()), head_mask=str(file))
     if selection:
-        run.record(selection_seconds=selection.wall_seconds, selection_seed=selection.heads_seed)
+        run.record(selection_seconds=selection.own_seconds, selection_seed=selection.heads_seed)
     run.record_settings(
         selection=selection.made_by if selection else {"heads": content_hash(heads.ranked_heads())[:12]}
     )

@@ -61,6 +61,15 @@ def test_each_draw_is_trained_and_measured_as_its_heads_would_be_alone(made):
     assert [manifest(place)["num_draws"] for place in together] == [NUM_DRAWS, NUM_DRAWS]
 
 
+def test_what_the_draws_take_is_no_cost_of_the_selected_heads(made):
+    selection, training, measuring = (manifest(only_run(s)) for s in ("select_heads", "train_offsets", "evaluate"))
+    assert all(0 < about["draw_seconds"] < about["wall_seconds"] for about in (training, measuring))
+    own = training["wall_seconds"] - training["draw_seconds"]
+    assert measuring["training_seconds"] == pytest.approx(selection["wall_seconds"] + own, abs=0.01)
+    costs = ok(made("compare")).stdout
+    assert f"{own + selection['wall_seconds'] + measuring['wall_seconds'] - measuring['draw_seconds']:.0f} s" in costs
+
+
 def test_a_run_with_draws_is_known_again_and_copied_whole(made):
     again = ok(made(*TRAIN, "hydra.run.dir=again"))
     assert "already finished" in again.stderr

@@ -105,7 +105,7 @@ def _record(row: ComparedRow) -> dict[str, Any]:
         "seeds": "; ".join(row.seeds),
         "runs": ";".join(str(run.path) for run in row.runs),
         "training_seconds": mean_seconds(row, "training_seconds"),
-        "evaluation_seconds": mean_seconds(row, "wall_seconds"),
+        "evaluation_seconds": mean_seconds(row, "own_seconds"),
         "peak_memory_bytes": peak_memory(row),
         "is_baseline": row.is_baseline,
         "paired_folds": " ".join(map(str, row.paired_folds)),

@@ -76,7 +76,7 @@ def parameter_count(row: ComparedRow) -> str:
 
 def describe_cost(row: ComparedRow) -> str:
     """Return the time and memory of one of a row's runs."""
-    seconds, memory = mean_seconds(row, "training_seconds") + mean_seconds(row, "wall_seconds"), peak_memory(row)
+    seconds, memory = mean_seconds(row, "training_seconds") + mean_seconds(row, "own_seconds"), peak_memory(row)
     return f"{seconds:.0f} s{' per run' if len(row.runs) > 1 else ''}, {memory / 2**30:.1f} GiB"
 
 
