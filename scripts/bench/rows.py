@@ -55,8 +55,8 @@ def choose_rows(settings: Settings, asked: str) -> tuple[list[str], dict[str, st
 
 
 def profile_rows(names: list[str]) -> list[str]:
-    """Return the rows whose time is looked into; those beside TRL as it comes would show ours a second time."""
-    return [name for name in _smallest(names) if not name.endswith("-as-is")]
+    """Return the rows whose time is looked into: not of ours a second time, nor of what is only taken from the disk."""
+    return [name for name in _smallest(names) if not name.endswith("-as-is") and name != "reference"]
 
 
 def memory_rows(names: list[str]) -> list[str]:
