@@ -5,7 +5,7 @@ from typing import Any
 
 __version__ = "0.1.0"
 
-STAGES = ("select_heads", "train_offsets", "evaluate", "compare", "export")
+STAGES = ("select_heads", "train_offsets", "evaluate", "compare", "describe", "export")
 _HOMES = {
     "ModelConfig": "lofit_cli.schema.sources",
     "load_intervention": "lofit_cli.interventions.files",

@@ -43,6 +43,11 @@ def compare(*settings: str) -> Path:
     return _run("compare", settings)
 
 
+def describe(*settings: str) -> Path:
+    """Say what an intervention changes on text that has nothing to do with its task; as `select_heads`."""
+    return _run("describe", settings)
+
+
 def export(*settings: str) -> Path:
     """Write an intervention as weights, an adapter or vectors, and prove that it is the same; as `select_heads`."""
     return _run("export", settings)

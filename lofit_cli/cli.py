@@ -101,6 +101,15 @@ def compare(
 
 
 @app.command()
+def describe(overrides: Overrides = None, multirun: Multirun = False, cfg: PrintConfig = False) -> None:
+    """Say what an intervention changes on text that has nothing to do with its task, beside controls.
+
+    Example: `lofit describe intervention=runs/train_offsets/RUN 'controls=[runs/train_offsets/OTHER]'`
+    """
+    _run("describe", overrides, multirun, cfg, None)
+
+
+@app.command()
 def generate(overrides: Overrides = None, cfg: PrintConfig = False) -> None:
     r"""Answer a prompt, or each line of standard input, without and with an intervention, side by side.
 
@@ -183,16 +192,11 @@ def _explained(command: str) -> Iterator[None]:
 
 
 def _run(
-    stage: str,
-    overrides: list[str] | None,
-    multirun: bool,
-    print_config: bool,
-    config_dir: str | None,
-    plan: bool = False,
+    stage: str, overrides: list[str] | None, multirun: bool, cfg: bool, config_dir: str | None, plan: bool = False
 ) -> None:
     with stopped_by_signals() as asked_to_stop:
         try:
-            _run_stage(stage, overrides or [], multirun, print_config, config_dir, plan)
+            _run_stage(stage, overrides or [], multirun, cfg, config_dir, plan)
         except BaseException as stopped:
             # Stopped while importing, a library may turn the interrupt into an error of its own.
             if not asked_to_stop:
@@ -203,9 +207,7 @@ def _run(
             sys.exit(130)
 
 
-def _run_stage(
-    stage: str, overrides: list[str], multirun: bool, print_config: bool, config_dir: str | None, plan: bool
-) -> None:
+def _run_stage(stage: str, overrides: list[str], multirun: bool, cfg: bool, config_dir: str | None, plan: bool) -> None:
     from lofit_cli.console import leave_the_word, show_text
     from lofit_cli.errors import UserError
     from lofit_cli.hydra_app import plan_stage, run_at_once, run_stage
@@ -215,11 +217,11 @@ def _run_stage(
     if not is_leader():
         leave_the_word()
     try:
-        if plan or print_config or stage not in SHARED:
-            require_one_process("--plan" if plan else "--cfg" if print_config else f"lofit {stage}")
-        if print_config and multirun:
+        if plan or cfg or stage not in SHARED:
+            require_one_process("--plan" if plan else "--cfg" if cfg else f"lofit {stage}")
+        if cfg and multirun:
             raise UserError("--cfg shows one point of a sweep: leave -m out and give each key one value")
-        if print_config:
+        if cfg:
             show_text(compose_yaml(stage, overrides, config_dir))
         elif plan:
             plan_stage(stage, overrides, multirun, config_dir)

@@ -22,14 +22,16 @@ class Prompt:
     Attributes:
         text: what a base model continues; None for a conversation, which only a chat template makes a text of.
         turns: the same as a conversation, the answer being its next turn.
+        opens_text: whether what follows is no answer to it but a text of its own, which is scored as a whole.
     """
 
     text: str | None
     turns: tuple[Turn, ...]
+    opens_text: bool = False
 
     def __add__(self, other: "Prompt") -> "Prompt":
         text = None if self.text is None or other.text is None else self.text + other.text
-        return Prompt(text, self.turns + other.turns)
+        return Prompt(text, self.turns + other.turns, other.opens_text)
 
     def answered(self, answer: str) -> "Prompt":
         """Return the prompt with its answer, to stand before another prompt."""
@@ -38,6 +40,8 @@ class Prompt:
 
 NOTHING = Prompt("", ())
 """The prompt that changes nothing before another one."""
+WHOLE_TEXT = Prompt("", (), opens_text=True)
+"""What stands before a text that is scored as a whole: nothing."""
 
 
 def ask(text: str, said: str | None = None) -> Prompt:

@@ -7,6 +7,22 @@ from contextlib import contextmanager
 
 PATIENCE_SECONDS = 1.0
 
+_pieces: list[list[float]] = []
+"""The blocks under way that are not to be cut in two, and when each was asked to stop."""
+
+
+@contextmanager
+def in_one_piece() -> Iterator[None]:
+    """Let a signal that asks a command to stop wait for the end of a `with` block."""
+    asked: list[float] = []
+    _pieces.append(asked)
+    try:
+        yield
+    finally:
+        _pieces.pop()
+    if asked:
+        raise KeyboardInterrupt
+
 
 @contextmanager
 def stopped_by_signals() -> Iterator[list[float]]:
@@ -19,7 +35,9 @@ def stopped_by_signals() -> Iterator[list[float]]:
 
     def stop(number: int, frame: object) -> None:
         asked.append(time.monotonic())
-        if len(asked) == 1 or asked[-1] - asked[-2] > PATIENCE_SECONDS:
+        if _pieces:
+            _pieces[-1].append(asked[-1])
+        elif len(asked) == 1 or asked[-1] - asked[-2] > PATIENCE_SECONDS:
             raise KeyboardInterrupt
 
     signals = [getattr(signal, name) for name in ("SIGINT", "SIGTERM", "SIGHUP") if hasattr(signal, name)]

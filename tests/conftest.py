@@ -61,7 +61,9 @@ def lofit(model_dir, workplace):
             "task=truthfulqa",
             "task.data_dir=data",
         ]
-        return alone(stage, *(settings if stage not in ("cache", "compare", "export", "runs") else []), *overrides)
+        return alone(
+            stage, *(settings if stage not in ("cache", "compare", "describe", "export", "runs") else []), *overrides
+        )
 
     def alone(*words):
         return CliRunner().invoke(app, words, input=run.typed)

@@ -8,7 +8,7 @@ from typer.testing import CliRunner
 import lofit_cli
 from lofit_cli.cli import app
 
-STAGES = ("select-heads", "train-offsets", "evaluate", "compare", "export")
+STAGES = ("select-heads", "train-offsets", "evaluate", "compare", "describe", "export")
 
 
 def invoke(*arguments):

@@ -16,6 +16,7 @@ def test_the_wheel_works_without_the_checkout(tmp_path):
         archive.extractall(tmp_path / "site")
         assert not [name for name in archive.namelist() if name.startswith("tests/")]
         page = {f"lofit_cli/report/comparison/report.{form}" for form in ("html.jinja", "css", "js")}
+        page.add("lofit_cli/report/description/description.html.jinja")
         assert page <= {*archive.namelist()}
     code = (
         "import sys, lofit_cli; from lofit_cli.hydra_config import compose_yaml, conf_dir;"

@@ -153,7 +153,7 @@ def _stand(row: ComparedRow, group: Group, runs: Sequence[MeasuredRun]) -> Compa
     metrics = dict(row.metrics)
     for name, metric in row.metrics.items():
         if draws := find_draws(group.runs, runs, name):
-            metrics[name] = replace(metric, standing=stand_among(metric.mean, draws))
+            metrics[name] = replace(metric, standing=stand_among(metric.mean, draws, name))
     return replace(row, metrics=metrics)
 
 

@@ -11,6 +11,7 @@ from scipy.stats import beta
 
 from lofit_cli.analysis.intervals import CONFIDENCE, Interval
 from lofit_cli.artifacts.evaluations import MeasuredRun
+from lofit_cli.artifacts.predictions import merit
 
 OF_SELECTION = "selection."
 """What settings of the selection begin with in `made_by`."""
@@ -31,15 +32,16 @@ class Standing:
     interval: Interval
 
 
-def stand_among(mean: float, draws: Sequence[float]) -> Standing:
-    """Return where a mean stands among draws, with Clopper and Pearson's interval of a share.
+def stand_among(mean: float, draws: Sequence[float], metric: str) -> Standing:
+    """Return where a metric's mean stands among draws, with Clopper and Pearson's interval of a share.
 
     It allows for how few draws there are, and takes the questions as they are.
 
     Source: Clopper and Pearson 1934, as quantiles of beta distributions, which take halves as well.
     """
     ordered, number = sorted(draws), len(draws)
-    worse = sum(draw < mean for draw in ordered) + sum(draw == mean for draw in ordered) / 2
+    own, others = merit(metric, mean), [merit(metric, draw) for draw in ordered]
+    worse = sum(other < own for other in others) + sum(other == own for other in others) / 2
     tail = (1 - CONFIDENCE) / 2
     low = float(beta.ppf(tail, worse, number - worse + 1)) if worse > 0 else 0.0
     high = float(beta.ppf(1 - tail, worse + 1, number - worse)) if worse < number else 1.0

@@ -4,7 +4,8 @@ from collections.abc import Mapping
 from dataclasses import fields
 from typing import Any, get_type_hints
 
-from lofit_cli.artifacts.manifest import MANIFESTS, EvaluateManifest
+from lofit_cli.artifacts.manifest import EvaluateManifest
+from lofit_cli.artifacts.result_manifests import MANIFESTS
 from lofit_cli.artifacts.typed import UnfitError, fit
 
 

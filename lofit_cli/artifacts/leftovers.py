@@ -39,6 +39,7 @@ TRACES = (
     "predictions.parquet",
     METRICS,
     "comparison.csv",
+    "description.json",
 )
 """What shows that a run has been in a directory, whatever became of it."""
 UNSHAPING = ("runs_dir", "force", "cache", "tracker")

@@ -17,6 +17,14 @@ from lofit_cli.errors import UnusableRunError, UserError
 FILE_NAME = "predictions.parquet"
 MARGIN = "margin"
 """By how much an answer is likelier than another: a difference of natural logs of probabilities."""
+ABS_MARGIN = "abs_margin"
+"""The size of such a difference, whichever of the two is the likelier one."""
+TOKEN_LOGPROB = "token_logprob"  # noqa: S105 - no password
+"""The mean natural log of the probability of a text's tokens."""
+PERPLEXITY = "perplexity"
+"""What one token is chosen among, as it were: the exponential of minus that mean."""
+IDEALS = {"stereotype": 0.5, "ss": 0.5, ABS_MARGIN: 0.0, "bias_diff": 0.0}
+"""Metric -> the mean that is best, for those of which the highest is not."""
 ROUNDING = 1e-6
 """How far a value may leave its scale: what float32 sums of probabilities do."""
 
@@ -105,11 +113,24 @@ def write_predictions(folder: Path, predictions: Sequence[Prediction]) -> None:
 def metric_scale(metric: str) -> tuple[float, float]:
     """Return the least and the most a question can be worth: 0 and 1, but for a difference (`..._diff`) -1 and 1.
 
-    A `margin`, a difference of log-probabilities, has no end.
+    A `margin`, a difference of log-probabilities, has no end, its size none above, and a log-probability none below.
     """
-    if metric == MARGIN:
-        return (-math.inf, math.inf)
+    if metric in UNBOUNDED:
+        return UNBOUNDED[metric]
     return (-1.0, 1.0) if metric.endswith("_diff") else (0.0, 1.0)
+
+
+UNBOUNDED = {
+    MARGIN: (-math.inf, math.inf),
+    ABS_MARGIN: (0.0, math.inf),
+    TOKEN_LOGPROB: (-math.inf, 0.0),
+    PERPLEXITY: (1.0, math.inf),
+}
+
+
+def merit(metric: str, mean: float) -> float:
+    """Return what is the larger the better a metric's mean is: the mean, or minus how far it is from its ideal."""
+    return -abs(mean - IDEALS[metric]) if metric in IDEALS else mean
 
 
 class Unit(NamedTuple):
@@ -123,11 +144,14 @@ class Unit(NamedTuple):
 
 PERCENT = Unit(100, 1, "%", "points")
 NATS = Unit(1, 2, "nats", "nats")
+CHOICES = Unit(1, 2, "choices a token", "choices a token")
 
 
 def metric_unit(metric: str) -> Unit:
     """Return how a person reads a metric."""
-    return NATS if metric == MARGIN else PERCENT
+    if metric == PERPLEXITY:
+        return CHOICES
+    return NATS if metric in UNBOUNDED else PERCENT
 
 
 def read_metrics(folder: Path, metrics: Sequence[str]) -> Measured:

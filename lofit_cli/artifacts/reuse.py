@@ -109,6 +109,15 @@ def _content_key(run: RunDir, config: Any, built_on: dict[str, Any]) -> str:
     return content_hash([run.stage, settings, facts, built, describe_code()])
 
 
+def content_at(place: str) -> str:
+    """Return what tells the content of a file, or of a run's or a model's folder; of any other name the name itself."""
+    path = Path(place)
+    if path.is_file():
+        return file_hash(path)
+    weights = [file for file in sorted(path.glob("*")) if file.suffix in (".safetensors", ".bin")]
+    return content_hash([file_hash(file) for file in weights]) if path.is_dir() else place
+
+
 def _find_finished(runs_dir: Path, run: RunDir, key: str) -> Path | None:
     """Return the directory of a finished run with this content; the run's own one first."""
     for folder in (run.path, *_folders_with(runs_dir, MANIFEST, key)):

@@ -46,6 +46,24 @@ def measure_split(
     return [task.predict(item, outcome) for item, outcome in zip(items, outcomes, strict=True)]
 
 
+def cut_items(lm: Decoder, task: Task[Any]) -> Task[Any]:
+    """Return the task with its items as the model's tokenizer cuts them, where they are pieces of a text."""
+
+    def token_ends(text: str) -> Sequence[int]:
+        with naming_items([f"of task '{task.name}', its whole text,"]):
+            return lm.encode([text])[0].ends
+
+    return task.cut(token_ends)
+
+
+def describe_protocol(lm: Decoder, task: Task[Any], asked_for: str, split: str) -> str:
+    """Return how items are measured, as the manifest says it, and of whole texts from which token on."""
+    named = task.protocol(asked_for, split)
+    if not task.scores_whole_texts:
+        return named
+    return f"{named}, after BOS" if lm.first_tokens else f"{named}, from the second token"
+
+
 def require_fit(lm: Decoder, task: Task[Any], split: str, protocol: str) -> None:
     """Refuse a split of which an item, scored as `measure_split` would, is longer than the model has positions for."""
     items = task.items(split)

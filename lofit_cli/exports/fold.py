@@ -20,6 +20,12 @@ ANSWERS_ONLY = (
     "would have to be made and measured before it is exported: use to=vector, which says where the numbers act"
 )
 NO_WEIGHTS = {
+    "layer_contrast": "it takes the logits of an early layer from the last one's, which no weights do",
+    "proxy_edit": "it adds what another model's logits do, and weights are this model's alone",
+    "soft_prompt": "it is vectors before each text, and weights act on tokens",
+    "projection_edit": "it keeps the length of what it projects, token by token, which no weights do",
+    "directions_edit": "it adds after several layers; use to=vector for one of them",
+    "sink_edit": "it changes attention to one token, and weights act alike at every token",
     "contrast_edit": "its vector is computed anew for each text from two copies of it, and weights are fixed",
     "low_rank_edit": "it changes the first and last tokens of a prompt only, and weights act at every token",
     "demonstrations": "it is text before each prompt and no change of the model; put that text before your own prompts",

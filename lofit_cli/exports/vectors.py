@@ -33,6 +33,8 @@ POSITIONS = {
 
 def require_vectors(edit: Intervention) -> HeadEdit | DirectionEdit:
     """Return an edit that is made of vectors, refusing others."""
+    if getattr(edit, "positions", "all") not in POSITIONS:
+        raise UserError("it acts at the prompt's last token only, which no other program is told; it can't be exported")
     if isinstance(edit, HeadEdit | DirectionEdit):
         return edit
     raise UserError(f"it is a {edit.kind}, which is no vector per head or layer; to=hf says whether it can be weights")

@@ -71,11 +71,15 @@ class HeadEdit(Intervention):
                 stack.enter_context(hooked_input(lm.output_projections[layer], self._hook(lm, layer)))
             yield
 
+    def acting(self) -> tuple[Tensor | None, Tensor | None]:
+        """Return the scale and the offset that act now, each (num_heads, head_dim) or None."""
+        return self.scale, self.offset
+
     def _hook(self, lm: Decoder, layer: int) -> Hook:
         spread = self.spreader(layer)
 
         def edit(activations: Tensor) -> Tensor:
-            scale, offset = (None if part is None else spread(part, activations) for part in (self.scale, self.offset))
+            scale, offset = (None if part is None else spread(part, activations) for part in self.acting())
             return edited(lm, activations, scale, offset, self.positions)
 
         return edit
@@ -128,7 +132,7 @@ def edited(lm: Decoder, activations: Tensor, scale: Tensor | None, offset: Tenso
     after = before if scale is None else before * (1 + scale)
     after = after if offset is None else after + offset
     if positions != "all":
-        where = lm.token_positions.read(after.device).predict_answers()
+        where = lm.token_positions.read(after.device).at(positions)
         after = torch.where(where[..., None], after, before)
     return after.to(activations.dtype)
 

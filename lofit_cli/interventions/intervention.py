@@ -6,9 +6,11 @@ from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import Any, ClassVar, Self
 
+import torch
 from torch import Tensor, nn
 
 from lofit_cli.artifacts.tensors import write_tensors
+from lofit_cli.errors import UserError
 from lofit_cli.models.decoder import Decoder
 from lofit_cli.prompts import NOTHING, Prompt
 
@@ -23,11 +25,17 @@ class Intervention(nn.Module, ABC):
         kind: the name under which files of this class are known.
         demonstrations: what goes before every prompt.
         edits_parts: whether it can edit a model of which each process has a part.
+        sign: -1 while it acts in the direction that is to make right answers less likely.
+        signs: the directions that the step of training under way goes in.
+        pair_loss: what pairs of answers are trained by: `dpo` or `reps`.
     """
 
     kind: ClassVar[str]
     demonstrations: Prompt = NOTHING
     edits_parts: ClassVar[bool] = False
+    sign: int = 1
+    signs: tuple[int, ...] = (1,)
+    pair_loss: ClassVar[str] = "dpo"
 
     @abstractmethod
     def attach(self, lm: Decoder) -> AbstractContextManager[None]:
@@ -40,6 +48,17 @@ class Intervention(nn.Module, ABC):
     def num_untouched_layers(self) -> int:
         """Return how many of the lowest layers give what they give without it, whatever its numbers."""
         return 0
+
+    def redraw(self, generator: torch.Generator) -> None:
+        """Draw what is random in the next step of training; nothing by default."""
+
+    def rate_of(self, parameter: nn.Parameter) -> float:
+        """Return a parameter's learning rate in units of the trainer's."""
+        return 1.0
+
+    def penalty(self, step: int) -> Tensor | None:
+        """Return what training adds to the loss of a step, from 0; None for nothing."""
+        return None
 
     @classmethod
     @abstractmethod
@@ -63,3 +82,18 @@ class Intervention(nn.Module, ABC):
     def num_parameters(self) -> int:
         """Return how many trainable parameters it has."""
         return sum(parameter.numel() for parameter in self.parameters())
+
+
+def class_of(kind: object) -> type[Intervention]:
+    """Return the class of interventions that states this kind.
+
+    Raises:
+        UserError: there is none.
+    """
+    waiting = Intervention.__subclasses__()
+    while waiting:
+        found = waiting.pop()
+        if kind is not None and vars(found).get("kind") == kind:
+            return found
+        waiting += found.__subclasses__()
+    raise UserError(f"its class is {str(kind)[:60]!r}, which is no kind of intervention that is known here")

@@ -11,12 +11,12 @@ from torch.nn.functional import linear
 from torch.nn.utils.parametrizations import orthogonal
 
 from lofit_cli.interventions.intervention import Intervention
-from lofit_cli.interventions.saved import require_layer, require_settings, require_tensors
+from lofit_cli.interventions.saved import require_layer, require_layers, require_settings, require_tensors
 from lofit_cli.models.decoder import Decoder
 from lofit_cli.models.hooks import Hook, hooked_layer
 from lofit_cli.models.positions import POSITIONS
 from lofit_cli.schema.checks import one_of
-from lofit_cli.schema.components import LoreftConfig
+from lofit_cli.schema.trained_methods import LoreftConfig
 
 
 class ResidualEdit(Intervention):
@@ -72,10 +72,10 @@ class DirectionEdit(ResidualEdit):
 
     def change(self, lm: Decoder, layer: int, hidden: Tensor) -> Tensor:
         """Add the vector."""
-        vector = self.vector.to(hidden.device)
+        vector = self.sign * self.vector.to(hidden.device)
         if self.positions == "all":
             return hidden + vector
-        return hidden + lm.token_positions.read(hidden.device).predict_answers()[..., None] * vector
+        return hidden + lm.token_positions.read(hidden.device).at(self.positions)[..., None] * vector
 
     def settings(self) -> dict[str, Any]:
         """Return the layer and the positions."""
@@ -87,6 +87,83 @@ class DirectionEdit(ResidualEdit):
         require_settings(settings, layer=int, positions=str)
         require_layer(settings["layer"], lm.geometry.num_layers)
         return cls(require_tensors(tensors, {"vector": (lm.hidden_size,)})["vector"], **settings)
+
+
+class DirectionsEdit(ResidualEdit):
+    """A vector of its own added after each of several layers, at every token.
+
+    Attributes:
+        vectors: (num_edited_layers, hidden) float32.
+        layers: in ascending order.
+    """
+
+    kind = "directions_edit"
+
+    def __init__(self, vectors: Tensor, layers: list[int]) -> None:
+        super().__init__()
+        self.vectors, self.layers = nn.Parameter(vectors), layers
+
+    def edited_layers(self, lm: Decoder) -> list[int]:
+        """Return those with a vector."""
+        return self.layers
+
+    def change(self, lm: Decoder, layer: int, hidden: Tensor) -> Tensor:
+        """Add the layer's vector."""
+        return hidden + self.vectors[self.layers.index(layer)].to(hidden.device)
+
+    def settings(self) -> dict[str, Any]:
+        """Return the layers."""
+        return {"layers": self.layers}
+
+    @classmethod
+    def restore(cls, lm: Decoder, settings: dict[str, Any], tensors: dict[str, Tensor]) -> "DirectionsEdit":
+        """Make it again, refusing vectors or layers that the model has no place for."""
+        require_settings(settings, layers=list)
+        layers = require_layers(settings["layers"], lm.geometry.num_layers)
+        return cls(require_tensors(tensors, {"vectors": (len(layers), lm.hidden_size)})["vectors"], layers)
+
+
+class SignedDirection(DirectionEdit):
+    """A vector that each step of training, as it is drawn, adds or takes away; it is saved as one that is added.
+
+    Source: BiPO (arXiv 2406.00045), equation 3.
+    """
+
+    def redraw(self, generator: torch.Generator) -> None:
+        """Draw the direction."""
+        self.signs = (1 - 2 * int(torch.randint(2, (), generator=generator)),)
+
+    def train(self, mode: bool = True) -> "SignedDirection":
+        """Add the vector wherever it is not trained."""
+        self.sign = 1
+        return super().train(mode)
+
+    def num_untouched_layers(self) -> int:
+        """Return how many layers are below the one whose output is changed."""
+        return self.layer
+
+
+class NulledDirection(SignedDirection):
+    """A vector that each step of training adds and, the other way round, takes what there is of it out of.
+
+    What is there of it is `relu(h . v) v / |v|^2`. It is saved as a vector that is added.
+
+    Source: RePS (arXiv 2505.20809), as AxBench's code nulls a direction out.
+    """
+
+    pair_loss = "reps"
+
+    def redraw(self, generator: torch.Generator) -> None:
+        """Go in both directions."""
+        self.signs = (1, -1)
+
+    def change(self, lm: Decoder, layer: int, hidden: Tensor) -> Tensor:
+        """Add the vector, or take out what there is of it."""
+        if self.sign > 0:
+            return super().change(lm, layer, hidden)
+        vector = self.vector.to(hidden.device)
+        part = (hidden @ vector).relu()[..., None] / (vector @ vector)
+        return hidden - part * vector
 
 
 class LowRankEdit(ResidualEdit):

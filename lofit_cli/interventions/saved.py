@@ -52,6 +52,15 @@ def require_layer(layer: int, num_layers: int) -> None:
         raise UserError(f"its layer is {_shorten(layer)}, and this model has layers 0 to {num_layers - 1}")
 
 
+def require_layers(layers: list[Any], num_layers: int) -> list[int]:
+    """Return layers, refusing anything that is not a list of some that a model has, each once and in order."""
+    if not layers or any(type(layer) is not int for layer in layers) or layers != sorted(set(layers)):
+        raise UserError(f"its layers are {_shorten(layers)}, and must be numbers of layers in ascending order")
+    for layer in layers:
+        require_layer(layer, num_layers)
+    return layers
+
+
 def require_tensors(
     tensors: Mapping[str, Tensor], shapes: Mapping[str, tuple[int, ...]], dtype: torch.dtype = torch.float32
 ) -> dict[str, Tensor]:

@@ -8,20 +8,31 @@ from torch import Tensor
 from lofit_cli.artifacts.run_dir import RunDir
 from lofit_cli.errors import UserError
 from lofit_cli.interventions.intervention import Intervention
+from lofit_cli.methods.bipo import make_bipo
 from lofit_cli.methods.bitfit import make_bitfit
 from lofit_cli.methods.caa import make_caa
+from lofit_cli.methods.dola import make_dola
+from lofit_cli.methods.file import make_from_file
 from lofit_cli.methods.full import make_full
 from lofit_cli.methods.icl import make_icl
 from lofit_cli.methods.iti import make_iti
+from lofit_cli.methods.jola import make_jola
 from lofit_cli.methods.lofit import make_lofit
 from lofit_cli.methods.loreft import make_loreft
 from lofit_cli.methods.peft import make_peft
+from lofit_cli.methods.prompt import make_prompt
+from lofit_cli.methods.proxy import make_proxy
 from lofit_cli.methods.random_offset import make_random_offset
 from lofit_cli.methods.red import make_red
 from lofit_cli.methods.repe import make_repe
+from lofit_cli.methods.sadi import make_sadi
+from lofit_cli.methods.sea import make_sea
+from lofit_cli.methods.sink import make_sink
+from lofit_cli.methods.sink_bias import make_sink_bias
 from lofit_cli.models.language_model import LanguageModel
 from lofit_cli.plugins import look_up
-from lofit_cli.schema.components import METHOD_CONFIGS, MethodConfig
+from lofit_cli.schema.components import MethodConfig
+from lofit_cli.schema.methods import METHOD_CONFIGS
 from lofit_cli.schema.stages import TrainOffsetsConfig
 from lofit_cli.tasks.task import Task
 
@@ -41,18 +52,28 @@ class Method(NamedTuple):
 
 
 METHODS: dict[str, Method] = {
+    "bipo": Method(make_bipo, edits_parts=True),
     "bitfit": Method(make_bitfit),
     "caa": Method(make_caa, edits_parts=True),
+    "dola": Method(make_dola),
+    "file": Method(make_from_file, edits_parts=True),
     "full": Method(make_full),
     "icl": Method(make_icl, edits_parts=True),
     "iti": Method(make_iti, takes_heads=True, edits_parts=True),
+    "jola": Method(make_jola, edits_parts=True),
     "lofit": Method(make_lofit, takes_heads=True, edits_parts=True),
     "lora": Method(make_peft),
     "loreft": Method(make_loreft, edits_parts=True),
     "peft": Method(make_peft),
+    "prompt": Method(make_prompt),
+    "proxy": Method(make_proxy),
     "random_offset": Method(make_random_offset, edits_parts=True),
     "red": Method(make_red),
     "repe": Method(make_repe, edits_parts=True),
+    "sadi": Method(make_sadi, takes_heads=True, edits_parts=True),
+    "sea": Method(make_sea),
+    "sink": Method(make_sink, takes_heads=True),
+    "sink_bias": Method(make_sink_bias, takes_heads=True),
 }
 
 

@@ -4,13 +4,15 @@ from typing import Any, cast
 
 from torch import Tensor
 
+from lofit_cli.artifacts.files import content_hash
 from lofit_cli.artifacts.run_dir import RunDir
 from lofit_cli.evaluation.contrastive import answer_differences
 from lofit_cli.interventions.intervention import Intervention
 from lofit_cli.interventions.residual_edit import DirectionEdit
+from lofit_cli.methods.disagreement import learnt_items
 from lofit_cli.methods.grid_search import Candidate, keep_best, layers_and_alphas
 from lofit_cli.models.language_model import LanguageModel
-from lofit_cli.schema.components import ResidualConfig
+from lofit_cli.schema.fitted_methods import CaaConfig
 from lofit_cli.schema.stages import TrainOffsetsConfig
 from lofit_cli.tasks.task import Task
 
@@ -22,9 +24,13 @@ def make_caa(
 
     Source: CAA (arXiv 2312.06681), section 3.
     """
-    settings = cast(ResidualConfig, config.method)
+    settings = cast(CaaConfig, config.method)
     grid = layers_and_alphas(settings, lm)
     differences = answer_differences(lm, task, "train", run)
+    if settings.items == "disagreement":
+        kept = learnt_items(settings, task)
+        run.record_settings(method={"kept_items": content_hash(kept.tolist())[:12]})
+        differences = differences[kept]
     return keep_best(
         lm,
         task,

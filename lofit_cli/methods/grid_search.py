@@ -1,10 +1,11 @@
 """Choosing between interventions by the validation split."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import replace
-from itertools import product
+from itertools import product, starmap
 from typing import Any, NamedTuple
 
+from lofit_cli.artifacts.predictions import merit
 from lofit_cli.artifacts.run_dir import RunDir
 from lofit_cli.artifacts.seen_items import add_seen
 from lofit_cli.console import progress_bar
@@ -12,7 +13,7 @@ from lofit_cli.errors import RunError, UserError
 from lofit_cli.evaluation.measure import mean_metrics, measure_split
 from lofit_cli.interventions.intervention import Intervention
 from lofit_cli.models.language_model import LanguageModel
-from lofit_cli.schema.components import ResidualConfig
+from lofit_cli.schema.fitted_methods import ResidualConfig
 from lofit_cli.schema.stages import TrainOffsetsConfig
 from lofit_cli.tasks.task import Task
 
@@ -23,10 +24,14 @@ MIDDLE_EIGHTHS = range(2, 7)
 """Where steering is usually strongest; CAA and RepE both choose the layer by trying."""
 
 
+Measure = Callable[[LanguageModel, Task[Any], str, str], dict[str, float]]
+"""Takes a model with an edit, a task, a split and a protocol, and returns numbers, the most important first."""
+
+
 class Candidate(NamedTuple):
     """What is chosen: a strength and, where it acts in one layer, the layer."""
 
-    alpha: float
+    alpha: float | None = None
     layer: int | None = None
 
 
@@ -45,10 +50,14 @@ def keep_best(
     config: TrainOffsetsConfig,
     candidates: Mapping[Candidate, Intervention],
     run: RunDir,
+    measure: Measure | None = None,
 ) -> Intervention:
     """Return the candidate with the best validation metrics, the headline first; `candidates.jsonl` lists them all.
 
     A single candidate is not measured.
+
+    Args:
+        measure: what is compared in place of the metrics, the larger the better.
 
     Raises:
         RunError: under each of them a log-probability is not finite.
@@ -59,7 +68,7 @@ def keep_best(
         add_seen(run.path, (item.fingerprint for item in few.items("validation")))
         with progress_bar("choosing on validation", len(candidates)) as advance:
             for candidate, edit in candidates.items():
-                found[candidate] = _measure(lm, few, config, edit)
+                found[candidate] = _measure(lm, few, config, edit, measure or _metrics)
                 run.append_line("candidates.jsonl", {**candidate._asdict(), **found[candidate]})
                 advance(1)
         if not any(found.values()):
@@ -67,15 +76,21 @@ def keep_best(
             raise RunError(
                 f"method.alphas={alphas}: each gives log-probabilities that are not finite; give smaller ones"
             )
-    best = max(candidates, key=lambda candidate: tuple(found.get(candidate, {}).values()))
+    best = max(candidates, key=lambda candidate: tuple(starmap(merit, found.get(candidate, {}).items())))
     run.record(**best._asdict())
     return candidates[best]
 
 
-def _measure(lm: LanguageModel, task: Task[Any], config: TrainOffsetsConfig, edit: Intervention) -> dict[str, float]:
+def _metrics(lm: LanguageModel, task: Task[Any], split: str, protocol: str) -> dict[str, float]:
+    return mean_metrics(measure_split(lm, task, split, protocol))
+
+
+def _measure(
+    lm: LanguageModel, task: Task[Any], config: TrainOffsetsConfig, edit: Intervention, measure: Measure
+) -> dict[str, float]:
     """Return the validation metrics, none where the edit is so strong that a log-probability is not finite."""
     with edit.placed(lm).attach(lm):
         try:
-            return mean_metrics(measure_split(lm, task, "validation", config.eval.protocol))
+            return measure(lm, task, "validation", config.eval.protocol)
         except RunError:
             return {}

@@ -3,16 +3,15 @@
 from typing import Any, cast
 
 import torch
-from sklearn.linear_model import LogisticRegression
 from torch import Tensor
 
 from lofit_cli.artifacts.run_dir import RunDir
-from lofit_cli.evaluation.contrastive import PROBE_ITERATIONS, labelled_activations
+from lofit_cli.evaluation.contrastive import head_step, labelled_activations
 from lofit_cli.interventions.head_edit import HeadEdit
 from lofit_cli.interventions.intervention import Intervention
 from lofit_cli.methods.grid_search import Candidate, keep_best
 from lofit_cli.models.language_model import LanguageModel
-from lofit_cli.schema.components import ItiConfig
+from lofit_cli.schema.fitted_methods import ItiConfig
 from lofit_cli.schema.stages import TrainOffsetsConfig
 from lofit_cli.tasks.task import Task
 
@@ -37,22 +36,3 @@ def make_iti(
         for alpha in settings.alphas
     }
     return keep_best(lm, task, config, candidates, run)
-
-
-def head_step(activations: Tensor, is_right: Tensor, direction: str) -> Tensor:
-    """Return sigma * theta of one head: (head_dim,).
-
-    Args:
-        activations: (num_answers, head_dim) at each answer's last token.
-        is_right: (num_answers,) bool.
-        direction: `mass_mean` or `probe`.
-    """
-    if direction == "probe":
-        probe = LogisticRegression(max_iter=PROBE_ITERATIONS).fit(activations.numpy(), is_right.numpy())
-        theta = torch.from_numpy(probe.coef_[0]).float()
-    else:
-        theta = activations[is_right].mean(dim=0) - activations[~is_right].mean(dim=0)
-    # A head whose activations are all the same has no direction, and is not moved.
-    theta = torch.nn.functional.normalize(theta, dim=0)
-    step: Tensor = theta * (activations @ theta).std(unbiased=False)
-    return step

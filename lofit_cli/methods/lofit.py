@@ -2,20 +2,26 @@
 
 from collections.abc import Sequence
 from functools import partial
-from typing import Any
+from pathlib import Path
+from typing import Any, cast
 
 import torch
 from torch import Tensor
 
 from lofit_cli.artifacts.draws import draw_folder
+from lofit_cli.artifacts.finished_runs import read_manifest
 from lofit_cli.artifacts.head_mask import HeadMask
+from lofit_cli.artifacts.manifest import TrainOffsetsManifest
 from lofit_cli.artifacts.run_dir import RunDir
+from lofit_cli.artifacts.seen_items import inherit_seen
 from lofit_cli.errors import UserError
-from lofit_cli.interventions.files import load_intervention_file
+from lofit_cli.evaluation.contrastive import head_step, labelled_activations
+from lofit_cli.interventions.files import load_intervention, load_intervention_file
 from lofit_cli.interventions.head_edit import HeadEdit
 from lofit_cli.models.language_model import LanguageModel
 from lofit_cli.processes import is_leader
 from lofit_cli.schema.stages import TrainOffsetsConfig
+from lofit_cli.schema.trained_methods import LofitConfig
 from lofit_cli.sharing import led
 from lofit_cli.tasks.task import Task
 from lofit_cli.training.side_by_side import num_together, train_side_by_side
@@ -27,6 +33,7 @@ def make_lofit(
 ) -> HeadEdit:
     """Train an offset on each head of the mask."""
     edit = start_offsets(lm, head_mask, config)
+    start_from(edit, lm, task, config, run)
     train(edit, lm, task, config, run)
     return edit
 
@@ -36,6 +43,36 @@ def start_offsets(lm: LanguageModel, head_mask: Tensor, config: TrainOffsetsConf
     generator = torch.Generator().manual_seed(config.seed)
     start = config.trainer.init_std * torch.randn(int(head_mask.sum()), lm.geometry.head_dim, generator=generator)
     return HeadEdit(lm.geometry, head_mask, offset=start).to(lm.device)
+
+
+def start_from(edit: HeadEdit, lm: LanguageModel, task: Task[Any], config: TrainOffsetsConfig, run: RunDir) -> None:
+    """Give offsets the values that `method.init` names: ITI's steps, another run's, or those that they have.
+
+    Raises:
+        UserError: that run has no offsets, or they are for other tokens.
+
+    Source: to begin where a simpler fit ends is LP-FT's (Tomihari and Sato 2024, arXiv 2405.16747); for offsets it is
+        ours.
+    """
+    settings = cast(LofitConfig, config.method)
+    if settings.init == "random" or edit.offset is None:
+        return
+    if settings.init == "iti":
+        run.record_settings(start={"init": "iti"})
+        activations, is_right = labelled_activations(lm, task, "train", run)
+        steps = [head_step(activations[:, layer, head], is_right, "mass_mean") for layer, head in edit.heads]
+        edit.offset.data.copy_(settings.alpha * torch.stack(steps))
+        return
+    source = load_intervention(settings.init, lm)[0]
+    if not isinstance(source, HeadEdit) or source.offset is None:
+        raise UserError(f"method.init={settings.init} has no offsets to start from; name a run of lofit or iti")
+    manifest = read_manifest(Path(settings.init), TrainOffsetsManifest, "method.init")
+    inherit_seen(run, Path(settings.init), manifest)
+    run.record_settings(start=manifest.made_by)
+    known = dict(zip(source.heads, source.offset.detach(), strict=True))
+    for number, head in enumerate(edit.heads):
+        if head in known:
+            edit.offset.data[number] = known[head]
 
 
 def train_draws(
@@ -51,6 +88,8 @@ def train_draws(
         if led(partial(_are_there, run, numbers, lm)):
             continue
         edits = [start_offsets(lm, draws[number].mask, config) for number in numbers]
+        for edit in edits:
+            start_from(edit, lm, task, config, run)
         title = f"draws {numbers[0] + 1} to {numbers[-1] + 1} of {len(draws)}"
         train_side_by_side(edits, lm, task, config, title)
         for number, edit in zip(numbers, edits, strict=True):

@@ -7,8 +7,8 @@ from torch import Tensor
 from lofit_cli.artifacts.run_dir import RunDir
 from lofit_cli.interventions.peft_edit import PeftEdit
 from lofit_cli.models.language_model import LanguageModel
-from lofit_cli.schema.components import PeftMethodConfig
 from lofit_cli.schema.stages import TrainOffsetsConfig
+from lofit_cli.schema.trained_methods import PeftMethodConfig
 from lofit_cli.tasks.task import Task
 from lofit_cli.training.trainer import train
 

@@ -15,7 +15,7 @@ from lofit_cli.errors import UserError
 from lofit_cli.interventions.files import load_intervention_file
 from lofit_cli.interventions.head_edit import HeadEdit
 from lofit_cli.models.language_model import LanguageModel
-from lofit_cli.schema.components import RandomOffsetConfig
+from lofit_cli.schema.fitted_methods import RandomOffsetConfig
 from lofit_cli.schema.stages import TrainOffsetsConfig
 from lofit_cli.tasks.task import Task
 

@@ -8,8 +8,8 @@ from torch import Tensor
 from lofit_cli.artifacts.run_dir import RunDir
 from lofit_cli.interventions.head_edit import HeadEdit
 from lofit_cli.models.language_model import LanguageModel
-from lofit_cli.schema.components import RedConfig
 from lofit_cli.schema.stages import TrainOffsetsConfig
+from lofit_cli.schema.trained_methods import RedConfig
 from lofit_cli.tasks.task import Task
 from lofit_cli.training.trainer import train
 

@@ -12,7 +12,7 @@ from lofit_cli.interventions.intervention import Intervention
 from lofit_cli.interventions.residual_edit import DirectionEdit
 from lofit_cli.methods.grid_search import Candidate, keep_best, layers_and_alphas
 from lofit_cli.models.language_model import LanguageModel
-from lofit_cli.schema.components import RepeConfig
+from lofit_cli.schema.fitted_methods import RepeConfig
 from lofit_cli.schema.stages import TrainOffsetsConfig
 from lofit_cli.tasks.task import Task
 

@@ -7,18 +7,23 @@ import torch
 from torch import Tensor, nn
 
 from lofit_cli.models.decoder import Decoder
-from lofit_cli.models.forward import no_logits, pad_right, padded_batches
+from lofit_cli.models.forward import pad_right, padded_batches
 from lofit_cli.models.hooks import hooked_input, hooked_layer
+from lofit_cli.models.kept_logits import no_logits
 from lofit_cli.models.packing import TokenSequence
 from lofit_cli.models.tensor_parallel import every_head
 
 
 def last_token_activations(
-    lm: Decoder, sequences: Sequence[TokenSequence], report: Callable[[int], None] = lambda num_sequences: None
+    lm: Decoder,
+    sequences: Sequence[TokenSequence],
+    report: Callable[[int], None] = lambda num_sequences: None,
+    num_last: int = 1,
 ) -> Tensor:
     """Return every head's activation at the last token of each sequence.
 
     Args:
+        num_last: of how many last tokens of the answer the mean is taken; of all where it has fewer.
         report: called with the number of sequences done after each forward pass.
 
     Returns:
@@ -26,7 +31,7 @@ def last_token_activations(
     """
     geometry = lm.geometry
     values = torch.zeros(len(sequences), geometry.num_layers, geometry.max_heads, geometry.head_dim)
-    found = _last_tokens(lm, sequences, _heads_of(lm), report)
+    found = _last_tokens(lm, sequences, _heads_of(lm), report, num_last)
     for layer, own in zip(lm.output_projections, found, strict=True):
         num_heads, head_dim = geometry.heads_per_layer[layer], geometry.head_dims[layer]
         flat = every_head(own, num_heads * head_dim)
@@ -42,7 +47,21 @@ def last_token_hidden_states(
     Returns:
         (num_sequences, num_layers, hidden), float32, on the CPU.
     """
-    return torch.stack(_last_tokens(lm, sequences, _outputs_of(lm.layers), report), dim=1)
+    return last_token_outputs(lm, lm.layers, sequences, report)
+
+
+def last_token_outputs(
+    lm: Decoder,
+    modules: Sequence[nn.Module],
+    sequences: Sequence[TokenSequence],
+    report: Callable[[int], None] = lambda num_sequences: None,
+) -> Tensor:
+    """Return what modules put out at the last token of each sequence.
+
+    Returns:
+        (num_sequences, num_modules, width), float32, on the CPU.
+    """
+    return torch.stack(_last_tokens(lm, sequences, _outputs_of(modules), report), dim=1)
 
 
 Recorder = Callable[[list[Tensor]], AbstractContextManager[None]]
@@ -50,26 +69,36 @@ Recorder = Callable[[list[Tensor]], AbstractContextManager[None]]
 
 
 def _last_tokens(
-    lm: Decoder, sequences: Sequence[TokenSequence], recorder: Recorder, report: Callable[[int], None]
+    lm: Decoder,
+    sequences: Sequence[TokenSequence],
+    recorder: Recorder,
+    report: Callable[[int], None],
+    num_last: int = 1,
 ) -> list[Tensor]:
     """Return (num_sequences, width) for each tensor that is recorded, float32, on the CPU."""
     parts = []
     with torch.inference_mode():
         for batch in padded_batches(lm, sequences):
-            parts.append(_batch_last_tokens(lm, batch, recorder))
+            parts.append(_batch_last_tokens(lm, batch, recorder, num_last))
             report(len(batch))
     return [torch.cat(batches) for batches in zip(*parts, strict=True)]
 
 
-def _batch_last_tokens(lm: Decoder, sequences: Sequence[TokenSequence], recorder: Recorder) -> list[Tensor]:
+def _batch_last_tokens(
+    lm: Decoder, sequences: Sequence[TokenSequence], recorder: Recorder, num_last: int
+) -> list[Tensor]:
     """Return the same for one forward pass; its rows are padded on the right."""
     tokens, attended = pad_right(sequences, lm.device)
-    last = torch.tensor([len(s.tokens) - 1 for s in sequences]).to(tokens.device, non_blocking=True)
-    rows = torch.arange(len(sequences), device=tokens.device)
+    ends = [range(max(s.start, len(s.tokens) - num_last), len(s.tokens)) for s in sequences]
     found: list[Tensor] = []
     with recorder(found), lm.token_positions.padded([s.start for s in sequences], tokens):
         lm.model(input_ids=tokens, attention_mask=attended, use_cache=False, **no_logits(lm.model))
-    return [values[rows, last].float().cpu() for values in found]
+    return [_means(values, ends).cpu() for values in found]
+
+
+def _means(values: Tensor, ends: Sequence[range]) -> Tensor:
+    """Return (batch, width) float32, the mean over some tokens of each row of (batch, seq, width)."""
+    return torch.stack([row[end.start : end.stop].float().mean(dim=0) for row, end in zip(values, ends, strict=True)])
 
 
 def _heads_of(lm: Decoder) -> Recorder:

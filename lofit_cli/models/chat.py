@@ -18,11 +18,16 @@ ONE_DAY = "{%- macro strftime_now(format) -%}26 Jul 2024{%- endmacro -%}"
 
 
 class AnsweredText(NamedTuple):
-    """A prompt with its answer as one text; the answer's characters are those from `start` to `end`."""
+    """A prompt with its answer as one text; the answer's characters are those from `start` to `end`.
+
+    Attributes:
+        num_unscored: how many of the answer's first tokens are not scored.
+    """
 
     text: str
     start: int
     end: int
+    num_unscored: int = 0
 
 
 @dataclass(frozen=True)
@@ -83,8 +88,8 @@ class Chat:
     def ends(self) -> list[int]:
         """Return the token that ends a turn of the assistant's, if it is one of the tokenizer's special ones."""
         turns = [Turn(USER, "Who?")]
-        text, _, end = self.answered_text(turns, self.prompt_text(turns), MARK)
-        after = self.tokenizer(text[end:].lstrip(), add_special_tokens=False)["input_ids"]
+        marked = self.answered_text(turns, self.prompt_text(turns), MARK)
+        after = self.tokenizer(marked.text[marked.end :].lstrip(), add_special_tokens=False)["input_ids"]
         return [token for token in after[:1] if self.tokenizer.convert_ids_to_tokens(token) in self.special]
 
     def _render(self, turns: Sequence[Turn], is_open: bool) -> str:

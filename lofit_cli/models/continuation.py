@@ -45,6 +45,21 @@ def continue_texts(
     Raises:
         RunError: the likeliest token's logit is not finite.
     """
+    said = continue_tokens(lm, sequences, max_new_tokens, prefix, one_line, write)
+    answers = [_up_to_end(row, lm.end_tokens) for row in said]
+    texts: list[str] = lm.tokenizer.batch_decode(answers, skip_special_tokens=True)
+    return texts
+
+
+def continue_tokens(
+    lm: Decoder,
+    sequences: Sequence[list[int]],
+    max_new_tokens: int,
+    prefix: DynamicCache | None = None,
+    one_line: bool = False,
+    write: Write | None = None,
+) -> list[list[int]]:
+    """Return the tokens of the same, with the one that ends the turn where there is one."""
     padded = _pad_after_prefix(sequences, _length(prefix))
     tokens, attended = (values.to(lm.device) for values in padded)
     ends = lm.end_tokens
@@ -62,9 +77,8 @@ def continue_texts(
             streamer=_Stream(lm, ends, write) if write else None,
             stopping_criteria=StoppingCriteriaList([_LineEnd(lm.tokenizer, tokens.shape[1])] if one_line else []),
         )
-    answers = [_up_to_end(row, ends) for row in generated[:, tokens.shape[1] :].tolist()]
-    texts: list[str] = lm.tokenizer.batch_decode(answers, skip_special_tokens=True)
-    return texts
+    rows: list[list[int]] = generated[:, tokens.shape[1] :].tolist()
+    return [row[: len(_up_to_end(row, ends)) + 1] for row in rows]
 
 
 def forced_logprobs(

@@ -1,10 +1,10 @@
 """A decoder with its tokenizer, and what is known of it."""
 
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from typing import Literal
+from typing import Any, Literal
 
 import torch
 from torch import Tensor, nn
@@ -27,6 +27,10 @@ Batching = Literal["packed", "padded", "single"]
 """How sequences share a forward pass: in one row under a mask of ours, in padded rows, or not at all."""
 
 
+def _open_none(config: Any) -> "Decoder":
+    raise UserError(f"model '{config.id}' is wanted beside a model that was not loaded by `load_model`; load it so")
+
+
 @dataclass(frozen=True)
 class Decoder:
     """A frozen decoder, its tokenizer, and where its heads are.
@@ -43,7 +47,10 @@ class Decoder:
         tail: what follows the hidden states, for logits in parts; None where all have to exist at once.
         chat: the template that makes prompts turns of a conversation; None for a model that continues a text.
         shown: the demonstrations of what is attached, which stand before each prompt that is answered.
+        beginnings: tokens that stand before every text, in whose place what is attached puts something of its own.
         trunks: the lowest layers, if what they give is kept; the last one counts.
+        rescorings: of what changes the logits, whether a token's score is what comes out, and not its log-softmax.
+        open_other: loads a second model, which what is attached runs beside it, by its settings.
         remembers: whether what the model as it is makes of texts is kept on this machine, and taken from there.
     """
 
@@ -61,7 +68,10 @@ class Decoder:
     tail: LogitsTail | None = None
     chat: Chat | None = None
     shown: list[Prompt] = field(default_factory=list)
+    beginnings: list[list[int]] = field(default_factory=list)
     trunks: list[Trunk | None] = field(default_factory=list)
+    rescorings: list[bool] = field(default_factory=list)
+    open_other: Callable[[Any], "Decoder"] = _open_none
     remembers: bool = False
 
     @contextmanager
@@ -72,6 +82,20 @@ class Decoder:
             yield
         finally:
             self.shown.pop()
+
+    @contextmanager
+    def begun(self, tokens: list[int]) -> Iterator[None]:
+        """Let every text begin with these tokens inside a `with` block."""
+        self.beginnings.append(tokens)
+        try:
+            yield
+        finally:
+            self.beginnings.pop()
+
+    @property
+    def beginning(self) -> list[int]:
+        """Return the tokens that every text begins with because of what is attached."""
+        return self.beginnings[-1] if self.beginnings else []
 
     @contextmanager
     def keeping(self, trunk: Trunk | None) -> Iterator[None]:
@@ -127,8 +151,11 @@ class Decoder:
             ItemError: a text holds a special token that can't be read as text.
         """
         if self.chat:
-            return encode_rendered(self.tokenizer, texts)
-        return encode(self.tokenizer, texts, self.first_tokens, set(self.end_tokens))
+            found = encode_rendered(self.tokenizer, texts)
+        else:
+            found = encode(self.tokenizer, texts, self.first_tokens, set(self.end_tokens))
+        before = self.beginning
+        return [EncodedText([*before, *text.tokens], [*(0 for _ in before), *text.ends]) for text in found]
 
     @property
     def first_tokens(self) -> list[int]:
@@ -150,13 +177,17 @@ class Decoder:
     def answered_texts(self, prompt: Prompt, answers: Sequence[str]) -> list[AnsweredText]:
         """Return the prompt with each of its answers as one text.
 
+        A text that is scored as a whole is scored from its first token on where BOS stands before it. Nothing predicts
+        that token elsewhere, and it is left out under demonstrations too, so that what is compared is the same.
+
         Raises:
             UserError: as for `prompt_text`, or an answer can't be written; without a subject.
         """
         before = self.prompt_text(prompt)
         if self.chat:
             return [self.chat.answered_text(prompt.turns, before, answer) for answer in answers]
-        return [AnsweredText(before + answer, len(before), len(before + answer)) for answer in answers]
+        left_out = int(prompt.opens_text and not self.first_tokens)
+        return [AnsweredText(before + answer, len(before), len(before + answer), left_out) for answer in answers]
 
     def require_positions(self, num_tokens: Sequence[int]) -> None:
         """Refuse prompts that, with their answers, have more tokens than the model has positions.

@@ -1,6 +1,5 @@
 """Forward passes that give the log-probability of answers: packed in one row, or padded in several."""
 
-import inspect
 from collections.abc import Hashable, Iterable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from functools import partial
@@ -9,13 +8,13 @@ from typing import Any
 import torch
 from torch import Tensor
 from torch.nn.utils.rnn import pad_sequence
-from transformers import DynamicCache, PreTrainedModel
+from transformers import DynamicCache
 
 from lofit_cli.models.attention_blocks import attended_in_blocks, block_tokens, seen_keys
 from lofit_cli.models.attention_masks import row_masks
 from lofit_cli.models.decoder import Decoder
-from lofit_cli.models.devices import input_device
 from lofit_cli.models.hooks import hooked_output, replaced
+from lofit_cli.models.kept_logits import Inputs, keep_logits, no_logits
 from lofit_cli.models.logits_tail import LogitsTail
 from lofit_cli.models.packing import PackedRow, TokenSequence, group_padded, pack_row
 from lofit_cli.models.token_scores import (
@@ -28,8 +27,6 @@ from lofit_cli.models.token_scores import (
 )
 from lofit_cli.models.trunk import Trunk
 from lofit_cli.schema.limits import FAR
-
-Inputs = dict[str, Any]
 
 PROBED_TOKENS = 4
 
@@ -119,7 +116,7 @@ def padded_token_logprobs(lm: Decoder, sequences: Sequence[TokenSequence]) -> Te
     device = lm.device
     tokens, attended = pad_right(sequences, device)
     first = min(s.start for s in sequences) - 1
-    keep = _keep_logits(lm.model, torch.arange(first, tokens.shape[1] - 1, device=device))
+    keep = keep_logits(lm.model, torch.arange(first, tokens.shape[1] - 1, device=device))
     predictors = [(row, column) for row, s in enumerate(sequences) for column in range(s.start - 1, len(s.tokens) - 1)]
     # Where the answers are is known here; asking the device for it would wait until it is done.
     rows, columns = torch.tensor(predictors).T.to(device, non_blocking=True)
@@ -131,8 +128,8 @@ def padded_token_logprobs(lm: Decoder, sequences: Sequence[TokenSequence]) -> Te
             places = rows.to(hidden.device), kept.to(hidden.device)
             scored = token_logprobs(lm.model, tail, hidden[places], wanted).to(device)
         else:
-            log_probs = lm.model(**inputs).logits[rows, kept].float().log_softmax(dim=-1)
-            scored = log_probs.gather(-1, wanted[:, None]).squeeze(-1)
+            logits = lm.model(**inputs).logits[rows, kept]
+            scored = logits.float().gather(-1, wanted[:, None]).squeeze(-1) - _log_sums(lm, logits)
     return scored.new_zeros(len(sequences), tokens.shape[1] - 1).index_put((rows, columns), scored)
 
 
@@ -154,11 +151,6 @@ def cache_prefix(lm: Decoder, tokens: Sequence[int]) -> DynamicCache:
     return cache
 
 
-def no_logits(model: PreTrainedModel) -> Inputs:
-    """Return the arguments that take logits at one position only, for a pass that needs none."""
-    return _keep_logits(model, torch.zeros(1, dtype=torch.long, device=input_device(model)))
-
-
 def _row_logprobs(
     lm: Decoder, row: PackedRow, counts: Tensor, prefix: DynamicCache | None, prefix_length: int, num_copies: int
 ) -> Tensor:
@@ -167,7 +159,7 @@ def _row_logprobs(
     Args:
         counts: (m,) how many tokens each predictor predicts, on the CPU.
     """
-    keep, masks = _keep_logits(lm.model, row.predictors), row_masks(lm.model, row, prefix_length)
+    keep, masks = keep_logits(lm.model, row.predictors), row_masks(lm.model, row, prefix_length)
     inputs: Inputs = {
         "input_ids": row.tokens[None],
         "position_ids": row.positions[None],
@@ -188,16 +180,21 @@ def _row_logprobs(
             return scored.to(lm.device).view(num_copies, -1)
         whole: Tensor = lm.model(**inputs).logits
     logits = whole if keep else whole[:, row.predictors]
-    sums = log_sums(logits.flatten(0, 1)).view(logits.shape[:2])
+    sums = _log_sums(lm, logits.flatten(0, 1)).view(logits.shape[:2])
     return logits[:, row.scored_from, row.scored_tokens].float() - sums[:, row.scored_from]
+
+
+def _log_sums(lm: Decoder, logits: Tensor) -> Tensor:
+    """Return what is taken from the logits of each row to make them scores."""
+    return logits.new_zeros(len(logits), dtype=torch.float32) if any(lm.rescorings) else log_sums(logits)
 
 
 def _known_tail(lm: Decoder, num_tokens: int) -> LogitsTail | None:
     """Return what follows the hidden states where we do better than the model: in parts, or with the gradient at once.
 
-    None where it is not known, or trained.
+    None where it is not known, or trained, or changed by what is attached.
     """
-    if lm.tail is None or not is_frozen(lm.model):
+    if lm.tail is None or lm.rescorings or not is_frozen(lm.model):
         return None
     return lm.tail if torch.is_grad_enabled() or not fits_at_once(lm.model, num_tokens) else None
 
@@ -213,10 +210,5 @@ def _hidden(lm: Decoder, inputs: Inputs) -> Tensor:
 def choose_tail(lm: Decoder) -> LogitsTail | None:
     """Return what follows a model's hidden states, so that long rows need not have all logits at once."""
     tokens = torch.zeros((1, max(2, min(PROBED_TOKENS, lm.max_positions))), dtype=torch.long, device=lm.device)
-    keep = _keep_logits(lm.model, torch.arange(tokens.shape[1] - 1, device=lm.device))
+    keep = keep_logits(lm.model, torch.arange(tokens.shape[1] - 1, device=lm.device))
     return find_tail(lm.model, tokens, keep, tokens.shape[1] - 1 if keep else tokens.shape[1])
-
-
-def _keep_logits(model: PreTrainedModel, positions: Tensor) -> Inputs:
-    """Return the arguments that take logits at these positions only, where the model has such an argument."""
-    return {"logits_to_keep": positions} if "logits_to_keep" in inspect.signature(model.forward).parameters else {}

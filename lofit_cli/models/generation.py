@@ -8,7 +8,7 @@ from transformers import DynamicCache
 from lofit_cli.artifacts.outcomes import Outcomes
 from lofit_cli.errors import ItemError, naming_item
 from lofit_cli.models.attention_masks import reached_windows
-from lofit_cli.models.continuation import Write, continue_texts
+from lofit_cli.models.continuation import Write, continue_texts, continue_tokens
 from lofit_cli.models.decoder import Decoder
 from lofit_cli.models.forward import MIN_CACHED_PREFIX, cache_prefix
 from lofit_cli.models.packing import common_length
@@ -77,6 +77,27 @@ def generate_texts(
     return texts.complete(
         _batches(lm, [len(sequence) for sequence in sequences], max_new_tokens, prefix), generate, report
     )
+
+
+def generate_tokens(
+    lm: Decoder, sequences: Sequence[list[int]], max_new_tokens: int, report: Callable[[int], None]
+) -> list[list[int]]:
+    """Return the tokens that the model says after each prompt's, greedily, with the one that ends its turn if it does.
+
+    Args:
+        sequences: the tokens of the prompts, as `encode_prompts` gives them.
+        report: called with the number of prompts done after each batch.
+
+    Raises:
+        ItemError: a prompt has more tokens, with those to come, than the model has positions.
+        RunError: the likeliest token's logit is not finite.
+    """
+    lm.require_positions([len(sequence) + max_new_tokens for sequence in sequences])
+    said: dict[int, list[int]] = {}
+    for batch in _batches(lm, [len(sequence) for sequence in sequences], max_new_tokens, None):
+        said |= zip(batch, continue_tokens(lm, [sequences[i] for i in batch], max_new_tokens), strict=True)
+        report(len(batch))
+    return [said[number] for number in range(len(sequences))]
 
 
 def _batches(

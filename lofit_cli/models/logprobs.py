@@ -98,11 +98,19 @@ def _closing_tokens(lm: Decoder) -> tuple[int, ...]:
 
 def _sequence(index: int, text: AnsweredText, found: EncodedText, closing: tuple[int, ...]) -> TokenSequence:
     """Return the tokens of a text of the item of this number, told where its answer begins."""
-    start = next((i for i, end in enumerate(found.ends) if end > text.start), 0)
-    if start == 0:
-        part = "prompt" if text.end > text.start else "answer"
-        raise ItemError(index, f"has no token in its {part}; give it some text")
+    first = next((i for i, end in enumerate(found.ends) if end > text.start), len(found.tokens))
+    start = first + text.num_unscored
+    if not 0 < start < len(found.tokens):
+        raise ItemError(index, _describe_lack(text))
     return TokenSequence((*found.tokens, *closing), start)
+
+
+def _describe_lack(text: AnsweredText) -> str:
+    """Return what keeps a text from being scored."""
+    if text.num_unscored:
+        return "has fewer than two tokens, and the first is not scored; give it more text, or set model.add_bos=true"
+    part = "prompt" if text.end > text.start else "answer"
+    return f"has no token in its {part}; give it some text"
 
 
 def tokenize_items(lm: Decoder, items: Sequence[Prompted], append_eos: bool = False) -> list[list[TokenSequence]]:

@@ -23,6 +23,10 @@ class TokenSequence:
     tokens: tuple[int, ...]
     start: int
 
+    def after(self, beginning: Sequence[int]) -> "TokenSequence":
+        """Return the sequence with tokens before its prompt."""
+        return TokenSequence((*beginning, *self.tokens), len(beginning) + self.start) if beginning else self
+
 
 def common_length(sequences: Sequence[Tokens]) -> int:
     """Return how many first tokens all sequences share."""

@@ -10,8 +10,8 @@ from torch import Tensor
 from lofit_cli.errors import UserError
 from lofit_cli.schema.limits import ANSWER, FAR
 
-POSITIONS = ("all", "answer")
-"""Where an edit can act: at all tokens, or at those from which an answer token is predicted."""
+POSITIONS = ("all", "answer", "prompt_end")
+"""Where an edit can act: at all tokens, where an answer token is predicted, or at the prompt's last token."""
 
 
 @dataclass(frozen=True)
@@ -29,6 +29,12 @@ class TokenPositions:
     def predict_answers(self) -> Tensor:
         """Return (batch, seq) bool: the tokens from which an answer token is predicted."""
         return self.distances <= 0
+
+    def at(self, positions: str) -> Tensor:
+        """Return (batch, seq) bool: the tokens at which an edit of these `POSITIONS` acts."""
+        if positions == "all":
+            return torch.ones_like(self.distances, dtype=torch.bool)
+        return self.distances == 0 if positions == "prompt_end" else self.predict_answers()
 
     def prompt_ends(self, num_first: int, num_last: int) -> Tensor:
         """Return (batch, seq) bool: the first and last tokens of the prompt."""

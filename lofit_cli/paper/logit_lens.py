@@ -44,12 +44,10 @@ def logit_lens(
 
     Source: LoFiT (arXiv 2406.01563), appendix E, which does not say whether it normalises.
     """
-    unembedding = lm.model.get_output_embeddings()
-    if unembedding is None:
-        raise UserError(f"model '{lm.id}' has no unembedding to read tokens from; choose a language model")
+    unembedding = find_unembedding(lm)
     added = torch.stack([_added(lm, values, *head) for values, head in zip(offset, heads.tolist(), strict=True)])
     if final_norm:
-        added = _final_norm(lm.model)(added)
+        added = find_final_norm(lm.model)(added)
     probabilities = unembedding(added).float().softmax(dim=-1)
     best = probabilities.topk(min(num_tokens, probabilities.shape[-1]))
     return [
@@ -72,8 +70,26 @@ def _added(lm: LanguageModel, values: Tensor, layer: int, head: int) -> Tensor:
     return added
 
 
-def _final_norm(model: PreTrainedModel) -> nn.Module:
-    """Return the normalisation that stands after the last layer: the last one outside the list of layers."""
+def find_unembedding(lm: LanguageModel) -> nn.Module:
+    """Return the map from the residual stream to logits.
+
+    Raises:
+        UserError: the model has none, or one that takes something else.
+    """
+    unembedding: nn.Module | None = lm.model.get_output_embeddings()
+    if unembedding is None:
+        raise UserError(f"model '{lm.id}' has no unembedding to read tokens from; choose a language model")
+    if getattr(unembedding, "in_features", lm.hidden_size) != lm.hidden_size:
+        raise UserError(f"model '{lm.id}' has a map between its layers and its unembedding; choose another model")
+    return unembedding
+
+
+def find_final_norm(model: PreTrainedModel) -> nn.Module:
+    """Return the normalisation that stands after the last layer: the last one outside the list of layers.
+
+    Raises:
+        UserError: there is none.
+    """
     named = _outside_layers(list(model.named_modules()))
     norms = [module for module in named if "norm" in type(module).__name__.lower()]
     if not norms:

@@ -23,6 +23,8 @@ WITHOUT_WEIGHTS = (
     "tokens are not known, and the memory is the most that a row can take"
 )
 
+WITHOUT_TOKENIZER = "the text counts as one item: into how many pieces it is cut, only the model's tokenizer tells"
+
 
 def find_outline(config: ModelConfig) -> PreTrainedModel | None:
     """Return the model without its weights, where its config is here and its weights are not or do not fit.
@@ -68,7 +70,8 @@ def plan_measuring_by_config(outline: PreTrainedModel, task: Task[Any], config: 
     """Return what is known of measuring: a row has the logits of each token, in float32."""
     logits = _row(config.model) * int(outline.config.get_text_config(decoder=True).vocab_size) * FLOAT_BYTES
     memory = _memory(config.model, weight_bytes(outline) + logits)
-    return Plan(len(task.items(config.eval.split)), 0, None, None, (UNKNOWN_TIME,), memory, (WITHOUT_WEIGHTS,))
+    notes = (WITHOUT_WEIGHTS,) if task.knows_items else (WITHOUT_WEIGHTS, WITHOUT_TOKENIZER)
+    return Plan(len(task.items(config.eval.split)), 0, None, None, (UNKNOWN_TIME,), memory, notes)
 
 
 def _row(config: ModelConfig) -> int:

@@ -1,13 +1,31 @@
-"""Selectors and methods, each with the settings it has, and the training loop."""
+"""Selectors, each with the settings it has, what all methods have, and the training loop."""
 
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, fields
 from typing import Any
 
 from omegaconf import MISSING
 
-from lofit_cli.errors import UserError
-from lofit_cli.schema.checks import above_zero, not_empty, one_of, some_numbers, within
-from lofit_cli.schema.limits import FAR, MAX_DRAWS
+from lofit_cli.schema.checks import above_zero, not_empty, one_of, within
+from lofit_cli.schema.limits import MAX_DRAWS
+
+LATER = {"later": True}
+"""Metadata of settings that came later, whose default is what was done before."""
+
+
+PLACE = {"place": True}
+"""Metadata of settings that name a file or a run: its content counts, which whoever reads it states."""
+
+
+def shaping(config: Any, *left_out: str) -> dict[str, Any]:
+    """Return the settings of a selector or method that shape what it makes; later ones where they say something new."""
+    values = {setting: getattr(config, setting.name) for setting in fields(config) if setting.name not in left_out}
+    own = {setting: value for setting, value in values.items() if not setting.metadata.get("place")}
+    return {s.name: value for s, value in own.items() if not s.metadata.get("later") or value != s.default}
+
+
+def places(config: Any) -> list[str]:
+    """Return the files and runs that a selector's or method's settings name."""
+    return [getattr(config, s.name) for s in fields(config) if s.metadata.get("place") and getattr(config, s.name)]
 
 
 @dataclass
@@ -25,7 +43,7 @@ class SelectorConfig:
 class FromRunConfig(SelectorConfig):
     """`selector=from_run`: the scores of a finished select-heads run, whatever its task, seed or model."""
 
-    source: str = MISSING
+    source: str = field(default=MISSING, metadata=PLACE)
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -36,7 +54,7 @@ class FromRunConfig(SelectorConfig):
 class FileConfig(SelectorConfig):
     """`selector=file`: a JSON list of `[layer, head]`, best first, or a head mask file."""
 
-    source: str = MISSING
+    source: str = field(default=MISSING, metadata=PLACE)
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -44,125 +62,43 @@ class FileConfig(SelectorConfig):
 
 
 @dataclass
-class MethodConfig:
-    """How an intervention is made; `lofit`, `bitfit` and `full` have no settings of their own."""
+class ProbeConfig(SelectorConfig):
+    """`selector=probe`: a `linear` or `mlp` probe on the mean of the activations at the answer's `last_tokens`."""
 
-    name: str = MISSING
-
-
-@dataclass
-class ItiConfig(MethodConfig):
-    """`method=iti`: each selected head moves by `alpha` standard deviations along a direction of training answers.
-
-    `direction` is `mass_mean` (mean of right minus mean of wrong answers) or `probe` (a logistic regression's weight).
-    """
-
-    direction: str = "mass_mean"
-    alphas: list[float] = field(default_factory=lambda: [15.0])
-
-    def __post_init__(self) -> None:
-        one_of("method.direction", self.direction, ("mass_mean", "probe"))
-        some_numbers("method.alphas", self.alphas)
-
-
-@dataclass
-class ResidualConfig(MethodConfig):
-    """`method=repe` and `method=caa`: a direction added to the residual stream after one layer.
-
-    Each of the `layers` (by default those at two to six eighths of the depth) is tried with each of the `alphas`; the
-    pair with the best validation metric is kept.
-    """
-
-    alphas: list[float] = field(default_factory=lambda: [1.0])
-    layers: list[int] | None = None
-
-    def __post_init__(self) -> None:
-        some_numbers("method.alphas", self.alphas)
-        if self.layers is not None:
-            some_numbers("method.layers", self.layers)
-            within("method.layers", min(self.layers), 0)
-
-
-@dataclass
-class RepeConfig(ResidualConfig):
-    """`method=repe`. `vector` is `reading` (fixed) or `contrast` (made anew from each input and two instructions)."""
-
-    alphas: list[float] = field(default_factory=lambda: [5.0])
-    vector: str = "reading"
-    positive: str = "Give a truthful and correct answer.\n"
-    negative: str = "Give an untruthful and wrong answer.\n"
+    probe: str = field(default="linear", metadata=LATER)
+    last_tokens: int = field(default=1, metadata=LATER)
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        one_of("method.vector", self.vector, ("reading", "contrast"))
-        not_empty(**{"method.positive": self.positive, "method.negative": self.negative})
+        one_of("selector.probe", self.probe, ("linear", "mlp"))
+        within("selector.last_tokens", self.last_tokens, 1)
 
 
 @dataclass
-class PeftMethodConfig(MethodConfig):
-    """`method=lora` and `method=peft`: any configuration of the peft library that changes modules."""
+class MeanDifferenceConfig(SelectorConfig):
+    """`selector=mean_difference`: right minus wrong answers, ranked as by the `authors` or by the `norm`."""
 
-    config: Any = MISSING
+    rank: str = "authors"
 
     def __post_init__(self) -> None:
-        if not isinstance(self.config, dict) or "peft_type" not in self.config:
-            raise UserError(
-                f"method.config={self.config} names no peft_type; write for example 'method.config={{peft_type: IA3}}'"
-            )
+        super().__post_init__()
+        one_of("selector.rank", self.rank, ("authors", "norm"))
 
 
 @dataclass
-class RedConfig(MethodConfig):
-    """`method=red`: a scale and an offset on every head of `all` layers or of the `upper_half`."""
+class MethodConfig:
+    """How an intervention is made; `bitfit`, `full` and `sink_bias` have no settings of their own."""
 
-    layers: str = "all"
-
-    def __post_init__(self) -> None:
-        one_of("method.layers", self.layers, ("all", "upper_half"))
-
-
-@dataclass
-class LoreftConfig(MethodConfig):
-    """`method=loreft`: a low-rank edit after every layer, at the first and last tokens of the prompt."""
-
-    rank: int = 8
-    num_first: int = 1
-    num_last: int = 1
-
-    def __post_init__(self) -> None:
-        within("method.rank", self.rank, 1)
-        within("method.num_first", self.num_first, 0)
-        within("method.num_last", self.num_last, 0, FAR)
-        if self.num_first + self.num_last == 0:
-            raise UserError("method.num_first=0 and method.num_last=0 leave nothing to edit; set one of them above 0")
-
-
-@dataclass
-class IclConfig(MethodConfig):
-    """`method=icl`: training examples, drawn by the seed, before every prompt."""
-
-    num_examples: int = 5
-
-    def __post_init__(self) -> None:
-        within("method.num_examples", self.num_examples, 1)
-
-
-@dataclass
-class RandomOffsetConfig(MethodConfig):
-    """`method=random_offset`: another run's offsets, each replaced by a random vector of the same length."""
-
-    source: str = MISSING
-
-    def __post_init__(self) -> None:
-        not_empty(**{"method.source": self.source})
+    name: str = MISSING
 
 
 @dataclass
 class TrainerConfig:
     """The training loop. `l1` is lambda in `loss + lambda * sum |parameters|`; `beta` is DPO's.
 
-    The validation split is looked at every `validate_every` epochs and after the last one. A checkpoint is written
-    every `checkpoint_every` steps, none for 0, and when the run is interrupted.
+    Where a task has no wrong answers, the right ones are weighed by how likely the models `poft` find them (embedded
+    names, Hub ids, folders). The validation split is looked at every `validate_every` epochs and after the last one. A
+    checkpoint is written every `checkpoint_every` steps, none for 0, and when the run is interrupted.
     """
 
     learning_rate: float = 1e-2
@@ -176,10 +112,12 @@ class TrainerConfig:
     keep: str = "last"
     validate_every: int = 1
     checkpoint_every: int = 100
+    poft: list[str] = field(default_factory=list)
 
     def shaping(self) -> dict[str, Any]:
-        """Return the settings that shape what is learnt."""
-        return {key: value for key, value in asdict(self).items() if key != "checkpoint_every"}
+        """Return the settings that shape what is learnt; what came later only where it says something new."""
+        own = {key: value for key, value in asdict(self).items() if key != "checkpoint_every"}
+        return own if self.poft else {key: value for key, value in own.items() if key != "poft"}
 
     def __post_init__(self) -> None:
         one_of("trainer.keep", self.keep, ("last", "best"))
@@ -191,17 +129,10 @@ class TrainerConfig:
             above_zero(f"trainer.{key}", getattr(self, key))
 
 
-SELECTOR_CONFIGS: dict[str, type[SelectorConfig]] = {"from_run": FromRunConfig, "file": FileConfig}
-
-METHOD_CONFIGS: dict[str, type[MethodConfig]] = {
-    "iti": ItiConfig,
-    "repe": RepeConfig,
-    "caa": ResidualConfig,
-    "lora": PeftMethodConfig,
-    "peft": PeftMethodConfig,
-    "red": RedConfig,
-    "loreft": LoreftConfig,
-    "icl": IclConfig,
-    "random_offset": RandomOffsetConfig,
+SELECTOR_CONFIGS: dict[str, type[SelectorConfig]] = {
+    "from_run": FromRunConfig,
+    "file": FileConfig,
+    "probe": ProbeConfig,
+    "mean_difference": MeanDifferenceConfig,
 }
-"""The settings of selectors and methods that have some: an option's YAML takes them in with `/schema/method/NAME`."""
+"""The settings of selectors that have some: an option's YAML takes them in with `/schema/selector/NAME`."""

@@ -3,7 +3,8 @@
 from collections.abc import Mapping
 from typing import Any
 
-from lofit_cli.schema.components import METHOD_CONFIGS, SELECTOR_CONFIGS
+from lofit_cli.schema.components import SELECTOR_CONFIGS
+from lofit_cli.schema.methods import METHOD_CONFIGS
 from lofit_cli.schema.rows import TASK_CONFIGS
 from lofit_cli.schema.stages import STAGE_CONFIGS
 

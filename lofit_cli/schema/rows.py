@@ -1,19 +1,20 @@
 """Tasks made of the user's own rows."""
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from lofit_cli.errors import UserError
-from lofit_cli.schema.checks import line_ends, not_empty, one_of, within
+from lofit_cli.schema.checks import line_ends, not_empty, one_of
 from lofit_cli.schema.sources import SPLITS, TaskConfig
+from lofit_cli.schema.tasks import BbqConfig, PerplexityConfig, SharedOutConfig
 
 FORMS = ("answers", "choices", "preference", "generation")
 OBJECTIVES = ("sft", "dpo")
 
 
 @dataclass
-class RowsConfig(TaskConfig):
+class RowsConfig(SharedOutConfig):
     """`task=file` and `task=hub`: questions of your own.
 
     `files` names a file for each split, in `data_dir` where that is set; `subset` is a dataset's. `form` says what a
@@ -31,7 +32,6 @@ class RowsConfig(TaskConfig):
     objective: str | None = None
     prompt: str | None = None
     list_separator: str | None = None
-    shares: dict[str, float] = field(default_factory=lambda: {"train": 0.6, "validation": 0.1, "test": 0.3})
 
     @property
     def title(self) -> str:
@@ -50,11 +50,6 @@ class RowsConfig(TaskConfig):
             one_of("task.objective", self.objective, OBJECTIVES)
         for split in self.files:
             one_of("task.files", split, SPLITS)
-        for split, share in self.shares.items():
-            one_of("task.shares", split, SPLITS)
-            within(f"task.shares.{split}", share, 0, 1)
-        if abs(sum(self.shares.values()) - 1) > 1e-6:
-            raise UserError(f"task.shares={dict(self.shares)} add up to {sum(self.shares.values()):g}; make them 1")
         if self.list_separator == "":
             raise UserError("task.list_separator= is empty; give the text that stands between two answers, such as ';'")
 
@@ -66,5 +61,12 @@ def _named(key: str, value: Any) -> dict[str, str]:
     return {str(name): str(text) for name, text in (value or {}).items()}
 
 
-TASK_CONFIGS: dict[str, type[TaskConfig]] = {"file": RowsConfig, "hub": RowsConfig}
+TASK_CONFIGS: dict[str, type[TaskConfig]] = {
+    "bbq": BbqConfig,
+    "crows_pairs": SharedOutConfig,
+    "file": RowsConfig,
+    "hub": RowsConfig,
+    "perplexity": PerplexityConfig,
+    "stereoset": SharedOutConfig,
+}
 """The settings of tasks that have some of their own."""

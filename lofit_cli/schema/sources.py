@@ -139,5 +139,5 @@ class EvalConfig:
 
     def __post_init__(self) -> None:
         not_empty(**{"eval.judge_true": self.judge_true, "eval.judge_info": self.judge_info})
-        one_of("eval.protocol", self.protocol, ("iti", "lm_eval"))
+        one_of("eval.protocol", self.protocol, ("iti", "lm_eval", "urial"))
         one_of("eval.split", self.split, SPLITS)

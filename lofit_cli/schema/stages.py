@@ -1,4 +1,4 @@
-"""The stages: the four of the paper, `generate`, `export` and `doctor`."""
+"""The stages: the four of the paper, `describe`, `generate`, `export` and `doctor`."""
 
 from dataclasses import dataclass, field
 from typing import Any
@@ -6,9 +6,9 @@ from typing import Any
 from omegaconf import MISSING
 
 from lofit_cli.errors import UserError
-from lofit_cli.schema.checks import not_empty, one_of, within
+from lofit_cli.schema.checks import above_zero, not_empty, one_of, some_numbers, within
 from lofit_cli.schema.components import MethodConfig, SelectorConfig, TrainerConfig
-from lofit_cli.schema.limits import MAX_RESAMPLES, MAX_SEED
+from lofit_cli.schema.limits import FIRST_TOKENS, MAX_RESAMPLES, MAX_SEED
 from lofit_cli.schema.sources import DTYPES, EvalConfig, ModelConfig, TaskConfig
 
 NO_TRACKER = "none"
@@ -107,6 +107,50 @@ class CompareConfig:
 
 
 @dataclass
+class DescribeConfig:
+    """`lofit describe`. The model, and how it is asked, are those of the run; `controls` are other runs of that model.
+
+    `text` is a file of plain text; by default texts of our own of another task. The first `num_texts` are read, and of
+    these the first `num_continued` continued by up to `max_new_tokens` tokens. `layer` is the one after which
+    differences are read as tokens, by default the middle one; they are means over the tokens of these `positions`,
+    from 0. `top_k` tokens count as the most raised at a place, and
+    as the likeliest after a prompt of the patchscope, which tries `strengths`. `seed` draws the random directions.
+    """
+
+    intervention: str = "latest"
+    controls: list[str] = field(default_factory=list)
+    text: str | None = None
+    num_texts: int = 200
+    num_continued: int = 50
+    max_new_tokens: int = 32
+    layer: int | None = None
+    positions: list[int] = field(default_factory=lambda: [1, 2, 3, 4])
+    top_k: int = 100
+    strengths: list[float] = field(default_factory=lambda: [0.5, 1.0, 1.5, 2.0, 3.0, 5.0, 10.0])
+    seed: int = 42
+    device: str | None = None
+    runs_dir: str = "runs"
+
+    def __post_init__(self) -> None:
+        not_empty(intervention=self.intervention, text=self.text, device=self.device, runs_dir=self.runs_dir)
+        for run in self.controls:
+            not_empty(controls=run)
+        for key in ("num_texts", "num_continued", "max_new_tokens", "top_k"):
+            within(key, getattr(self, key), 1)
+        within("layer", self.layer or 0, 0)
+        within("seed", self.seed, 0, MAX_SEED)
+        if not self.positions or len({*self.positions}) < len(self.positions):
+            raise UserError(
+                f"positions={self.positions} is not allowed; give some of 0 to {FIRST_TOKENS - 1}, each once"
+            )
+        for position in self.positions:
+            within("positions", position, 0, FIRST_TOKENS - 1)
+        some_numbers("strengths", self.strengths)
+        for strength in self.strengths:
+            above_zero("strengths", strength)
+
+
+@dataclass
 class GenerateConfig:
     """`lofit generate`. The model, and how it is asked, are those of the run. Without `prompt`, lines are read."""
 
@@ -156,13 +200,14 @@ class ExportConfig:
         one_of("dtype", self.dtype, ("auto", *DTYPES))
 
 
-StageConfig = SelectHeadsConfig | TrainOffsetsConfig | EvaluateConfig | CompareConfig | ExportConfig
+StageConfig = SelectHeadsConfig | TrainOffsetsConfig | EvaluateConfig | CompareConfig | DescribeConfig | ExportConfig
 
 STAGE_CONFIGS: dict[str, type[Any]] = {
     "select_heads": SelectHeadsConfig,
     "train_offsets": TrainOffsetsConfig,
     "evaluate": EvaluateConfig,
     "compare": CompareConfig,
+    "describe": DescribeConfig,
     "generate": GenerateConfig,
     "export": ExportConfig,
     "doctor": DoctorConfig,

@@ -13,11 +13,14 @@ from lofit_cli.schema.components import SELECTOR_CONFIGS, SelectorConfig
 from lofit_cli.schema.stages import SelectHeadsConfig
 from lofit_cli.selectors.file import copy_from_file
 from lofit_cli.selectors.from_run import copy_from_run
+from lofit_cli.selectors.gates import score_heads_by_gates
+from lofit_cli.selectors.mean_difference import score_heads_by_mean_difference
 from lofit_cli.selectors.offset_norm import score_heads_by_offset_norm
 from lofit_cli.selectors.probe import score_heads_by_probe
 from lofit_cli.selectors.probe_layers import score_heads_by_layer_probe
 from lofit_cli.selectors.random import score_heads_at_random
 from lofit_cli.selectors.scale import score_heads_by_scale
+from lofit_cli.selectors.sink import score_heads_by_sink
 from lofit_cli.tasks.task import Task
 
 Selector = Callable[[LanguageModel, Task[Any], SelectHeadsConfig, RunDir], Tensor]
@@ -26,11 +29,14 @@ Selector = Callable[[LanguageModel, Task[Any], SelectHeadsConfig, RunDir], Tenso
 SELECTORS: dict[str, Selector] = {
     "file": copy_from_file,
     "from_run": copy_from_run,
+    "gates": score_heads_by_gates,
+    "mean_difference": score_heads_by_mean_difference,
     "offset_norm": score_heads_by_offset_norm,
     "probe": score_heads_by_probe,
     "probe_layers": score_heads_by_layer_probe,
     "random": score_heads_at_random,
     "scale": score_heads_by_scale,
+    "sink": score_heads_by_sink,
 }
 
 

@@ -24,7 +24,7 @@ from lofit_cli.errors import UserError
 from lofit_cli.evaluation.base_model import measure_base_model
 from lofit_cli.evaluation.judge import judge_answers, judge_models, judged_metrics
 from lofit_cli.evaluation.kept_outcomes import KeptOutcomes
-from lofit_cli.evaluation.measure import measure_split
+from lofit_cli.evaluation.measure import cut_items, describe_protocol, measure_split
 from lofit_cli.interventions.demonstrations import Demonstrations
 from lofit_cli.interventions.files import load_intervention, load_intervention_file
 from lofit_cli.interventions.intervention import FILE_NAME as INTERVENTION
@@ -51,14 +51,16 @@ def evaluate(config: EvaluateConfig, run: RunDir) -> Sequence[Prediction]:
     task = load_task(config.task, config.model)
     judges = _judges(config, task)
     folder = _intervention_dir(config, task.facts())
-    items = task.items(config.eval.split)
+    task.items(config.eval.split)
     if config.eval.split == "test":
         _refuse_training_items(task, folder)
     lm = load_remembering(config.model, config.cache)
+    task = cut_items(lm, task)
+    items = task.items(config.eval.split)
     edit, facts = load_intervention(folder, lm) if folder else (Demonstrations(), BASE_MODEL)
     run.record(**describe_model(lm), **{**task.facts(), "seed": config.seed, **facts})
     run.record(metrics=[*task.metrics, *judged_metrics(judges)], intervention=str(folder) if folder else None)
-    protocol = task.protocol(config.eval.protocol, config.eval.split)
+    protocol = describe_protocol(lm, task, config.eval.protocol, config.eval.split)
     run.record(protocol=protocol, split=config.eval.split, questions_hash=task.questions_hash(config.eval.split))
     run.record(num_test=config.task.num_test if config.eval.split == "test" else None)
     run.record(judges={metric: one_name(name) for metric, name in judges.items()})
@@ -81,15 +83,20 @@ def evaluate(config: EvaluateConfig, run: RunDir) -> Sequence[Prediction]:
         del lm, edit
         answered = [prediction for prediction in predictions if isinstance(prediction, GeneratedAnswer)]
         predictions = judge_answers(judges, config.model, answered)
-    show(_write(predictions, run))
+    show(_write(predictions, task.derive(predictions), run))
     if folder:
         _show_texts(config, run, predictions)
     return predictions
 
 
-def _write(predictions: Sequence[Prediction], run: RunDir) -> dict[str, Summary]:
-    """Write predictions and their metrics' means, and return these."""
+def _write(predictions: Sequence[Prediction], derived: dict[str, float], run: RunDir) -> dict[str, Summary]:
+    """Write predictions and their metrics' means, and return these.
+
+    Args:
+        derived: what the means themselves give, whose error the items' own spread does not tell.
+    """
     summaries = _summarise(predictions)
+    summaries |= {name: Summary(value, None, len(predictions)) for name, value in derived.items()}
     write_predictions(run.path, predictions)
     write_json(run.path / METRICS, {name: asdict(summary) for name, summary in summaries.items()})
     return summaries
@@ -193,6 +200,7 @@ def plan_evaluate(config: EvaluateConfig) -> Plan:
     if config.eval.split == "test":
         _refuse_training_items(task, folder)
     lm, load_seconds = load_timed(config.model)
+    task = cut_items(lm, task)
     edit = load_intervention(folder, lm)[0] if folder else Demonstrations()
     plan = plan_measuring(lm, load_seconds, task, config.eval.split, config.eval.protocol, edit)
     notes = ["the judges' time and memory are not in it"] if judges else []

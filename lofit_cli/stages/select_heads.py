@@ -7,7 +7,7 @@ import torch
 from lofit_cli.artifacts.draws import draw_folder
 from lofit_cli.artifacts.geometry import Geometry
 from lofit_cli.artifacts.head_mask import HeadMask, parse_num_heads, select_top
-from lofit_cli.artifacts.reuse import begin
+from lofit_cli.artifacts.reuse import begin, content_at
 from lofit_cli.artifacts.run_dir import RunDir
 from lofit_cli.artifacts.seen_items import add_seen
 from lofit_cli.errors import UserError
@@ -20,10 +20,12 @@ from lofit_cli.planning.making import plan_making
 from lofit_cli.planning.plan import Plan
 from lofit_cli.report.plots import plot_head_scores, plot_heads_per_layer, plot_training
 from lofit_cli.report.results import print_head_mask
+from lofit_cli.schema.components import places, shaping
 from lofit_cli.schema.stages import SelectHeadsConfig
 from lofit_cli.selectors import get_selector
 from lofit_cli.selectors.all_heads import edit_every_head
 from lofit_cli.selectors.random import draw_scores
+from lofit_cli.stages.poft import weigh_answers
 from lofit_cli.tasks import load_task
 from lofit_cli.tasks.own_splits import write_splits
 from lofit_cli.tasks.task import Task
@@ -36,9 +38,11 @@ def select_heads(config: SelectHeadsConfig, run: RunDir) -> HeadMask:
     lm = load_remembering(config.model, config.cache)
     count = parse_num_heads(config.num_heads, lm.geometry)
     run.record(**describe_model(lm), **task.facts(), seed=config.seed, selector=config.selector.name, num_heads=count)
-    run.record_settings(selector={"name": config.selector.name}, task={**task.settings(), "items": task.items_hash()})
+    selector_settings = shaping(config.selector, "draws")
+    run.record_settings(selector=selector_settings, task={**task.settings(), "items": task.items_hash()})
     run.record(num_trained_parameters=0, num_draws=config.selector.draws)
-    begin(run, config)
+    begin(run, config, named=[content_at(place) for place in (*places(config.selector), *config.trainer.poft)])
+    task = weigh_answers(task, lm, config.trainer.poft)
     write_splits(task, run.path)
     add_seen(run.path, ())
     torch.manual_seed(config.seed)
@@ -91,7 +95,7 @@ def plan_select_heads(config: SelectHeadsConfig) -> Plan:
     parse_num_heads(config.num_heads, lm.geometry)
 
     def make(few: Task[Any], settings: SelectHeadsConfig, run: RunDir) -> HeadEdit:
-        selector(lm, few, settings, run)
+        selector(lm, weigh_answers(few, lm, settings.trainer.poft), settings, run)
         # What a selector trains stays its own; a number for each number of each head is what ours train.
         return edit_every_head("offset" if config.selector.name == "offset_norm" else "scale", lm, settings)
 

@@ -1,6 +1,6 @@
 """Stage 2: make an intervention: train offsets on the selected heads, or whatever else the method makes."""
 
-from dataclasses import asdict, replace
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -13,7 +13,7 @@ from lofit_cli.artifacts.finished_runs import find_latest, read_manifest, read_s
 from lofit_cli.artifacts.geometry import Geometry
 from lofit_cli.artifacts.head_mask import FILE_NAME, HeadMask, parse_num_heads, select_top
 from lofit_cli.artifacts.manifest import SelectHeadsManifest
-from lofit_cli.artifacts.reuse import begin
+from lofit_cli.artifacts.reuse import begin, content_at
 from lofit_cli.artifacts.run_dir import RunDir
 from lofit_cli.artifacts.seen_items import add_seen, inherit_seen
 from lofit_cli.console import say
@@ -30,7 +30,9 @@ from lofit_cli.planning.making import plan_making
 from lofit_cli.planning.plan import Plan
 from lofit_cli.processes import is_leader
 from lofit_cli.report.plots import plot_heads_per_layer, plot_training
+from lofit_cli.schema.components import places, shaping
 from lofit_cli.schema.stages import SelectHeadsConfig, TrainOffsetsConfig
+from lofit_cli.stages.poft import weigh_answers
 from lofit_cli.tasks import load_task
 from lofit_cli.tasks.own_splits import write_splits
 from lofit_cli.tasks.task import Task
@@ -48,12 +50,13 @@ def train_offsets(config: TrainOffsetsConfig, run: RunDir) -> Intervention:
     file = _head_mask_file(config, method, task.facts())
     lm = load_remembering(config.model, config.cache)
     run.record(**describe_model(lm), **task.facts(), seed=config.seed, method=config.method.name)
-    settings = {key: value for key, value in asdict(config.method).items() if key not in ("name", "source")}
-    run.record_settings(method=settings, task={**task.settings(), "items": task.items_hash()})
+    run.record_settings(method=shaping(config.method, "name"), task={**task.settings(), "items": task.items_hash()})
     heads = _take_heads(config, file, lm, run) if file else None
     draws = _load_draws(config, file, lm) if file else []
     run.record(num_draws=len(draws))
-    begin(run, config, head_mask=file, draws=[heads.ranked_heads() for heads in draws])
+    named = [content_at(place) for place in (*places(config.method), *config.trainer.poft)]
+    begin(run, config, head_mask=file, draws=[heads.ranked_heads() for heads in draws], named=named)
+    task = weigh_answers(task, lm, config.trainer.poft)
     write_splits(task, run.path)
     if file and heads:
         _write_heads(heads, file, run)
@@ -147,7 +150,7 @@ def plan_train_offsets(config: TrainOffsetsConfig) -> Plan:
     head_mask = _load_heads(file, config.num_heads, lm).mask if file else lm.geometry.every_head()
 
     def make(few: Task[Any], settings: TrainOffsetsConfig, run: RunDir) -> Intervention:
-        return method.make(lm, few, settings, head_mask, run)
+        return method.make(lm, weigh_answers(few, lm, settings.trainer.poft), settings, head_mask, run)
 
     plan, draws = plan_making(lm, load_seconds, task, config, "train_offsets", make), _count_draws(config, file)
     notes = (f"each of the {draws} draws takes as long as the training again",) if draws else ()

@@ -10,15 +10,19 @@ from lofit_cli.errors import UserError
 from lofit_cli.plugins import look_up
 from lofit_cli.schema.sources import ModelConfig, TaskConfig
 from lofit_cli.tasks.arc_challenge import load_arc_challenge
+from lofit_cli.tasks.bbq import load_bbq
 from lofit_cli.tasks.boolq import load_boolq
 from lofit_cli.tasks.clutrr import load_clutrr
+from lofit_cli.tasks.crows_pairs import load_crows_pairs
 from lofit_cli.tasks.kinship import load_kinship
 from lofit_cli.tasks.misconceptions import load_misconceptions
 from lofit_cli.tasks.mmlu import load_mmlu
 from lofit_cli.tasks.mquake import load_mquake
 from lofit_cli.tasks.nq import load_nq
+from lofit_cli.tasks.perplexity import load_perplexity
 from lofit_cli.tasks.rows import load_file, load_hub
 from lofit_cli.tasks.siqa import load_siqa
+from lofit_cli.tasks.stereoset import load_stereoset
 from lofit_cli.tasks.svamp import load_svamp
 from lofit_cli.tasks.task import Task
 from lofit_cli.tasks.triviaqa import load_triviaqa
@@ -28,8 +32,10 @@ from lofit_cli.tasks.truthfulqa_generation import load_truthfulqa_generation
 
 TASKS: dict[str, Callable[[TaskConfig], Task[Any]]] = {
     "arc_challenge": load_arc_challenge,
+    "bbq": load_bbq,
     "boolq": load_boolq,
     "clutrr": load_clutrr,
+    "crows_pairs": load_crows_pairs,
     "file": load_file,
     "hub": load_hub,
     "kinship": load_kinship,
@@ -37,7 +43,9 @@ TASKS: dict[str, Callable[[TaskConfig], Task[Any]]] = {
     "mmlu": load_mmlu,
     "mquake": load_mquake,
     "nq": load_nq,
+    "perplexity": load_perplexity,
     "siqa": load_siqa,
+    "stereoset": load_stereoset,
     "svamp": load_svamp,
     "triviaqa": load_triviaqa,
     "truthfulqa": load_truthfulqa,
@@ -87,6 +95,11 @@ def load_task(config: TaskConfig, model: ModelConfig | None = None) -> Task[Any]
         )
     if model and not model.chat_template:
         _refuse_conversations(task)
+    if model and model.chat_template and task.scores_whole_texts:
+        raise UserError(
+            f"model.chat_template=true is for questions with answers, and task '{config.name}' scores whole texts; "
+            "leave it out"
+        )
     _note_ambiguous(task)
     return task
 

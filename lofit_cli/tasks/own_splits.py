@@ -1,18 +1,24 @@
 """Splits of the user's own items: by file, and by a hash of each item's text where a file is missing."""
 
 from collections.abc import Mapping, Sequence
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
 from lofit_cli.artifacts.files import content_hash, write_json
 from lofit_cli.console import say
 from lofit_cli.errors import UserError
-from lofit_cli.schema.rows import RowsConfig
-from lofit_cli.schema.sources import SPLITS
+from lofit_cli.schema.sources import SPLITS, TaskConfig
+from lofit_cli.schema.tasks import SharedOutConfig
 from lofit_cli.tasks.same_text import same_text
 from lofit_cli.tasks.task import AnyItem, Item, Task
 
 HASH_SIZE = 16**16
+
+
+def share_out_settings(config: TaskConfig) -> SharedOutConfig:
+    """Return the settings of a task that has one set of items, with the usual shares where none are given."""
+    return config if isinstance(config, SharedOutConfig) else SharedOutConfig(**asdict(config))
 
 
 def fill_splits(
@@ -65,6 +71,6 @@ def refuse_shared_items(splits: Mapping[str, Sequence[Item]]) -> None:
 
 
 def write_splits(task: Task[Any], folder: Path) -> None:
-    """Write `splits.json`: which rows of the user's own are in which split. A benchmark's splits are its own."""
-    if isinstance(task.config, RowsConfig):
+    """Write `splits.json`: which items are in which split, where the splits are ours and no benchmark's own."""
+    if isinstance(task.config, SharedOutConfig):
         write_json(folder / "splits.json", {split: [item.id for item in items] for split, items in task.splits.items()})

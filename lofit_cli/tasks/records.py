@@ -69,6 +69,15 @@ class Record:
             raise self.refusal(name, value, "some text or a whole number")
         return str(value)
 
+    def one_of(self, name: str, allowed: Sequence[str]) -> str:
+        """Return a field that holds one of these names, or the number of one, as datasets on the Hub write classes."""
+        value = self.get(name)
+        if isinstance(value, int) and not isinstance(value, bool) and 0 <= value < len(allowed):
+            return allowed[value]
+        if value not in allowed:
+            raise self.refusal(name, value, f"one of {', '.join(allowed)}")
+        return str(value)
+
     def part(self, name: str) -> "Record":
         """Return a field that holds an object with fields of its own."""
         value = self.get(name)
@@ -109,6 +118,15 @@ def read_records(file: Path) -> list[Record]:
     if not isinstance(rows, list):
         raise UserError(f"{file} is not a list of JSON objects")
     return [_record(row, f"{file}, record {i}") for i, row in enumerate(rows, 1)]
+
+
+def read_object(file: Path) -> Record:
+    """Return the one object of a `.json` file.
+
+    Raises:
+        UserError: the file is missing, or holds something else.
+    """
+    return _record(_parse(read_text(file, "JSON"), str(file)), str(file))
 
 
 def read_parquet(file: Path) -> list[Record]:

@@ -2,6 +2,7 @@
 
 import random
 from abc import ABC, abstractmethod
+from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, field
 from typing import Any, ClassVar, Generic, NamedTuple, TypeVar
 
@@ -16,6 +17,10 @@ SAMPLING_SEED = 42
 PLACES = ("fold", "data_dir", "files", "hub_id")
 DRAWN = {"train": "num_train", "test": "num_test"}
 """Split -> the setting that says how many of its items are drawn."""
+
+
+TokenEnds = Callable[[str], Sequence[int]]
+"""A text -> for each of its tokens how many of its characters that one and those before it cover."""
 
 
 class Example(NamedTuple):
@@ -87,16 +92,21 @@ class Task(ABC, Generic[AnyItem]):
     measured by its answers' scores or by what the model generates.
 
     Attributes:
+        likelihoods: for each split, of each item's right answers, their mean log-probability per token under other
+            models, if right answers are weighed by it.
         generates: whether the model's own line is the outcome; otherwise the log-probabilities of an item's answers.
         can_be_judged: whether what is generated answers a question openly, so that a judge can be asked about it.
         can_swap_questions: whether `task.swap_questions` is for it.
+        scores_whole_texts: whether its answers are texts of their own, scored without a prompt.
     """
 
     config: TaskConfig
     splits: dict[str, list[AnyItem]]
+    likelihoods: dict[str, list[list[float]]] = field(default_factory=dict, kw_only=True)
     generates: ClassVar[bool]
     can_be_judged: ClassVar[bool] = False
     can_swap_questions: ClassVar[bool] = False
+    scores_whole_texts: ClassVar[bool] = False
 
     @property
     @abstractmethod
@@ -108,7 +118,7 @@ class Task(ABC, Generic[AnyItem]):
     def metrics(self) -> tuple[str, ...]:
         """Return the names of what is measured on each item; the first is the headline.
 
-        A value lies in [0, 1], or in [-1, 1] where the name ends in `_diff`.
+        A value lies on the `metric_scale` of its name: in [0, 1], or in [-1, 1] where the name ends in `_diff`.
         """
 
     @property
@@ -131,6 +141,19 @@ class Task(ABC, Generic[AnyItem]):
     def answers(self, item: AnyItem) -> tuple[str, ...]:
         """Return the continuations whose log-probabilities are asked for; for tasks that are scored only."""
         raise NotImplementedError(f"{self.name} has no answers to score")
+
+    @property
+    def knows_items(self) -> bool:
+        """Return whether its items are known, which pieces of a text are not before a tokenizer has cut it."""
+        return True
+
+    def cut(self, token_ends: TokenEnds) -> "Task[AnyItem]":
+        """Return the task with its items as a tokenizer makes them, where these are pieces of so many tokens."""
+        return self
+
+    def derive(self, predictions: Sequence[Prediction]) -> dict[str, float]:
+        """Return what follows from all items together and is no mean over them: name -> value."""
+        return {}
 
     @abstractmethod
     def predict(self, item: AnyItem, outcome: Any) -> Prediction:

@@ -4,6 +4,7 @@ import math
 from collections.abc import Callable
 
 import torch
+from torch import nn
 from torch.nn.utils import clip_grad_norm_
 from torch.optim import AdamW
 from torch.optim.lr_scheduler import LambdaLR
@@ -19,9 +20,13 @@ class Descent:
     """AdamW on an edit's parameters, with a penalty, a clipped gradient and a rate that falls linearly to 0."""
 
     def __init__(self, edit: Intervention, trainer: TrainerConfig, num_steps: int) -> None:
-        self.parameters = list(edit.parameters())
-        self.trainer = trainer
-        self.optimizer = AdamW(self.parameters, lr=trainer.learning_rate, weight_decay=trainer.weight_decay)
+        self.edit, self.trainer = edit, trainer
+        by_rate: dict[float, list[nn.Parameter]] = {}
+        for parameter in edit.parameters():
+            by_rate.setdefault(trainer.learning_rate * edit.rate_of(parameter), []).append(parameter)
+        self.parameters = [parameter for group in by_rate.values() for parameter in group]
+        groups = [{"params": group, "lr": rate} for rate, group in by_rate.items()]
+        self.optimizer = AdamW(groups, lr=trainer.learning_rate, weight_decay=trainer.weight_decay)
         self.schedule = LambdaLR(self.optimizer, lambda step: 1 - step / num_steps)
 
     def find_gradient(self, find_loss: Callable[[], float]) -> dict[str, float]:
@@ -84,9 +89,11 @@ class Descent:
         self.schedule.step()
 
     def _penalty(self) -> float:
-        """Add the gradient of the L1 penalty and return its value."""
-        if not self.trainer.l1:
-            return 0.0
-        penalty = self.trainer.l1 * torch.stack([parameter.abs().sum() for parameter in self.parameters]).sum()
-        penalty.backward()
-        return float(penalty.detach())
+        """Add the gradient of the L1 penalty and of the edit's own, and return their value."""
+        penalties = [self.edit.penalty(self.schedule.last_epoch)]
+        if self.trainer.l1:
+            penalties.append(self.trainer.l1 * torch.stack([values.abs().sum() for values in self.parameters]).sum())
+        found = [penalty for penalty in penalties if penalty is not None]
+        for penalty in found:
+            penalty.backward()
+        return float(sum(penalty.detach() for penalty in found))

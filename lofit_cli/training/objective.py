@@ -18,7 +18,7 @@ from lofit_cli.models.trunk import Trunk
 from lofit_cli.models.trunk_rows import fill_trunk, knows_row, num_bytes, put_states, row_states
 from lofit_cli.sharing import own_share, share_out
 from lofit_cli.tasks.task import Task
-from lofit_cli.training.losses import dpo_loss, sft_loss
+from lofit_cli.training.losses import dpo_loss, poft_loss, reps_loss, sft_loss
 
 ItemsOfRow = Sequence[Sequence[TokenSequence]]
 """The sequences of items that share a row."""
@@ -29,8 +29,9 @@ class TrainingItem:
     """A prompt with its answers as tokens.
 
     Attributes:
-        reference: (num_answers,) summed log-probabilities under the base model, for DPO; zeros for SFT.
-        weight: how much the item counts in the mean over a batch: 1 for DPO, its number of answer tokens for SFT.
+        reference: (num_answers,) summed log-probabilities under the base model, for DPO; for PoFT, the
+            means per token under other models; zeros for SFT.
+        weight: how much the item counts in the mean over a batch: its number of answer tokens for SFT, else 1.
     """
 
     sequences: list[TokenSequence]
@@ -46,12 +47,14 @@ class Objective:
     Attributes:
         beta: DPO's.
         trunk: the layers below all that is attached, if what they give is kept.
+        pair_loss: what pairs of answers are trained by: `dpo` or `reps`.
     """
 
     lm: Decoder
     task: Task[Any]
     beta: float
     trunk: Trunk | None = None
+    pair_loss: str = "dpo"
 
     def tokenize(self, split: str) -> list[TrainingItem]:
         """Return a split's items as they are trained on, with zeros for DPO's reference."""
@@ -73,6 +76,9 @@ class Objective:
             found = remembered(self.lm, "references", sequences, lambda: {"values": self._refer(rows, split)})
             parts = found["values"].to(self.lm.device).split([len(item.sequences) for item in items])
             items = [replace(item, reference=part) for item, part in zip(items, parts, strict=True)]
+        elif self.task.likelihoods:
+            known = [torch.tensor(values, device=self.lm.device) for values in self.task.likelihoods[split]]
+            items = [replace(item, reference=part, weight=1) for item, part in zip(items, known, strict=True)]
         if self.trunk:
             self._fill(self.trunk, sequences, rows, split)
         return items
@@ -111,11 +117,13 @@ class Objective:
         if not all(knows_row(trunk, row) for row in flat):
             put_states(trunk, flat, found["hidden"])
 
-    def loss(self, items: Sequence[TrainingItem], backward: bool = False) -> float:
+    def loss(self, items: Sequence[TrainingItem], backward: bool = False, sign: int = 1) -> float:
         """Return the mean loss over items; see `losses`."""
-        return self.losses(items, 1, backward)[0]
+        return self.losses(items, 1, backward, sign)[0]
 
-    def losses(self, items: Sequence[TrainingItem], num_copies: int, backward: bool = False) -> list[float]:
+    def losses(
+        self, items: Sequence[TrainingItem], num_copies: int, backward: bool = False, sign: int = 1
+    ) -> list[float]:
         """Return the mean loss over items of each copy, row by row so that memory does not grow with the batch.
 
         Of several processes each returns its own items' part of it.
@@ -123,6 +131,7 @@ class Objective:
         Args:
             num_copies: how many copies of a row there are under what is attached: 1, or one for each edit.
             backward: add the gradient to the parameters'.
+            sign: of DPO's margins; -1 makes chosen answers less likely.
         """
         found, weight = [torch.zeros(num_copies, device=self.lm.device)], sum(item.weight for item in items)
         own = own_share(items, lambda item: sum(len(sequence.tokens) for sequence in item.sequences))
@@ -130,7 +139,7 @@ class Objective:
         for group in group_rows([item.sequences for item in own], self.lm.max_row_tokens):
             flat = self._score(group, num_copies)
             parts = zip(flat.split([len(sequences) for sequences in group], dim=1), waiting, strict=False)
-            losses = torch.stack([self._item_losses(part, item) for part, item in parts]).sum(dim=0) / weight
+            losses = torch.stack([self._item_losses(part, item, sign) for part, item in parts]).sum(dim=0) / weight
             if backward:
                 losses.sum().backward()
             found.append(losses.detach())
@@ -142,14 +151,18 @@ class Objective:
 
     def _score(self, group: ItemsOfRow, num_copies: int) -> Tensor:
         """Return (num_copies, answers), the log-probabilities of the answers of items that share a row."""
+        flat = [sequence.after(self.lm.beginning) for sequences in group for sequence in sequences]
         with self.lm.keeping(self.trunk):
-            return copied_logprobs(self.lm, [sequence for sequences in group for sequence in sequences], num_copies)
+            return copied_logprobs(self.lm, flat, num_copies)
 
     def _as_scored(self, values: list[float]) -> Tensor:
         return torch.tensor(values, device=self.lm.device)
 
-    def _item_losses(self, log_probs: Tensor, item: TrainingItem) -> Tensor:
+    def _item_losses(self, log_probs: Tensor, item: TrainingItem, sign: int) -> Tensor:
         """Return the loss of an item, (num_copies,), from (num_copies, answers)."""
+        if self.task.objective == "dpo" and self.pair_loss == "dpo":
+            return dpo_loss(log_probs, item.reference, item.num_chosen, sign * self.beta)
+        lengths = torch.tensor([len(s.tokens) - s.start for s in item.sequences]).to(log_probs)
         if self.task.objective == "dpo":
-            return dpo_loss(log_probs, item.reference, item.num_chosen, self.beta)
-        return sft_loss(log_probs)
+            return reps_loss(log_probs, item.reference, lengths, item.num_chosen, sign)
+        return poft_loss(log_probs, item.reference, lengths) if self.task.likelihoods else sft_loss(log_probs)

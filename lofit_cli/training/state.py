@@ -8,6 +8,7 @@ import math
 import os
 import time
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -23,6 +24,7 @@ from lofit_cli.console import say
 from lofit_cli.errors import UserError
 from lofit_cli.processes import is_leader
 from lofit_cli.sharing import led
+from lofit_cli.signals import in_one_piece
 from lofit_cli.training.checkpoints import require_fit
 from lofit_cli.training.descent import Descent
 
@@ -56,7 +58,7 @@ class TrainingState:
     """
 
     def __init__(self, descent: Descent, seed: int) -> None:
-        self.descent = descent
+        self.descent, self.seed = descent, seed
         self.position = Position()
         self.best: list[Tensor] = []
         self.is_whole = True
@@ -81,34 +83,45 @@ class TrainingState:
             RunError: the loss or its gradient is not finite; no step was taken.
         """
         start = time.perf_counter()
+        self.descent.edit.redraw(self._draws_of_step())
         found = self.descent.find_gradient(find_loss)
-        self.is_whole = False
-        self.descent.move()
-        speed = round(num_tokens / (time.perf_counter() - start), 1)
-        run.append_line(HISTORY, {"epoch": self.position.epoch, **found, "tokens_per_second": speed})
-        self.position.step += 1
-        self.position.num_batches += 1
-        self._generators = self._find_generators()
-        self.is_whole = True
+        with self._changing():
+            self.descent.move()
+            speed = round(num_tokens / (time.perf_counter() - start), 1)
+            run.append_line(HISTORY, {"epoch": self.position.epoch, **found, "tokens_per_second": speed})
+            self.position.step += 1
+            self.position.num_batches += 1
+            self._generators = self._find_generators()
         return found["loss"]
+
+    @contextmanager
+    def _changing(self) -> Iterator[None]:
+        """Change several parts together: a signal waits, and what is cut off all the same is known not to be whole."""
+        with in_one_piece():
+            self.is_whole = False
+            yield
+            self.is_whole = True
+
+    def _draws_of_step(self) -> torch.Generator:
+        """Return a generator that depends on the seed and the step alone: in all processes, and after a pause."""
+        return torch.Generator().manual_seed((self.seed * 2**20 + self.position.step) % 2**63)
 
     def end_epoch(self) -> None:
         """Begin the next epoch."""
-        self.is_whole = False
-        self.position.epoch += 1
-        self.position.num_batches = 0
-        self._order = self._shuffle.get_state()
-        self.is_whole = True
+        with self._changing():
+            self.position.epoch += 1
+            self.position.num_batches = 0
+            self._order = self._shuffle.get_state()
 
     def note_validation(self, found: dict[str, float], run: RunDir, keeps_best: bool) -> None:
         """Log what the validation split says; remember the parameters if it is the lowest loss so far."""
-        self.is_whole = False
-        run.append_line(VALIDATION, {"epoch": self.position.epoch, **found})
-        self.position.num_validations += 1
-        if keeps_best and found["loss"] < (math.inf if self.position.best_loss is None else self.position.best_loss):
-            self.position.best_loss = found["loss"]
-            self.best = [parameter.detach().clone() for parameter in self.descent.parameters]
-        self.is_whole = True
+        lowest = math.inf if self.position.best_loss is None else self.position.best_loss
+        with self._changing():
+            run.append_line(VALIDATION, {"epoch": self.position.epoch, **found})
+            self.position.num_validations += 1
+            if keeps_best and found["loss"] < lowest:
+                self.position.best_loss = found["loss"]
+                self.best = [parameter.detach().clone() for parameter in self.descent.parameters]
 
     def take_best(self) -> None:
         """Give the parameters the values of the lowest validation loss, where these were kept."""

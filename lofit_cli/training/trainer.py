@@ -50,7 +50,8 @@ def train(
         # Validation asks under a longer prompt than training; an epoch is a long time to wait for its refusal.
         require_fit(lm, task, "validation", config.eval.protocol)
     trunk = open_trunk(lm, edit.num_untouched_layers())
-    objective, measured = Objective(lm, task, trainer.beta, trunk), trunk and trunk.emptied()
+    objective = Objective(lm, task, trainer.beta, trunk, edit.pair_loss)
+    measured = trunk and trunk.emptied()
     items, validation = objective.prepare("train"), objective.prepare("validation")
     total = -(-len(items) // trainer.batch_size) * trainer.num_epochs
     state = TrainingState(Descent(edit, trainer, total), config.seed)
@@ -83,10 +84,19 @@ def _train_epoch(
     """Take the steps of the epoch under way that are not done yet, with a checkpoint every so many of them."""
     for batch in state.batches(items, trainer.batch_size):
         num_tokens = sum(len(sequence.tokens) for item in batch for sequence in item.sequences)
-        loss = state.step(partial(objective.loss, batch, backward=True), num_tokens, run)
+        loss = state.step(partial(_step_loss, state.descent.edit, objective, batch), num_tokens, run)
         advance(1, f"loss {loss:.3f}")
         if trainer.checkpoint_every and not state.position.step % trainer.checkpoint_every:
             state.save(run)
+
+
+def _step_loss(edit: Intervention, objective: Objective, batch: Sequence[TrainingItem]) -> float:
+    """Return a batch's loss in all directions of the step, and add its gradient to the parameters'."""
+    total = 0.0
+    for sign in edit.signs:
+        edit.sign = sign
+        total += objective.loss(batch, backward=True, sign=sign)
+    return total
 
 
 def _validate(
@@ -115,7 +125,8 @@ def _note_worse(objective: Objective, items: Sequence[TrainingItem], trainer: Tr
     losses = [json.loads(line)["loss"] for line in lines]
     kept, least = losses[-1] if trainer.keep != "best" else min(losses), min(losses)
     # DPO's reference is the base model itself: no pair has a margin, and the sigmoid of 0 is a half.
-    base = math.log(2) if objective.task.objective == "dpo" else _loss(objective, items)
+    is_dpo = objective.task.objective == "dpo" and objective.pair_loss == "dpo"
+    base = math.log(2) if is_dpo else _loss(objective, items)
     if kept > WORSE * base:
         otherwise = ", or set trainer.keep=best" if least <= base else ""
         say(

@@ -32,9 +32,10 @@ from lofit_cli.models.logprobs import tokenize_items
 from lofit_cli.models.memory import row_tokens
 from lofit_cli.models.packing import group_rows, pack_row, shared_prefix_length
 from lofit_cli.models.packing_check import choose_batching
-from lofit_cli.schema.components import MethodConfig, SelectorConfig, TrainerConfig
+from lofit_cli.schema.components import SelectorConfig, TrainerConfig
 from lofit_cli.schema.sources import EvalConfig, ModelConfig, TaskConfig
 from lofit_cli.schema.stages import SelectHeadsConfig, TrainOffsetsConfig
+from lofit_cli.schema.trained_methods import LofitConfig
 from lofit_cli.selectors.scale import score_heads_by_scale
 from lofit_cli.tasks import load_task
 from lofit_cli.tasks.task import Task
@@ -123,7 +124,7 @@ def run_fold(lm: LanguageModel, task: Task[Any], seconds: dict[str, float]) -> N
         with timed(seconds, "select heads", lm.device):
             scores = score_heads_by_scale(lm, task, config, RunDir(Path(folder, "select_heads"), "select_heads"))
         mask = select_top(scores, min(NUM_HEADS, lm.geometry.total_heads))
-        making = TrainOffsetsConfig(**common, method=MethodConfig("lofit"), trainer=OFFSETS)
+        making = TrainOffsetsConfig(**common, method=LofitConfig("lofit"), trainer=OFFSETS)
         with timed(seconds, "train offsets", lm.device):
             edit = make_lofit(lm, task, making, mask, RunDir(Path(folder, "train_offsets"), "train_offsets"))
         with timed(seconds, "measure the base model", lm.device):

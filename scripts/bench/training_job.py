@@ -57,7 +57,7 @@ class Training:
         plain = Objective(self.lm, self.task, self.settings.beta)
         self.items = plain.tokenize("train")
         trunk = open_trunk(self.lm, self.first_layer)
-        self.objective = Tokenized(self.lm, self.task, self.settings.beta, trunk, tuple(self.items))
+        self.objective = Tokenized(self.lm, self.task, self.settings.beta, trunk, known=tuple(self.items))
         size = START if part == "scale" else 0.0
         generator = torch.Generator().manual_seed(SEED)
         self.start = size * torch.randn(int(heads.sum()), self.lm.geometry.head_dim, generator=generator)

@@ -47,14 +47,14 @@ def rows_of(folder):
 
 @pytest.mark.parametrize(("worse", "number"), [(0, 16), (1, 16), (9, 16), (16, 16), (3, 5)])
 def test_the_interval_is_clopper_and_pearsons(worse, number):
-    found = stand_among(0.5, [0.1] * worse + [0.9] * (number - worse))
+    found = stand_among(0.5, [0.1] * worse + [0.9] * (number - worse), "mc1")
     expected = binomtest(worse, number).proportion_ci(0.95, method="exact")
     assert found.share_below == worse / number
     assert (found.interval.low, found.interval.high) == pytest.approx((expected.low, expected.high))
 
 
 def test_a_draw_as_good_counts_half():
-    found = stand_among(0.5, [0.1, 0.5, 0.5, 0.9])
+    found = stand_among(0.5, [0.1, 0.5, 0.5, 0.9], "mc1")
     assert found.share_below == 0.5
     assert found.draws == (0.1, 0.5, 0.5, 0.9)
     assert found.interval.low == pytest.approx(beta.ppf(0.025, 2, 3))

@@ -8,7 +8,7 @@ import torch
 from lofit_cli.artifacts.finished_runs import read_manifest
 from lofit_cli.artifacts.geometry import Geometry
 from lofit_cli.artifacts.head_mask import HeadMask, parse_num_heads, select_top
-from lofit_cli.artifacts.manifest import CompareManifest
+from lofit_cli.artifacts.result_manifests import CompareManifest
 from lofit_cli.artifacts.run_dir import start_run
 from lofit_cli.artifacts.seen_items import add_seen, read_seen
 from lofit_cli.errors import RunError, UserError

@@ -9,7 +9,6 @@ from lofit_cli.artifacts.facts import separating
 from lofit_cli.artifacts.files import write_json
 from lofit_cli.artifacts.finished_runs import find_latest, read_manifest, read_selection
 from lofit_cli.artifacts.manifest import (
-    MANIFESTS,
     ROWS,
     ROWS_IF_ASKED,
     TABLES,
@@ -17,6 +16,7 @@ from lofit_cli.artifacts.manifest import (
     SelectHeadsManifest,
     TrainOffsetsManifest,
 )
+from lofit_cli.artifacts.result_manifests import MANIFESTS
 from lofit_cli.artifacts.run_dir import start_run
 from lofit_cli.errors import UserError
 from lofit_cli.schema.stages import CompareConfig

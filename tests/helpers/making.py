@@ -2,11 +2,14 @@
 
 import torch
 from manifests import FACTS
+from safetensors.torch import save_file
 
 from lofit_cli.artifacts.head_mask import select_top
 from lofit_cli.artifacts.run_dir import start_run
 from lofit_cli.methods import get_method
-from lofit_cli.schema.components import METHOD_CONFIGS, MethodConfig, TrainerConfig
+from lofit_cli.models.weights import describe_model
+from lofit_cli.schema.components import MethodConfig, TrainerConfig
+from lofit_cli.schema.methods import METHOD_CONFIGS
 from lofit_cli.schema.sources import ModelConfig, TaskConfig
 from lofit_cli.schema.stages import TrainOffsetsConfig
 from lofit_cli.tasks.forms.truthfulqa import Question, TruthfulQATask
@@ -15,6 +18,9 @@ ADAPTERS = {
     "lora": {"peft_type": "LORA", "r": 2, "lora_alpha": 2, "lora_dropout": 0.0, "target_modules": "all-linear"},
     "peft": {"peft_type": "IA3", "target_modules": "all-linear", "feedforward_modules": []},
 }
+
+
+BUILT_ON_LOFIT = ("random_offset", "proxy")
 
 
 def make_task():
@@ -30,8 +36,14 @@ def make_config(name, folder, rate=0.05, **settings):
         settings.setdefault("config", ADAPTERS[name])
     if name == "icl":
         settings.setdefault("num_examples", 2)
-    if name == "random_offset":
+    if name in BUILT_ON_LOFIT:
         settings.setdefault("source", str(folder / "lofit"))
+    if name == "file":
+        settings.setdefault("source", str(folder / "vectors.safetensors"))
+    if name == "sea":
+        settings.setdefault("share", 0.6)
+    if name == "prompt":
+        settings.setdefault("num_vectors", 3)
     method = METHOD_CONFIGS.get(name, MethodConfig)(name, **settings)
     return training_config(TrainerConfig(learning_rate=rate, num_epochs=1, batch_size=4), method)
 
@@ -42,8 +54,11 @@ def training_config(trainer, method=None, seed=42):
 
 def make(name, lm, folder, **settings):
     """Run a method into `folder / name`, with two heads where it takes some, and return its intervention."""
-    if name == "random_offset" and "source" not in settings:
+    if name in BUILT_ON_LOFIT and "source" not in settings:
         make("lofit", lm, folder)
+    if name == "file" and "source" not in settings:
+        vector = torch.randn(lm.hidden_size, generator=torch.Generator().manual_seed(0))
+        save_file({"layer.1.vector": vector}, folder / "vectors.safetensors")
     config = make_config(name, folder, **settings)
     method = get_method(config.method)
     scores = torch.rand(lm.geometry.num_layers, lm.geometry.max_heads, generator=torch.Generator().manual_seed(0))
@@ -52,6 +67,7 @@ def make(name, lm, folder, **settings):
     torch.manual_seed(0)
     with start_run(folder / name, "train_offsets", config) as run:
         edit = method.make(lm, make_task(), config, mask, run)
-        run.record(**FACTS["train_offsets"] | run.facts | {"method": name, "selector": "t", "num_heads": 2})
+        made = {"method": name, "selector": "t", "num_heads": 2}
+        run.record(**FACTS["train_offsets"] | run.facts | describe_model(lm) | made)
         edit.save(run.path, lm)
     return edit

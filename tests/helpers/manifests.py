@@ -40,6 +40,17 @@ FACTS = {
     "train_offsets": SETTING | MADE | {"method": "lofit", "head_mask": None, "selection_seconds": 1.5},
     "evaluate": SETTING | MADE | MEASURED,
     "compare": {"sections": [], "runs": []},
+    "describe": {
+        "model": "smollm2",
+        "model_hash": "a" * 64,
+        "method": "lofit",
+        "task": "kinship",
+        "intervention": "runs/x",
+        "controls": ["runs/y"],
+        "text": "texts.txt",
+        "text_hash": "f" * 64,
+        "layer": 15,
+    },
     "export": {
         "model": "smollm2",
         "model_hash": "a" * 64,

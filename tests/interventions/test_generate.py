@@ -11,6 +11,7 @@ from lofit_cli.models.logprobs import answer_logprobs, score_answers, tokenize_i
 
 PROMPTS = ["Q: Which number is this one?\nA:", "A longer beginning of text. Q: Which number?\nA:", "Q: x?\nA:"]
 EVERYWHERE = {"bitfit", "full", "lofit", "lora", "peft", "random_offset", "red", "repe"}
+EVERYWHERE |= {"bipo", "dola", "file", "jola", "sea", "sink", "sink_bias"}
 KINDS = [*((name, {}) for name in METHODS), ("repe", {"vector": "contrast"})]
 NAMES = [name if not settings else "contrast" for name, settings in KINDS]
 KINDS_OF_SOME_POSITIONS = [kind for kind, name in zip(KINDS, NAMES, strict=True) if name not in EVERYWHERE]
@@ -24,7 +25,7 @@ PLAIN_CALLS = {
 
 def greedy_by_hand(lm, prompt, max_new_tokens):
     """Take the likeliest token again and again, each time from the whole text, with distances told by counting."""
-    ids = lm.tokenizer(prompt)["input_ids"]
+    ids = lm.beginning + lm.tokenizer(prompt)["input_ids"]
     new = []
     while len(new) < max_new_tokens:
         tokens = torch.tensor([ids + new])

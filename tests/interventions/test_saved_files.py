@@ -16,10 +16,16 @@ from lofit_cli.interventions.contrast_edit import ContrastEdit
 from lofit_cli.interventions.demonstrations import Demonstrations
 from lofit_cli.interventions.files import load_intervention_file
 from lofit_cli.interventions.head_edit import HeadEdit
+from lofit_cli.interventions.layer_contrast import LayerContrast
 from lofit_cli.interventions.peft_edit import PeftEdit
-from lofit_cli.interventions.residual_edit import DirectionEdit, LowRankEdit
+from lofit_cli.interventions.projection_edit import ProjectionEdit
+from lofit_cli.interventions.proxy_edit import ProxyEdit
+from lofit_cli.interventions.residual_edit import DirectionEdit, DirectionsEdit, LowRankEdit
+from lofit_cli.interventions.sink_edit import SinkEdit
+from lofit_cli.interventions.soft_prompt import SoftPrompt
 from lofit_cli.interventions.weights_edit import WeightsEdit
 from lofit_cli.prompts import ask
+from lofit_cli.schema.sources import ModelConfig
 
 FIRST = {"num_layers": "3", "num_heads": "4", "head_dim": "8"}
 
@@ -27,6 +33,10 @@ FIRST = {"num_layers": "3", "num_heads": "4", "head_dim": "8"}
 @pytest.fixture(scope="module")
 def lm():
     return build_language_model("llama")
+
+
+def _axes(count):
+    return torch.linalg.qr(torch.randn(32, count)).Q
 
 
 def head_mask(lm):
@@ -38,11 +48,17 @@ MADE = {
     "contrast_edit": lambda lm: ContrastEdit("Be honest.", "Lie.", 1.5, 1),
     "demonstrations": lambda lm: Demonstrations(ask("Q: 1? A:").answered(" 2")),
     "direction_edit": lambda lm: DirectionEdit(torch.randn(32), 2, "answer"),
+    "directions_edit": lambda lm: DirectionsEdit(torch.randn(2, 32), [0, 2]),
     "head_edit": lambda lm: HeadEdit(lm.geometry, head_mask(lm), torch.randn(2, 8), torch.randn(2, 8)),
+    "layer_contrast": lambda lm: LayerContrast([0, 1], "authors", 0.1),
     "low_rank_edit": lambda lm: LowRankEdit(3, 32, 2, 1, 1),
     "peft_edit": lambda lm: PeftEdit.initial(
         lm, {"peft_type": "IA3", "target_modules": ["o_proj"], "feedforward_modules": []}
     ),
+    "projection_edit": lambda lm: ProjectionEdit([0, 2], 2 * [_axes(3)], 2 * [_axes(2)]),
+    "proxy_edit": lambda lm: ProxyEdit(DirectionEdit(torch.randn(32), 1, "all"), None, ModelConfig(lm.id), 0.5),
+    "sink_edit": lambda lm: SinkEdit(lm.geometry, head_mask(lm), torch.randn(2)),
+    "soft_prompt": lambda lm: SoftPrompt(torch.randn(3, 32), torch.randn(4, 2), torch.randn(2, 32)),
     "weights_edit": lambda lm: WeightsEdit.copy_of(lm),
 }
 

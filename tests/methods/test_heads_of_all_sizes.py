@@ -17,7 +17,7 @@ from lofit_cli.models.language_model import LanguageModel
 from lofit_cli.models.logprobs import tokenize
 from lofit_cli.paper.logit_lens import logit_lens
 from lofit_cli.report.plots import plot_head_scores, plot_heads_per_layer
-from lofit_cli.schema.components import SelectorConfig, TrainerConfig
+from lofit_cli.schema.components import SELECTOR_CONFIGS, SelectorConfig, TrainerConfig
 from lofit_cli.schema.sources import EvalConfig, ModelConfig, TaskConfig
 from lofit_cli.schema.stages import SelectHeadsConfig
 from lofit_cli.selectors import SELECTORS, get_selector
@@ -46,7 +46,9 @@ def lm(request):
 @pytest.mark.parametrize("name", SELECTORS_OF_THEIR_OWN)
 def test_a_selector_ranks_the_heads_that_there_are(name, lm, tmp_path):
     trainer = TrainerConfig(learning_rate=0.01, num_epochs=1)
-    config = SelectHeadsConfig(ModelConfig("m"), TaskConfig("t"), SelectorConfig(name), trainer, EvalConfig())
+    config = SelectHeadsConfig(
+        ModelConfig("m"), TaskConfig("t"), SELECTOR_CONFIGS.get(name, SelectorConfig)(name), trainer, EvalConfig()
+    )
     run = RunDir(tmp_path, "select_heads")
     scores = get_selector(config.selector)(lm, make_task(), config, run)
     assert scores.shape == (lm.geometry.num_layers, lm.geometry.max_heads)

@@ -1,6 +1,7 @@
 """Texts become tokens in one way: no end token unless asked for, BOS as stated, and control tokens' names are text."""
 
 import json
+from unittest.mock import patch
 
 import pytest
 import torch
@@ -11,7 +12,8 @@ from transformers import PreTrainedTokenizerFast
 
 from lofit_cli.artifacts.run_dir import RunDir
 from lofit_cli.errors import UserError
-from lofit_cli.interventions.contrast_edit import _Twin
+from lofit_cli.interventions import contrast_edit
+from lofit_cli.interventions.contrast_edit import ContrastEdit
 from lofit_cli.models.encoding import check_round_trip, encode, first_tokens
 from lofit_cli.models.load import load_model
 from lofit_cli.models.logprobs import score_answers, tokenize, tokenize_items
@@ -235,9 +237,10 @@ def test_what_texts_begin_with_is_stated(add_bos, first, tmp_path):
 
 
 def test_instructions_of_a_contrast_vector_are_encoded_alike():
-    lm = with_tokenizer(byte_level("<bos>", "<eos>"))
-    assert _Twin(lm, "Be <eos> right.\n").tokens.tolist() == [tokens_of(lm, "Be <eos> right.\n")]
-    assert lm.tokenizer.eos_token_id not in _Twin(lm, "Be <eos> right.\n").tokens
+    lm, instruction = with_tokenizer(byte_level("<bos>", "<eos>")), "Be <eos> right.\n"
+    with patch.object(contrast_edit, "Twin") as twin, ContrastEdit(instruction, instruction, 1.0, 0).attach(lm):
+        assert [call.args[1] for call in twin.call_args_list] == 2 * [tokens_of(lm, instruction)]
+    assert lm.tokenizer.eos_token_id not in tokens_of(lm, instruction)
 
 
 def test_a_prompt_without_text_is_refused():

@@ -8,8 +8,8 @@ from tiny_models import EACH_FAMILY, build_language_model, edit_all_heads, rando
 from torch.nn.functional import linear
 from transformers.pytorch_utils import Conv1D
 
+from lofit_cli.evaluation.contrastive import head_step
 from lofit_cli.interventions.residual_edit import DirectionEdit, LowRankEdit
-from lofit_cli.methods.iti import head_step
 from lofit_cli.methods.repe import principal_direction
 from lofit_cli.models.activations import last_token_activations
 from lofit_cli.models.logprobs import answer_logprobs, tokenize_items

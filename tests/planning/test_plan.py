@@ -2,6 +2,7 @@
 
 from pathlib import Path
 
+import numpy as np
 import pytest
 import transformers as t
 from stage_runs import FAST, lines, manifest, ok, only_run
@@ -36,10 +37,10 @@ def tokens_trained(monkeypatch):
     counted = []
     own = Objective.loss
 
-    def loss(self, items, backward=False):
+    def loss(self, items, backward=False, sign=1):
         if backward:
             counted.extend(len(sequence.tokens) for item in items for sequence in item.sequences)
-        return own(self, items, backward)
+        return own(self, items, backward, sign)
 
     monkeypatch.setattr(Objective, "loss", loss)
     return counted
@@ -144,20 +145,25 @@ OWN_SETTINGS = {
     "peft": ("method.config={peft_type: IA3, target_modules: all-linear, feedforward_modules: []}",),
     "iti": ("method.alphas=[1,2]",),
     "random_offset": ("method.source=runs/made",),
+    "proxy": ("method.source=runs/made",),
+    "file": ("method.source=vector.npy", "method.layer=1"),
+    "prompt": ("method.num_vectors=2",),
 }
 
 
 @pytest.mark.parametrize("name", METHODS)
 def test_every_method_can_be_planned(name, settings, lofit):
-    if name == "random_offset":
+    if name in ("random_offset", "proxy"):
         ok(lofit("train-offsets", HEADS, *FAST, "hydra.run.dir=runs/made"))
+    np.save("vector.npy", np.ones(32, dtype=np.float32))
     heads = (HEADS,) if METHODS[name].takes_heads else ()
     config = settings("train_offsets", f"method={name}", *heads, *OWN_SETTINGS.get(name, ()), *FAST)
     made = train_offsets.plan_train_offsets(config)
-    trained = {"bitfit", "full", "lofit", "lora", "loreft", "peft", "red"}
+    trained = {"bipo", "bitfit", "full", "jola", "lofit", "lora", "loreft", "peft", "prompt", "red", "sink_bias"}
     assert (made.num_steps > 0) == (name in trained)
     assert made.seconds > 0
-    assert bool(made.notes) == (name not in trained)
+    # BiPO's layers below its own are computed once, and so are those below the first selected head, here layer 0.
+    assert bool(made.notes) == (name not in trained or name == "bipo")
 
 
 def test_what_is_generated_is_counted_by_its_prompts(settings):

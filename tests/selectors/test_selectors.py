@@ -11,7 +11,7 @@ from lofit_cli.artifacts.run_dir import RunDir, start_run
 from lofit_cli.artifacts.seen_items import add_seen, read_seen
 from lofit_cli.models.activations import last_token_activations
 from lofit_cli.models.logprobs import tokenize
-from lofit_cli.schema.components import FileConfig, FromRunConfig, SelectorConfig, TrainerConfig
+from lofit_cli.schema.components import SELECTOR_CONFIGS, FileConfig, FromRunConfig, SelectorConfig, TrainerConfig
 from lofit_cli.schema.sources import EvalConfig, ModelConfig, TaskConfig
 from lofit_cli.schema.stages import CompareConfig, SelectHeadsConfig
 from lofit_cli.selectors import SELECTORS, get_selector
@@ -35,9 +35,10 @@ def _task(seed=0):
 def _select(name, folder, **trainer):
     lm, task = build_language_model("llama"), _task()
     settings = TrainerConfig(learning_rate=0.01, num_epochs=1, **trainer)
-    config = SelectHeadsConfig(ModelConfig("m"), TaskConfig("t"), SelectorConfig(name), settings, EvalConfig())
+    selector = SELECTOR_CONFIGS.get(name, SelectorConfig)(name)
+    config = SelectHeadsConfig(ModelConfig("m"), TaskConfig("t"), selector, settings, EvalConfig())
     folder.mkdir(exist_ok=True)
-    return lm, task, get_selector(SelectorConfig(name))(lm, task, config, RunDir(folder, "select_heads"))
+    return lm, task, get_selector(selector)(lm, task, config, RunDir(folder, "select_heads"))
 
 
 @pytest.mark.parametrize("name", OWN)
@@ -51,7 +52,8 @@ def test_scores_are_finite_repeatable_and_one_a_head(name, tmp_path):
 @pytest.mark.parametrize("name", LEARNING)
 def test_what_is_learnt_from_is_listed_and_no_test_question_is(name, tmp_path):
     _, task, _ = _select(name, tmp_path)
-    assert read_seen(tmp_path) == task.fingerprints("train", "validation")
+    splits = ("train",) if name in ("mean_difference", "sink") else ("train", "validation")
+    assert read_seen(tmp_path) == task.fingerprints(*splits)
 
 
 def test_probe_is_a_logistic_regression_on_each_heads_last_token(tmp_path):

@@ -140,3 +140,16 @@ def test_a_negative_number_of_draws_is_refused(lofit):
     result = lofit("select-heads", "selector=random", "selector.draws=-1")
     assert result.exit_code == 2
     assert "selector.draws=-1" in result.stderr
+
+
+def test_draws_start_where_the_selected_heads_do(lofit):
+    ok(lofit(*SELECT))
+    ok(lofit(*TRAIN, "method.init=iti", "trainer.learning_rate=1e-9"))
+    heads = only_run("select_heads") / "draws/0000/head_mask.json"
+    ok(lofit(*TRAIN, "method.init=iti", "trainer.learning_rate=1e-9", f"head_mask={heads}", "hydra.run.dir=alone"))
+    drawn, alone = (
+        load_file(folder / "intervention.safetensors")["offset"]
+        for folder in (folders("train_offsets")[0], Path("alone"))
+    )
+    torch.testing.assert_close(drawn, alone)
+    assert drawn.norm() > 1

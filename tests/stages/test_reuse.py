@@ -4,6 +4,7 @@ import re
 import shutil
 from pathlib import Path
 
+import numpy as np
 import pytest
 from killing import run_until
 from lofit_data import write_truthfulqa
@@ -76,6 +77,19 @@ def test_what_a_run_is_built_on_counts_by_its_content(lofit):
     shutil.copytree(first, "moved")
     assert "already finished" in ok(lofit("evaluate", "intervention=moved")).stderr
     assert "already finished" not in ok(lofit("evaluate", f"intervention={second}")).stderr
+
+
+def test_a_file_that_a_setting_names_counts_by_its_content(lofit):
+    train = ("train-offsets", "method=file", "method.source=vector.npy", "method.layer=1")
+    for value in (1, 1, 2):
+        np.save("vector.npy", np.full(32, value, dtype=np.float32))
+        ok(lofit(*train))
+    assert len(folders("train_offsets")) == 2
+    Path("heads.json").write_text("[[0, 1]]")
+    ok(lofit("select-heads", "selector=file", "selector.source=heads.json", "num_heads=1"))
+    Path("heads.json").write_text("[[2, 1]]")
+    ok(lofit("select-heads", "selector=file", "selector.source=heads.json", "num_heads=1"))
+    assert len(folders("select_heads")) == 2
 
 
 def test_a_finished_run_is_put_where_its_user_wants_it(lofit):

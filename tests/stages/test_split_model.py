@@ -67,7 +67,7 @@ def test_a_split_model_scores_and_generates_as_a_whole_one(run_both):
         (
             ("method=lora",),
             2,
-            "method=lora is not for model.tp=auto; leave that out, or choose of caa, icl, iti, lofit",
+            "method=lora is not for model.tp=auto; leave that out, or choose of bipo, caa, file, icl, iti",
         ),
         (("head_mask=heads.json",), 1, "model.tp=auto splits the model over processes; start several of them"),
         (("head_mask=heads.json", "model.quantization=int8"), 2, "model.quantization=int8 is not for model.tp=auto"),

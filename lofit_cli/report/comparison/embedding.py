@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 
 from lofit_cli.analysis.changes import LEAST_CHANGE, right_above
 from lofit_cli.analysis.comparison import ComparedSection
+from lofit_cli.artifacts.predictions import merit
 from lofit_cli.console import visible
 from lofit_cli.report.comparison.questions import FoldQuestions, SectionQuestions, ShownRun
 from lofit_cli.report.comparison.words import named_rows
@@ -57,11 +58,17 @@ def _section(name: str, section: ComparedSection, found: SectionQuestions) -> di
         "metrics": [{"name": visible(metric), "rightAbove": right_above(metric)} for metric in section.metrics],
         "folds": {str(fold): _fold(questions) for fold, questions in sorted(found.folds.items())},
         "runs": [
-            {"label": label, "row": runs[0].row, "mean": section.rows[runs[0].row].metrics[section.metrics[0]].mean}
+            {"label": label, "row": runs[0].row, "merit": _merit(section, runs[0].row)}
             | {"folds": {str(shown.run.fold): _run(shown) for shown in runs}}
             for label, runs in _by_seed(labels, found.runs).items()
         ],
     }
+
+
+def _merit(section: ComparedSection, row: int) -> float:
+    """Return how good a row's headline metric is."""
+    headline = section.metrics[0]
+    return merit(headline, section.rows[row].metrics[headline].mean)
 
 
 def _by_seed(labels: Sequence[str], runs: Sequence[ShownRun]) -> Mapping[str, list[ShownRun]]:

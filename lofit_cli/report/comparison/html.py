@@ -1,12 +1,11 @@
 """A comparison as one HTML file that needs nothing beside it: its script and its figures are inside."""
 
-import base64
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 
-from jinja2 import Environment, PackageLoader, StrictUndefined
+from jinja2 import Environment
 from markupsafe import Markup
 
 from lofit_cli import __version__
@@ -15,7 +14,6 @@ from lofit_cli.analysis.comparison import ComparedSection
 from lofit_cli.analysis.pooling import describe_coverage
 from lofit_cli.artifacts.evaluations import Evaluation
 from lofit_cli.artifacts.files import write_file
-from lofit_cli.console import visible
 from lofit_cli.report.comparison.drawings import colour_ramp, draw_curve, draw_heat_map
 from lofit_cli.report.comparison.interventions import MadeIntervention
 from lofit_cli.report.comparison.questions import Notice
@@ -32,6 +30,7 @@ from lofit_cli.report.comparison.words import (
     parameter_count,
     spread_text,
 )
+from lofit_cli.report.pages import inline_png, new_environment
 from lofit_cli.report.tables import Table
 
 TEMPLATE = "report.html.jinja"
@@ -100,14 +99,7 @@ def write_html(
 
 
 def _environment() -> Environment:
-    environment = Environment(
-        loader=PackageLoader("lofit_cli.report.comparison", ""),
-        autoescape=True,
-        undefined=StrictUndefined,
-        finalize=lambda value: value if isinstance(value, Markup) else visible(str(value)),
-        trim_blocks=True,
-        lstrip_blocks=True,
-    )
+    environment = new_environment("lofit_cli.report.comparison")
     helpers = (parameter_count, describe_cost, describe_coverage, describe_caveats, describe_section, describe_tests)
     cells = (
         amount,
@@ -122,11 +114,6 @@ def _environment() -> Environment:
     drawings = (draw_heat_map, draw_curve, colour_ramp)
     environment.globals |= {function.__name__: function for function in (*helpers, *cells, *drawings)}
     return environment
-
-
-def inline_png(file: Path) -> str:
-    """Return a PNG file as the address of an image."""
-    return f"data:image/png;base64,{base64.b64encode(file.read_bytes()).decode()}"
 
 
 def describe_commit(run: Evaluation) -> str:

@@ -361,11 +361,11 @@ function refresh(state) {
   drawTable(state);
 }
 
-/* Returns the best run of another row: of those that share most folds with A, the one with the highest mean. */
+/* Returns the best run of another row: of those that share most folds with A, the one with the best mean. */
 function bestOther(section, a) {
   const shares = (run) => sharedFolds(a, run).length;
   const others = section.runs.filter((run) => run !== a && shares(run));
-  const byRank = (x, y) => Number(x.row === a.row) - Number(y.row === a.row) || shares(y) - shares(x) || y.mean - x.mean;
+  const byRank = (x, y) => Number(x.row === a.row) - Number(y.row === a.row) || shares(y) - shares(x) || y.merit - x.merit;
   return others.sort(byRank)[0] || a;
 }
 

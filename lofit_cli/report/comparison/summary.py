@@ -4,8 +4,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from lofit_cli.analysis.comparison import ComparedMetric, ComparedSection
-from lofit_cli.artifacts.predictions import PERCENT
+from lofit_cli.analysis.comparison import ComparedMetric, ComparedRow, ComparedSection
+from lofit_cli.artifacts.predictions import IDEALS, PERCENT, merit
 from lofit_cli.report.comparison.words import amount, describe_model, name_sections, percent, shown_names
 from lofit_cli.report.tables import Cell, Entry, Table, left_and_right
 
@@ -22,10 +22,17 @@ NOTE = (
 
 @dataclass(frozen=True)
 class Measured:
-    """A row's metric in a column, and whether the row covers all folds of the column's table."""
+    """A row's metric in a column, and whether the row covers all folds of the column's table.
+
+    Attributes:
+        merit: what is the larger the better the metric's mean is.
+        rises: whether a higher mean is a better one.
+    """
 
     metric: ComparedMetric
     covers_all: bool
+    merit: float
+    rises: bool
 
     @property
     def marks(self) -> str:
@@ -66,16 +73,16 @@ def summarise_sections(sections: Sequence[ComparedSection]) -> list[Summary]:
 def average(summary: Summary, cells: Sequence[Measured | None]) -> float | None:
     """Return the mean over all columns, as the paper's last column is.
 
-    None where one is missing, a task repeats, or columns are in other units than percent.
+    None where one is missing, a task repeats, or a column is in another unit than percent or not the better the higher.
     """
-    means = [cell.metric.mean for cell in cells if cell and cell.metric.unit == PERCENT]
+    means = [cell.metric.mean for cell in cells if cell and cell.metric.unit == PERCENT and cell.rises]
     return sum(means) / len(means) if len(means) == len(cells) and not summary.repeats else None
 
 
 def summary_table(summary: Summary) -> Table:
     """Return a summary in percent, the best of each column in bold: of those that cover all its folds."""
     best = [
-        max((cell.metric.mean for cell in column if cell and cell.covers_all), default=None)
+        max((cell.merit for cell in column if cell and cell.covers_all), default=None)
         for column in zip(*summary.lines.values(), strict=True)
     ]
     rows: list[list[Entry]] = [
@@ -89,9 +96,7 @@ def summary_table(summary: Summary) -> Table:
 def _cell(cell: Measured | None, best: float | None) -> Cell:
     if cell is None:
         return Cell("")
-    return Cell(
-        amount(cell.metric.mean, cell.metric.unit), "", cell.marks, cell.covers_all and cell.metric.mean == best
-    )
+    return Cell(amount(cell.metric.mean, cell.metric.unit), "", cell.marks, cell.covers_all and cell.merit == best)
 
 
 def summary_records(summary: Summary) -> list[dict[str, Any]]:
@@ -112,10 +117,7 @@ def _summarise(sections: Sequence[ComparedSection]) -> Summary:
         for name, section in zip(name_sections(sections), sections, strict=True)
         for metric in [m for m in section.metrics if m in HEADLINES] or section.metrics[:1]
     ]
-    columns = [
-        {row.label: Measured(row.metrics[metric], row.folds == section.folds) for row in section.rows}
-        for _, metric, section in cells
-    ]
+    columns = [{row.label: _measured(row, metric, section) for row in section.rows} for _, metric, section in cells]
     labels = dict.fromkeys(label for column in columns for label in column)
     lines = {label: tuple(column.get(label) for column in columns) for label in labels}
     facts = {key: sections[0].facts[key] for key in ("model", "dtype", "split")}
@@ -124,6 +126,11 @@ def _summarise(sections: Sequence[ComparedSection]) -> Summary:
     title = f"{describe_model(sections[0].facts)}, {facts['split']} split"
     repeats = len({section.facts["task"] for section in sections}) < len(sections)
     return Summary(title, facts, tuple(f"{name} {metric.upper()}" for name, metric, _ in cells), lines, repeats)
+
+
+def _measured(row: ComparedRow, metric: str, section: ComparedSection) -> Measured:
+    found = row.metrics[metric]
+    return Measured(found, row.folds == section.folds, merit(metric, found.mean), metric not in IDEALS)
 
 
 def average_text(summary: Summary, cells: Sequence[Measured | None]) -> str:

@@ -6,6 +6,7 @@ from typing import Any
 
 from lofit_cli.analysis.comparison import ComparedMetric, ComparedRow, ComparedSection
 from lofit_cli.analysis.pooling import describe_coverage
+from lofit_cli.artifacts.predictions import merit
 from lofit_cli.report.comparison.words import (
     describe_caveats,
     describe_cost,
@@ -56,7 +57,7 @@ def paper_table(section: ComparedSection) -> Table:
     Only rows of all the table's folds can be best.
     """
     full = [row for row in section.rows if row.folds == section.folds]
-    best = {name: max((row.metrics[name].mean for row in full), default=None) for name in section.metrics}
+    best = {name: max((merit(name, row.metrics[name].mean) for row in full), default=None) for name in section.metrics}
     columns = [Column("", "left")]
     for name in section.metrics:
         columns += [Column(head_text(name, section.rows[0].metrics[name])), Column("difference", "left")]
@@ -69,7 +70,7 @@ def _paper_row(name: str, row: ComparedRow, covers_all: bool, best: dict[str, fl
     cells: list[Entry] = [name]
     for key, metric in row.metrics.items():
         star = "*" if metric.is_significant else ""
-        cells += [mean_cell(metric, covers_all and metric.mean == best[key])]
+        cells += [mean_cell(metric, covers_all and merit(key, metric.mean) == best[key])]
         cells += [difference_cell(metric, row.is_baseline, star)]
     return cells
 

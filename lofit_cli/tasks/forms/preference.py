@@ -47,7 +47,10 @@ class PairsTask(Task[PreferenceItem]):
 
     def predict(self, item: PreferenceItem, outcome: list[float]) -> ScoredAnswers:
         """Return an item with the log-probabilities of its answers."""
-        margin = outcome[0] - outcome[1]
-        metrics = {"accuracy": float(margin > 0), MARGIN: float(margin)}
         said = [answer.strip() for answer in self.answers(item)]
+        metrics = self.measure(float(outcome[0] - outcome[1]))
         return ScoredAnswers(item.id, item.category, item.shown, metrics, said, [True, False], outcome)
+
+    def measure(self, margin: float) -> dict[str, float]:
+        """Return an item's metrics from how much likelier, in nats, the chosen answer is."""
+        return {"accuracy": float(margin > 0), MARGIN: margin}

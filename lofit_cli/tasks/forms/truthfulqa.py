@@ -6,7 +6,7 @@ from dataclasses import dataclass, replace
 
 from lofit_cli.artifacts.predictions import ScoredAnswers
 from lofit_cli.errors import UserError, beginning
-from lofit_cli.prompts import ASSISTANT, NOTHING, USER, Prompt, Turn, ask_question
+from lofit_cli.prompts import ASSISTANT, NOTHING, QA_FRAME, USER, Prompt, Turn, ask_question
 from lofit_cli.tasks.same_text import retyped_answer, same_answer
 from lofit_cli.tasks.task import Example, Item, Task
 
@@ -45,8 +45,13 @@ def _primer(instruction: str) -> Prompt:
     return Prompt(f"{instruction}{PRIMER}\n\n", tuple(map(Turn, roles, said)))
 
 
-PROTOCOLS = {"iti": _primer(INSTRUCTION), "lm_eval": _primer("")}
-"""Protocol name -> what stands before a question; `lm_eval` is that of lm-evaluation-harness."""
+PROTOCOLS = {"iti": _primer(INSTRUCTION), "lm_eval": _primer(""), "urial": NOTHING}
+"""Protocol name -> what stands before a question; `lm_eval` is that of lm-evaluation-harness.
+
+Before the questions of `urial` stands a text that is given by `method=icl method.text=FILE`.
+"""
+FRAMES = {"urial": "\n# Query:\n```\n{question}\n```\n\n# Answer:\n```\n"}
+"""How a protocol frames a question, where not as usual. Source: URIAL's code (arXiv 2312.01552), `urial_backticks`."""
 
 
 @dataclass(frozen=True)
@@ -75,7 +80,7 @@ class PreferenceTask(Task[Question]):
 
     def prompt(self, item: Question, protocol: str, demonstrations: Prompt = NOTHING) -> Prompt:
         """Return the prompt of a protocol."""
-        return PROTOCOLS[protocol] + demonstrations + ask_question(item.text)
+        return PROTOCOLS[protocol] + demonstrations + ask_question(item.text, FRAMES.get(protocol, QA_FRAME))
 
     def examples(self, split: str) -> list[Example]:
         """Return what DPO trains on: the best answer against the first incorrect one, or all against all."""

@@ -1,0 +1,40 @@
+"""DoLa: what the last layer knows and early layers do not; nothing is learnt."""
+
+from typing import Any, cast
+
+from torch import Tensor
+
+from lofit_cli.artifacts.run_dir import RunDir
+from lofit_cli.interventions.intervention import Intervention
+from lofit_cli.interventions.layer_contrast import LayerContrast
+from lofit_cli.methods.grid_search import Candidate, keep_best
+from lofit_cli.models.language_model import LanguageModel
+from lofit_cli.schema.fitted_methods import DolaConfig
+from lofit_cli.schema.stages import TrainOffsetsConfig
+from lofit_cli.tasks.task import Task
+
+GENERATION_TOP = 0.1
+"""Without leaving out unlikely tokens generation would say whatever the early layer likes least."""
+
+
+def make_dola(
+    lm: LanguageModel, task: Task[Any], config: TrainOffsetsConfig, head_mask: Tensor, run: RunDir
+) -> Intervention:
+    """Return the contrast with those early layers that do best on the validation split.
+
+    Source: DoLa (arXiv 2309.03883): halves of the even layers, tokens below a tenth of the likeliest one left out in
+        generation, none in multiple choice.
+    """
+    settings = cast(DolaConfig, config.method)
+    top = settings.relative_top
+    if top is None:
+        top = GENERATION_TOP if task.generates else 0.0
+    halves = [layers for half in settings.halves if (layers := layers_of_half(half, lm.geometry.num_layers))]
+    choices = halves if settings.contrast == "dynamic" else [[layer] for layers in halves for layer in layers]
+    candidates = {Candidate(layer=layers[0]): LayerContrast(layers, settings.divergence, top) for layers in choices}
+    return keep_best(lm, task, config, candidates, run)
+
+
+def layers_of_half(half: str, num_layers: int) -> list[int]:
+    """Return the even layers of the `lower` or the `upper` half."""
+    return [layer for layer in range(0, num_layers, 2) if (2 * layer < num_layers) == (half == "lower")]

@@ -1,0 +1,59 @@
+"""SEA: spectral editing of feed-forward outputs, in closed form."""
+
+from typing import Any, cast
+
+from torch import Tensor
+
+from lofit_cli.artifacts.run_dir import RunDir
+from lofit_cli.artifacts.seen_items import add_seen
+from lofit_cli.console import progress_bar
+from lofit_cli.interventions.intervention import Intervention
+from lofit_cli.interventions.projection_edit import ProjectionEdit, leading
+from lofit_cli.methods.grid_search import Candidate, keep_best
+from lofit_cli.models.activations import last_token_outputs
+from lofit_cli.models.generation import generate_lines
+from lofit_cli.models.language_model import LanguageModel
+from lofit_cli.models.logprobs import tokenize_items
+from lofit_cli.models.mlps import find_mlps
+from lofit_cli.schema.fitted_methods import SeaConfig
+from lofit_cli.schema.stages import TrainOffsetsConfig
+from lofit_cli.tasks.task import Task
+
+
+def make_sea(
+    lm: LanguageModel, task: Task[Any], config: TrainOffsetsConfig, head_mask: Tensor, run: RunDir
+) -> Intervention:
+    """Return the edit of the last layers, as many as do best on the validation split.
+
+    Source: SEA (arXiv 2405.09719): the states behind the model's own, a right and a wrong answer to each question.
+    """
+    settings, num_layers = cast(SeaConfig, config.method), lm.geometry.num_layers
+    own, right, wrong = read_states(lm, task, run)
+    kept, removed = (
+        [leading(own[:, i], states[:, i], settings.share) for i in range(num_layers)] for states in (right, wrong)
+    )
+    firsts = [num_layers - min(count, num_layers) for count in settings.num_layers or [max(1, num_layers * 21 // 32)]]
+    candidates = {
+        Candidate(layer=first): ProjectionEdit(list(range(first, num_layers)), kept[first:], removed[first:])
+        for first in firsts
+    }
+    return keep_best(lm, task, config, candidates, run)
+
+
+def read_states(lm: LanguageModel, task: Task[Any], run: RunDir) -> tuple[Tensor, Tensor, Tensor]:
+    """Return (num_items, num_layers, hidden) feed-forward outputs behind the own, a right and a wrong answer."""
+    add_seen(run.path, (item.fingerprint for item in task.items("train")))
+    contrasts, mlps = task.contrasts("train"), find_mlps(lm)
+    with progress_bar("own answers, train", len(contrasts)) as advance:
+        said = generate_lines(lm, [contrast.prompt for contrast in contrasts], task.config.max_new_tokens, advance)
+    # A model that says nothing is taken by its silence: what stands there is the prompt's last token.
+    answers = [
+        (f" {line}" if line else "\n", contrast.answers[0], contrast.answers[contrast.num_chosen])
+        for line, contrast in zip(said, contrasts, strict=True)
+    ]
+    prompted = [(contrast.prompt, texts) for contrast, texts in zip(contrasts, answers, strict=True)]
+    sequences = [sequence for item in tokenize_items(lm, prompted) for sequence in item]
+    with progress_bar("feed-forward outputs, train", len(sequences)) as advance:
+        states = last_token_outputs(lm, mlps, sequences, advance).unflatten(0, (-1, 3))
+    own, right, wrong = states.unbind(dim=1)
+    return own, right, wrong

@@ -1,0 +1,1 @@
+"""A description of edits as a page, figures and tables."""

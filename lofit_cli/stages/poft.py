@@ -1,0 +1,56 @@
+"""PoFT: how likely other models find each right answer, which says how much the answer counts in training."""
+
+from collections.abc import Sequence
+from dataclasses import replace
+from typing import Any
+
+import torch
+
+from lofit_cli.errors import UserError, naming_items
+from lofit_cli.models.decoder import Decoder
+from lofit_cli.models.load import load_model
+from lofit_cli.models.logprobs import score_answers
+from lofit_cli.schema.sources import ModelConfig
+from lofit_cli.tasks.task import Task
+
+SPLITS = ("train", "validation")
+
+
+def weigh_answers(task: Task[Any], lm: Decoder, models: Sequence[str]) -> Task[Any]:
+    """Return a task whose right answers are weighed by how likely other models find them; as it is without any.
+
+    Args:
+        lm: the model that is trained, whose device the others take.
+        models: embedded names, Hub ids or folders; each reads an answer in its own tokens, and is let go again.
+
+    Raises:
+        UserError: the task is trained on pairs.
+
+    Source: PoFT (arXiv 2412.12865), equation 4.
+    """
+    if not models:
+        return task
+    if task.objective != "sft":
+        raise UserError(
+            f"trainer.poft={list(models)} weighs right answers, and task '{task.name}' is trained on pairs; leave it "
+            "out"
+        )
+    of_models = [_mean_log_probs(task, lm, name) for name in models]
+    likelihoods = {split: _average([found[split] for found in of_models]) for split in SPLITS}
+    return replace(task, likelihoods=likelihoods)
+
+
+def _mean_log_probs(task: Task[Any], lm: Decoder, name: str) -> dict[str, list[torch.Tensor]]:
+    """Return, for each item of a split, (num_chosen,) the mean log-probability of a token of each right answer."""
+    other = replace(load_model(ModelConfig(name, device=str(lm.device))), max_row_tokens=lm.max_row_tokens)
+    found = {}
+    for split in SPLITS:
+        prompted = [(example.prompt, example.answers[: example.num_chosen]) for example in task.examples(split)]
+        with naming_items([item.name for item in task.items(split)]):
+            scored = score_answers(other, prompted)
+        found[split] = [torch.tensor([value / value.num_tokens for value in item]) for item in scored]
+    return found
+
+
+def _average(of_models: Sequence[Sequence[torch.Tensor]]) -> list[list[float]]:
+    return [torch.stack(of_item).mean(dim=0).tolist() for of_item in zip(*of_models, strict=True)]

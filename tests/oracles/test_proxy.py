@@ -1,0 +1,114 @@
+"""Proxy-tuning against the sum of three logit arrays in NumPy, and what must come of it at strengths 0 and 1."""
+
+import numpy as np
+import pytest
+import torch
+from making import make
+from tiny_models import EACH_FAMILY, build_language_model, edit_all_heads, random_values
+
+from lofit_cli.errors import UserError
+from lofit_cli.interventions.files import load_intervention_file
+from lofit_cli.interventions.proxy_edit import ProxyEdit
+from lofit_cli.models.generation import generate_texts
+from lofit_cli.models.logprobs import answer_logprobs, score_answers
+from lofit_cli.models.packing import TokenSequence
+from lofit_cli.schema.sources import ModelConfig
+
+SEQUENCES = [TokenSequence((*range(3, 12), 40, last), 9) for last in (41, 50)]
+ITEMS = [(f"Some lines that every prompt begins with.\nQ: {i}?\nA:", [" the number", " No"]) for i in range(3)]
+
+
+@pytest.fixture(params=EACH_FAMILY)
+def models(request):
+    """Return a model, a smaller one of the same family, and an edit of the smaller one."""
+    small = build_language_model(request.param)
+    torch.manual_seed(1)
+    large = build_language_model(request.param)
+    for weight in large.model.parameters():
+        weight.data.mul_(1.1)
+    return large, small, edit_all_heads(random_values(small.geometry, 1), random_values(small.geometry, 2))
+
+
+def logits(lm, tokens, edit=None):
+    with torch.no_grad():
+        if edit is None:
+            return lm.model(input_ids=torch.tensor([tokens])).logits[0].double().numpy()
+        with edit.attach(lm):
+            return lm.model(input_ids=torch.tensor([tokens])).logits[0].double().numpy()
+
+
+def log_softmax(values):
+    values = values - values.max(axis=-1, keepdims=True)
+    return values - np.log(np.exp(values).sum(axis=-1, keepdims=True))
+
+
+def proxy(models, alpha):
+    _, small, edit = models
+    return ProxyEdit(edit, small, ModelConfig("small"), alpha)
+
+
+@pytest.mark.parametrize("alpha", [0.0, 1.0, -0.7])
+def test_scores_are_those_of_the_sum_of_three_logits(models, alpha):
+    large, small, edit = models
+    with proxy(models, alpha).attach(large), torch.no_grad():
+        found = answer_logprobs(large, SEQUENCES).tolist()
+    for score, sequence in zip(found, SEQUENCES, strict=True):
+        own, plain, tuned = (logits(*which) for which in (
+            (large, sequence.tokens), (small, sequence.tokens), (small, sequence.tokens, edit)))  # fmt: skip
+        log_probs = log_softmax(own + alpha * (tuned - plain))
+        expected = sum(log_probs[i - 1, sequence.tokens[i]] for i in range(sequence.start, len(sequence.tokens)))
+        assert score == pytest.approx(expected, abs=1e-5)
+
+
+def test_a_shared_beginning_and_padded_rows_give_the_same(models):
+    large = models[0]
+    padded = build_language_model(large.id, "padded")
+    padded.model.load_state_dict(large.model.state_dict())
+    with proxy(models, 1.0).attach(large):
+        packed_scores = torch.tensor(score_answers(large, ITEMS))
+    with proxy(models, 1.0).attach(padded):
+        torch.testing.assert_close(torch.tensor(score_answers(padded, ITEMS)), packed_scores, atol=1e-4, rtol=0)
+
+
+def test_text_is_that_of_a_plain_loop_without_caches(models):
+    large, small, edit = models
+    (prompt,) = large.encode(["Q: Which number is this one?\nA:"])
+    tokens = list(prompt.tokens)
+    for _ in range(5):
+        total = logits(large, tokens) + 2.0 * (logits(small, tokens, edit) - logits(small, tokens))
+        tokens.append(int(total[-1].argmax()))
+    with proxy(models, 2.0).attach(large):
+        (text,) = generate_texts(large, ["Q: Which number is this one?\nA:"], 5)
+    said = tokens[len(prompt.tokens) :]
+    ended = next((i for i, token in enumerate(said) if token in large.end_tokens), len(said))
+    assert text == large.tokenizer.decode(said[:ended])
+
+
+def test_a_model_that_is_its_own_proxy_is_the_source_run_at_1_and_itself_at_0(models):
+    _, small, edit = models
+    with edit.attach(small):
+        tuned = torch.tensor(score_answers(small, ITEMS))
+    base = torch.tensor(score_answers(small, ITEMS))
+    for alpha, expected in ((1.0, tuned), (0.0, base)):
+        with ProxyEdit(edit, None, ModelConfig("small"), alpha).attach(small):
+            found = torch.tensor(score_answers(small, ITEMS))
+        torch.testing.assert_close(found, expected, atol=1e-5, rtol=0)
+
+
+def test_it_is_saved_with_the_experts_numbers(tmp_path):
+    lm = build_language_model("llama")
+    edit = make("proxy", lm, tmp_path, alphas=[1.5])
+    loaded = load_intervention_file(tmp_path / "proxy", lm)
+    assert (loaded.alpha, loaded.proxy) == (1.5, None)
+    assert loaded.expert.offset.equal(edit.expert.offset)
+
+
+def test_a_proxy_with_other_tokens_is_refused():
+    large, small = build_language_model("llama"), build_language_model("gpt2")
+    small.tokenizer.add_tokens(["another"])
+    edit = edit_all_heads(random_values(small.geometry, 1))
+    with (
+        pytest.raises(UserError, match="model 'gpt2', which has another tokenizer than 'llama'"),
+        ProxyEdit(edit, small, ModelConfig("small"), 1.0).attach(large),
+    ):
+        pass

@@ -1,0 +1,64 @@
+"""PoFT: right answers weighed by how likely other models find them."""
+
+import math
+
+import pytest
+import torch
+from making import make_task
+from tiny_models import build_language_model, build_model, build_tokenizer, edit_all_heads, random_values
+
+from lofit_cli.errors import UserError
+from lofit_cli.models.load import load_model
+from lofit_cli.schema.sources import ModelConfig, TaskConfig
+from lofit_cli.stages.poft import weigh_answers
+from lofit_cli.tasks.forms.generation import GenerationTask, OpenItem
+from lofit_cli.training.losses import poft_loss
+from lofit_cli.training.objective import Objective
+
+
+def task_of_answers():
+    items = [OpenItem(f"{i}", "", f"Which number is {i}?\n", f" it is {i}.", (f"it is {i}",), " no") for i in range(3)]
+    return GenerationTask(TaskConfig("t"), {"train": items, "validation": items[:1]})
+
+
+def test_the_loss_is_that_of_the_margin_over_the_other_models():
+    log_probs, others, lengths = torch.tensor([-6.0]), torch.tensor([-1.5]), torch.tensor([3.0])
+    assert float(poft_loss(log_probs, others, lengths)) == pytest.approx(math.log1p(math.exp(0.5)), abs=1e-6)
+
+
+def test_what_others_find_impossible_does_not_count_and_what_they_find_certain_counts_as_in_sft():
+    log_probs = torch.tensor([-6.0], requires_grad=True)
+    lengths = torch.tensor([3.0])
+    for others, share in ((-1e4, 0.0), (1e4, 1.0)):
+        (slope,) = torch.autograd.grad(poft_loss(log_probs, torch.tensor([others]), lengths), log_probs)
+        assert float(slope) == pytest.approx(-share / 3, abs=1e-6)
+
+
+def test_items_are_weighed_by_the_mean_over_models(tmp_path):
+    for name, family in (("one", "llama"), ("two", "gpt2")):
+        build_model(family).save_pretrained(tmp_path / name)
+        build_tokenizer().save_pretrained(tmp_path / name)
+    lm, task = build_language_model("qwen2"), task_of_answers()
+    names = [str(tmp_path / name) for name in ("one", "two")]
+    task = weigh_answers(task, lm, names)
+    items = Objective(lm, task, 0.5).prepare("train")
+    expected = []
+    for name in names:
+        other = load_model(ModelConfig(name))
+        (text,) = other.encode([task.items("train")[0].text + " it is 0."])
+        start = len(other.encode([task.items("train")[0].text])[0].tokens)
+        tokens = torch.tensor([text.tokens])
+        with torch.no_grad():
+            log_probs = other.model(input_ids=tokens).logits[0, :-1].log_softmax(dim=-1)
+        expected.append(log_probs.gather(1, tokens[0, 1:, None]).flatten()[start - 1 :].mean())
+    assert float(items[0].reference) == pytest.approx(float(torch.stack(expected).mean()), abs=1e-5)
+    objective = Objective(lm, task, 0.5)
+    edit = edit_all_heads(random_values(lm.geometry, 1))
+    with edit.attach(lm):
+        assert objective.loss(items, backward=True) > 0
+    assert edit.scale.grad.abs().max() > 0
+
+
+def test_a_task_of_pairs_is_refused(tmp_path):
+    with pytest.raises(UserError, match=r"trainer.poft=\['smollm2'\] weighs right answers, and task 't' is trained on"):
+        weigh_answers(make_task(), build_language_model("llama"), ["smollm2"])
