@@ -64,8 +64,9 @@ def read_vectors(file: Path, layer: int | None) -> dict[str, Tensor]:
         ".npy": lambda path: {ARRAY: np.load(path, allow_pickle=False)},
         ".gguf": lambda path: {tensor.name: tensor.data.copy() for tensor in gguf.GGUFReader(path).tensors},
     }
-    if file.suffix not in readers:
-        raise UserError(f"it must be a file of the kind {', '.join(readers)}")
+    if file.suffix not in readers or not file.is_file():
+        what = "there is no such file" if file.suffix in readers else "that is no file of vectors"
+        raise UserError(f"{what}; name one of the kind {', '.join(readers)}")
     try:
         found = {name: torch.as_tensor(values).float() for name, values in readers[file.suffix](file).items()}
     except Exception as error:  # each of four libraries has errors of its own

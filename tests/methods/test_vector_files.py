@@ -110,7 +110,7 @@ def test_an_array_of_heads_is_offsets(lm, tmp_path):
         ("v.npz", {"something": np.ones(32, np.float32)}, {}, "it holds 'something'; allowed: layer.LAYER.vector"),
         ("v.npz", {"layer.0.head.9.offset": np.ones(8, np.float32)}, {}, "layer 0 has heads 0 to 3"),
         ("v.npz", {}, {}, "it holds nothing"),
-        ("v.txt", None, {}, "it must be a file of the kind .safetensors, .npz, .npy, .gguf"),
+        ("v.txt", None, {}, "that is no file of vectors; name one of the kind .safetensors"),
         ("v.safetensors", None, {}, "it can't be read"),
     ],
 )
@@ -124,3 +124,8 @@ def test_what_a_model_has_no_place_for_is_refused(lm, tmp_path, name, content, s
         np.save(file, content, allow_pickle=True)
     with pytest.raises(UserError, match=said):
         from_file(lm, file, **settings)
+
+
+def test_a_file_that_is_not_there_is_refused(lm, tmp_path):
+    with pytest.raises(UserError, match="there is no such file; name one of the kind"):
+        from_file(lm, tmp_path / "nowhere.npy")
