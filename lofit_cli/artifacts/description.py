@@ -25,6 +25,11 @@ class ShownToken:
     in_answers: bool
 
 
+def count_in_answers(tokens: Sequence[ShownToken]) -> int:
+    """Return how many of some tokens are over-represented in the run's answers."""
+    return sum(token.in_answers for token in tokens)
+
+
 @dataclass(frozen=True)
 class ShiftedToken:
     """A token that the edited model says where the model as it is would not.
@@ -118,12 +123,28 @@ class OffsetTokens:
 
 
 @dataclass(frozen=True)
-class Description:
-    """What one edit changes.
+class Described:
+    """A row of the tables, before anything is known of it.
 
     Attributes:
         kind: `run`, `control` or `null`.
         path: of its run directory; of a null the one that it is drawn after.
+        method, task, seed: of the run; a null has the run's.
+    """
+
+    label: str
+    kind: str
+    path: str
+    method: str
+    task: str
+    seed: int
+
+
+@dataclass(frozen=True)
+class Description(Described):
+    """What one edit changes.
+
+    Attributes:
         norms: (num_layers, positions) lengths of the mean differences of hidden states, in units of `units`.
         layer_norms: (num_layers,) the means of `norms` over the positions that are averaged.
         units: (num_layers,) the mean length of the edited model's hidden states at later tokens.
@@ -133,12 +154,6 @@ class Description:
             training answers of the run that was asked about; empty where these are not known.
     """
 
-    label: str
-    kind: str
-    path: str
-    method: str
-    task: str
-    seed: int
     shift: TokenShift
     mining: Mining
     norms: list[list[float]]

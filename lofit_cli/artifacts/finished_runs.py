@@ -167,8 +167,8 @@ def find_latest(
             _note_clock(folder, read_manifest(folder, kind, "latest"))
             return folder
     near = [f" ({folder} differs in {keys[0]} only)" for folder, keys in reversed(found) if len(keys) == 1]
-    told = {"model": model, **facts, "dataset_hash": None}.items()
-    wanted = ", ".join(f"{key} {value}" for key, value in told if value is not None and value is not False)
+    told = {key: value for key, value in {"model": model, **facts}.items() if key != "dataset_hash"}
+    wanted = ", ".join(f"{key} {value}" for key, value in told.items() if value is not None and value is not False)
     place = f"{runs_dir / kind.STAGE}{''.join(near[:1])}"
     raise UserError(f"no finished {kind.STAGE} run with {wanted} in {place}; run it first or name a directory")
 

@@ -6,6 +6,7 @@ import torch
 from torch import Tensor
 
 from lofit_cli.artifacts.description import (
+    Described,
     Description,
     Lens,
     Mining,
@@ -16,32 +17,16 @@ from lofit_cli.artifacts.description import (
 )
 from lofit_cli.console import progress_bar
 from lofit_cli.description.differences import Differences, compare_texts
-from lofit_cli.description.lens import NUM_SHOWN, read_lens, read_patchscope
-from lofit_cli.description.texts import FIRST, Texts
+from lofit_cli.description.lens import read_lens, read_patchscope
+from lofit_cli.description.texts import Texts
 from lofit_cli.description.token_shift import measure_shift
-from lofit_cli.description.words import Words, share_in_answers
+from lofit_cli.description.words import NUM_SHOWN, Words, share_in_answers
 from lofit_cli.interventions.head_edit import HeadEdit
 from lofit_cli.interventions.intervention import Intervention
 from lofit_cli.models.language_model import LanguageModel
 from lofit_cli.paper.logit_lens import logit_lens
+from lofit_cli.schema.limits import FIRST_TOKENS
 from lofit_cli.schema.stages import DescribeConfig
-
-
-@dataclass(frozen=True)
-class Described:
-    """A row of the tables, before anything is known of it.
-
-    Attributes:
-        label, kind, path: as in `Description`.
-        method, task, seed: of the run; a null has the run's.
-    """
-
-    label: str
-    kind: str
-    path: str
-    method: str
-    task: str
-    seed: int
 
 
 @dataclass(frozen=True)
@@ -61,7 +46,7 @@ class Basis:
 
 
 def describe_edit(basis: Basis, edit: Intervention, about: Described) -> tuple[Description, Tensor]:
-    """Return what an edit changes on the texts, and its differences (FIRST, hidden) after the layer."""
+    """Return what an edit changes on the texts, and its differences (FIRST_TOKENS, hidden) after the layer."""
     found, shift = _measure(basis, edit, about.label)
     names = basis.words or Words(basis.lm.tokenizer, ())
     mining, lengths = _name_raised(found, names), found.lengths()
@@ -94,7 +79,7 @@ def _measure(basis: Basis, edit: Intervention, label: str) -> tuple[Differences,
 def _read_differences(basis: Basis, found: Differences, words: Words) -> tuple[list[Lens], list[PatchscopeReading]]:
     lm, layer, config = basis.lm, basis.layer, basis.config
     delta, unit = found.deltas[layer, config.positions].mean(dim=0), float(found.units[layer])
-    each = [read_lens(lm, found.deltas[layer, position], position, words) for position in range(FIRST)]
+    each = [read_lens(lm, found.deltas[layer, position], position, words) for position in range(FIRST_TOKENS)]
     readings = read_patchscope(lm, delta, unit, layer, config.strengths, config.top_k, words)
     return [read_lens(lm, delta, None, words), *each], readings
 

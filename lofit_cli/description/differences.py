@@ -7,9 +7,10 @@ import torch
 from torch import Tensor
 
 from lofit_cli.description.passes import Pass, lay_out, paired_passes
-from lofit_cli.description.texts import FIRST, MAX_TOKENS, Texts
+from lofit_cli.description.texts import MAX_TOKENS, Texts
 from lofit_cli.interventions.intervention import Intervention
 from lofit_cli.models.decoder import Decoder
+from lofit_cli.schema.limits import FIRST_TOKENS
 
 MINED_TOKENS = 64
 """The raised tokens are counted at as many first tokens of a text."""
@@ -20,8 +21,8 @@ class Differences:
     """What an edit changes on some texts.
 
     Attributes:
-        deltas: (num_layers, FIRST, hidden) float32, of the hidden states after each layer at each of the first tokens;
-            a mean over the texts that have that token.
+        deltas: (num_layers, FIRST_TOKENS, hidden) float32, of the hidden states after each layer at each of the first
+            tokens; a mean over the texts that have that token.
         units: (num_layers,) the mean length of the edited model's hidden states at the tokens after these.
         raised: (vocabulary,) at how many places a token is among the most raised ones.
         num_places: how many places there are.
@@ -33,7 +34,7 @@ class Differences:
     num_places: int
 
     def lengths(self) -> Tensor:
-        """Return (num_layers, FIRST) lengths, in units of each layer's usual state."""
+        """Return (num_layers, FIRST_TOKENS) lengths, in units of each layer's usual state."""
         lengths: Tensor = self.deltas.norm(dim=-1) / self.units[:, None]
         return lengths
 
@@ -65,20 +66,20 @@ class _Sums:
     """Sums over texts, in double precision, so that an edit's own vector comes out as it went in."""
 
     def __init__(self, num_layers: int, hidden: int, vocabulary: int) -> None:
-        self.deltas = torch.zeros(num_layers, FIRST, hidden, dtype=torch.float64)
-        self.counts = torch.zeros(FIRST, dtype=torch.float64)
+        self.deltas = torch.zeros(num_layers, FIRST_TOKENS, hidden, dtype=torch.float64)
+        self.counts = torch.zeros(FIRST_TOKENS, dtype=torch.float64)
         self.lengths = torch.zeros(num_layers, dtype=torch.float64)
         self.num_later, self.num_places = 0, 0
         self.raised = torch.zeros(vocabulary, dtype=torch.long)
 
     def add_states(self, before: Pass, after: Pass) -> None:
         for layer in after.states:
-            own, numbers = after.states_at(layer, 0, FIRST)
-            base, _ = before.states_at(layer, 0, FIRST)
+            own, numbers = after.states_at(layer, 0, FIRST_TOKENS)
+            base, _ = before.states_at(layer, 0, FIRST_TOKENS)
             self.deltas[layer].index_add_(0, numbers, (own - base).cpu().double())
-            later, _ = after.states_at(layer, FIRST, MAX_TOKENS)
+            later, _ = after.states_at(layer, FIRST_TOKENS, MAX_TOKENS)
             self.lengths[layer] += later.norm(dim=-1).sum().cpu()
-        self.counts += torch.bincount(numbers, minlength=FIRST)
+        self.counts += torch.bincount(numbers, minlength=FIRST_TOKENS)
         self.num_later += len(later)
 
     def add_raised(self, before: Pass, after: Pass, top_k: int) -> None:

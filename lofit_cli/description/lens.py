@@ -7,14 +7,13 @@ import torch
 from torch import Tensor, nn
 
 from lofit_cli.artifacts.description import Lens, PatchscopeReading, ShownToken
-from lofit_cli.description.words import Words
+from lofit_cli.description.words import NUM_SHOWN, Words
 from lofit_cli.errors import UserError
 from lofit_cli.models.encoding import encode, first_tokens
 from lofit_cli.models.hooks import hooked_layer
 from lofit_cli.models.language_model import LanguageModel
 from lofit_cli.paper.logit_lens import find_final_norm, find_unembedding
 
-NUM_SHOWN = 20
 PATTERNS = (("man", "1135", "hello"), ("bear", "42", "blue"), ("921", "target", "anna"))
 """Each of the patchscope's prompts repeats three words, so that the model goes on by naming what it is shown next."""
 

@@ -11,8 +11,6 @@ from lofit_cli.schema.limits import FIRST_TOKENS
 
 MAX_TOKENS = 128
 """Of a longer text, its beginning is read."""
-FIRST = FIRST_TOKENS
-"""As many first tokens are told apart; the length of a usual hidden state is taken from those after them."""
 
 
 @dataclass(frozen=True)
@@ -47,10 +45,10 @@ def cut_texts(lm: Decoder, source: str, texts: Sequence[str]) -> Texts:
         # A tokenizer may leave out all that a text is made of.
         if len(found.tokens) > len(first)
     ]
-    if max((len(tokens) for _, tokens in cut), default=0) <= FIRST:
+    if max((len(tokens) for _, tokens in cut), default=0) <= FIRST_TOKENS:
         raise UserError(
-            f"text={source} has no text of more than {FIRST} tokens, after which the length of a usual hidden state is "
-            "measured; give longer texts"
+            f"text={source} has no text of more than {FIRST_TOKENS} tokens, after which the length of a usual hidden "
+            "state is measured; give longer texts"
         )
     return Texts(source, [text for text, _ in cut], [tokens for _, tokens in cut], len(first))
 

@@ -9,6 +9,7 @@ from torch import Tensor
 from lofit_cli.artifacts.description import ShiftedToken, TokenShift
 from lofit_cli.description.passes import Row, paired_passes
 from lofit_cli.description.texts import Texts, naming_texts
+from lofit_cli.description.words import NUM_SHOWN
 from lofit_cli.interventions.intervention import Intervention
 from lofit_cli.models.decoder import Decoder
 from lofit_cli.models.generation import encode_prompts, generate_tokens
@@ -17,7 +18,6 @@ from lofit_cli.prompts import NOTHING, as_prompt
 
 MARGINAL = 3
 """Up to this rank a token other than the likeliest is not counted as shifted."""
-NUM_SHOWN = 20
 
 
 def measure_shift(

@@ -7,10 +7,12 @@ from collections.abc import Iterable, Sequence
 from torch import Tensor
 from transformers import PreTrainedTokenizerBase
 
-from lofit_cli.artifacts.description import ShownToken
+from lofit_cli.artifacts.description import ShownToken, count_in_answers
 from lofit_cli.models.decoder import Decoder
 from lofit_cli.models.encoding import encode
 
+NUM_SHOWN = 20
+"""As many tokens of a list are kept."""
 SMOOTHING = 0.5
 """Is added to each count, so that a word that is on one side only has finite odds."""
 
@@ -42,7 +44,7 @@ def plain_word(text: str) -> str:
 
 def share_in_answers(tokens: Sequence[ShownToken]) -> float:
     """Return the share of some tokens that is over-represented in the answers; 0 of none."""
-    return sum(token.in_answers for token in tokens) / max(1, len(tokens))
+    return count_in_answers(tokens) / max(1, len(tokens))
 
 
 def find_common_words(lm: Decoder, answers: Sequence[str], texts: Iterable[Sequence[int]]) -> set[str]:

@@ -121,11 +121,15 @@ def _first_difference(manifest: TrainOffsetsManifest, lm: Decoder) -> str | None
             return f"values in its config.json ({key} was {_short(trained, key)}, and is {_short(found, key)})"
     if manifest.tokenizer_hash not in (None, here["tokenizer_hash"]):
         return "tokens: its tokenizer's vocabulary or the way it splits a text has changed"
-    if manifest.dtype == here["dtype"]:
-        is_same = manifest.model_hash == here["model_hash"]
-    else:
-        is_same = one_name(manifest.model) == one_name(lm.id)
+    is_same = has_weights(manifest, lm.id, here["model_hash"], here["dtype"])
     return None if is_same else "weights"
+
+
+def has_weights(manifest: TrainOffsetsManifest, model: str, model_hash: str, dtype: str) -> bool:
+    """Return whether a run was trained on these weights; between dtypes, whose weights differ, the names tell."""
+    if manifest.dtype == dtype:
+        return manifest.model_hash == model_hash
+    return one_name(manifest.model) == one_name(model)
 
 
 def _short(config: dict[str, Any], key: str) -> str:

@@ -31,13 +31,13 @@ def authors_divergence(last: Tensor, early: Tensor) -> Tensor:
         which divides by the size of the vocabulary.
     """
     mix = ((last.exp() + early.exp()) / 2).log()
-    return sum((mix.exp() * (mix - part)).mean(dim=-1) for part in (last, early)) / 2  # type: ignore[return-value]
+    return torch.stack([(mix.exp() * (mix - part)).mean(dim=-1) for part in (last, early)]).mean(dim=0)
 
 
 def js_divergence(last: Tensor, early: Tensor) -> Tensor:
     """Return the Jensen-Shannon divergence of two rows of log-probabilities, (..., vocabulary), in nats."""
     mix = ((last.exp() + early.exp()) / 2).log()
-    return sum((part.exp() * (part - mix)).sum(dim=-1) for part in (last, early)) / 2  # type: ignore[return-value]
+    return torch.stack([(part.exp() * (part - mix)).sum(dim=-1) for part in (last, early)]).mean(dim=0)
 
 
 DIVERGENCES: dict[str, Callable[[Tensor, Tensor], Tensor]] = {"authors": authors_divergence, "js": js_divergence}

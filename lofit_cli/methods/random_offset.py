@@ -3,8 +3,6 @@
 from pathlib import Path
 from typing import Any, cast
 
-import numpy as np
-import torch
 from torch import Tensor
 
 from lofit_cli.artifacts.finished_runs import read_manifest
@@ -14,6 +12,7 @@ from lofit_cli.artifacts.seen_items import inherit_seen
 from lofit_cli.errors import UserError
 from lofit_cli.interventions.files import load_intervention_file
 from lofit_cli.interventions.head_edit import HeadEdit
+from lofit_cli.interventions.random_directions import draw_null
 from lofit_cli.models.language_model import LanguageModel
 from lofit_cli.schema.fitted_methods import RandomOffsetConfig
 from lofit_cli.schema.stages import TrainOffsetsConfig
@@ -35,12 +34,7 @@ def make_random_offset(
         raise UserError(
             f"method.source={source} is a run of {manifest.method}, which has no offsets alone; name another"
         )
-    # Not by torch, whose first numbers for this seed are what a LoFiT run's offsets started from.
-    drawn = np.random.default_rng(config.seed).standard_normal(learnt.offset.shape, dtype=np.float32)
-    directions = torch.from_numpy(drawn) * learnt.own_numbers.cpu()
-    norms = learnt.offset.detach().cpu().norm(dim=-1, keepdim=True)
     run.record(selector=manifest.selector, num_heads=manifest.num_heads, selection_seed=manifest.selection_seed)
     run.record_settings(source=manifest.made_by)
     inherit_seen(run, source, manifest)
-    offset = norms * directions / directions.norm(dim=-1, keepdim=True)
-    return HeadEdit(lm.geometry, learnt.head_mask.cpu(), offset=offset, **learnt.settings())
+    return cast(HeadEdit, draw_null(learnt, config.seed))

@@ -89,16 +89,27 @@ def _batch_last_tokens(
 ) -> list[Tensor]:
     """Return the same for one forward pass; its rows are padded on the right."""
     tokens, attended = pad_right(sequences, lm.device)
-    ends = [range(max(s.start, len(s.tokens) - num_last), len(s.tokens)) for s in sequences]
+    places = _last_places(sequences, num_last, tokens.device)
     found: list[Tensor] = []
     with recorder(found), lm.token_positions.padded([s.start for s in sequences], tokens):
         lm.model(input_ids=tokens, attention_mask=attended, use_cache=False, **no_logits(lm.model))
-    return [_means(values, ends).cpu() for values in found]
+    return [_means(values, *places).cpu() for values in found]
 
 
-def _means(values: Tensor, ends: Sequence[range]) -> Tensor:
-    """Return (batch, width) float32, the mean over some tokens of each row of (batch, seq, width)."""
-    return torch.stack([row[end.start : end.stop].float().mean(dim=0) for row, end in zip(values, ends, strict=True)])
+def _last_places(sequences: Sequence[TokenSequence], num_last: int, device: torch.device) -> tuple[Tensor, Tensor]:
+    """Return (batch, most) the places of the last tokens of each answer, and 1 where it has so many, else 0."""
+    lengths = torch.tensor([len(s.tokens) - s.start for s in sequences]).clamp(max=num_last)
+    back = torch.arange(int(lengths.max()))
+    places = torch.tensor([len(s.tokens) - 1 for s in sequences])[:, None] - back
+    counts = (back < lengths[:, None]).float()
+    return places.clamp(min=0).to(device, non_blocking=True), counts.to(device, non_blocking=True)
+
+
+def _means(values: Tensor, places: Tensor, counts: Tensor) -> Tensor:
+    """Return (batch, width) float32, the mean over the places of each row of (batch, seq, width) that count."""
+    rows = torch.arange(len(values), device=values.device)[:, None]
+    picked = values[rows, places].float() * counts[..., None]
+    return picked.sum(dim=1) / counts.sum(dim=1, keepdim=True)
 
 
 def _heads_of(lm: Decoder) -> Recorder:

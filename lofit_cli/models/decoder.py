@@ -154,8 +154,9 @@ class Decoder:
             found = encode_rendered(self.tokenizer, texts)
         else:
             found = encode(self.tokenizer, texts, self.first_tokens, set(self.end_tokens))
-        before = self.beginning
-        return [EncodedText([*before, *text.tokens], [*(0 for _ in before), *text.ends]) for text in found]
+        if before := self.beginning:
+            return [EncodedText([*before, *text.tokens], [0] * len(before) + text.ends) for text in found]
+        return found
 
     @property
     def first_tokens(self) -> list[int]:

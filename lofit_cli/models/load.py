@@ -58,8 +58,8 @@ def load_model(config: ModelConfig | str) -> LanguageModel:
             "each forward pass; use devices with more memory, model.quantization=nf4 or a smaller model.dtype"
         )
     lm = LanguageModel(config.id, model, tokenizer, *find_heads(model), quantization=config.quantization, **settings)
-    lm = replace(lm, open_other=load_model)
-    return replace(lm, batching=choose_batching(lm), tail=if_possible(lambda: choose_tail(lm)))
+    tail = if_possible(lambda: choose_tail(lm))
+    return replace(lm, batching=choose_batching(lm), tail=tail, open_other=load_model)
 
 
 def _check_tokenizer(tokenizer: PreTrainedTokenizerBase, config: ModelConfig) -> None:

@@ -1,6 +1,7 @@
 """Selectors, each with the settings it has, what all methods have, and the training loop."""
 
-from dataclasses import asdict, dataclass, field, fields
+from dataclasses import MISSING as MISSING_FACTORY
+from dataclasses import Field, dataclass, field, fields
 from typing import Any
 
 from omegaconf import MISSING
@@ -10,17 +11,19 @@ from lofit_cli.schema.limits import MAX_DRAWS
 
 LATER = {"later": True}
 """Metadata of settings that came later, whose default is what was done before."""
-
-
 PLACE = {"place": True}
 """Metadata of settings that name a file or a run: its content counts, which whoever reads it states."""
 
 
 def shaping(config: Any, *left_out: str) -> dict[str, Any]:
-    """Return the settings of a selector or method that shape what it makes; later ones where they say something new."""
+    """Return the settings that shape what a part of a stage makes; later ones only where they say something new."""
     values = {setting: getattr(config, setting.name) for setting in fields(config) if setting.name not in left_out}
     own = {setting: value for setting, value in values.items() if not setting.metadata.get("place")}
-    return {s.name: value for s, value in own.items() if not s.metadata.get("later") or value != s.default}
+    return {s.name: value for s, value in own.items() if not s.metadata.get("later") or value != _default(s)}
+
+
+def _default(setting: Field[Any]) -> Any:
+    return setting.default if setting.default_factory is MISSING_FACTORY else setting.default_factory()
 
 
 def places(config: Any) -> list[str]:
@@ -112,12 +115,11 @@ class TrainerConfig:
     keep: str = "last"
     validate_every: int = 1
     checkpoint_every: int = 100
-    poft: list[str] = field(default_factory=list)
+    poft: list[str] = field(default_factory=list, metadata=LATER)
 
     def shaping(self) -> dict[str, Any]:
-        """Return the settings that shape what is learnt; what came later only where it says something new."""
-        own = {key: value for key, value in asdict(self).items() if key != "checkpoint_every"}
-        return own if self.poft else {key: value for key, value in own.items() if key != "poft"}
+        """Return the settings that shape what is learnt."""
+        return shaping(self, "checkpoint_every")
 
     def __post_init__(self) -> None:
         one_of("trainer.keep", self.keep, ("last", "best"))

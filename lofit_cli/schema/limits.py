@@ -5,7 +5,7 @@ MAX_RESAMPLES = 1_000_000
 MAX_HOPS = 10
 MAX_DRAWS = 1000
 FIRST_TOKENS = 5
-"""How many first tokens of a text `describe` tells apart."""
+"""How many first tokens of a text `describe` tells apart; a usual hidden state's length is taken from those after."""
 
 FAR = 8
 """How many tokens from the end of its prompt a token is told apart; further ones are all alike."""

@@ -113,8 +113,8 @@ class DescribeConfig:
     `text` is a file of plain text; by default texts of our own of another task. The first `num_texts` are read, and of
     these the first `num_continued` continued by up to `max_new_tokens` tokens. `layer` is the one after which
     differences are read as tokens, by default the middle one; they are means over the tokens of these `positions`,
-    from 0. `top_k` tokens count as the most raised at a place, and
-    as the likeliest after a prompt of the patchscope, which tries `strengths`. `seed` draws the random directions.
+    from 0. `top_k` tokens count as the most raised at a place, and as the likeliest after a prompt of the patchscope,
+    which tries `strengths`. `seed` draws the random directions.
     """
 
     intervention: str = "latest"

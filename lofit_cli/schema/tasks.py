@@ -1,14 +1,22 @@
 """Settings of benchmarks that have some of their own."""
 
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
+from typing import TypeVar
 
 from lofit_cli.errors import UserError
 from lofit_cli.schema.checks import one_of, within
 from lofit_cli.schema.sources import SPLITS, TaskConfig
 
+AnyConfig = TypeVar("AnyConfig", bound=TaskConfig)
+
 FEWEST_TOKENS = 8
 """Of shorter pieces, hardly a token would be predicted from anything."""
+
+
+def settings_of(config: TaskConfig, kind: type[AnyConfig]) -> AnyConfig:
+    """Return a task's settings with those of its own, the usual ones where only the common ones are given."""
+    return config if isinstance(config, kind) else kind(**asdict(config))
 
 
 @dataclass

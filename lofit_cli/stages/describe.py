@@ -10,23 +10,33 @@ from torch.nn.functional import cosine_similarity
 
 import lofit_cli
 from lofit_cli.analysis.grouping import tell_apart
-from lofit_cli.artifacts.description import CONTROL, FILE_NAME, NULL, RUN, Cosines, Description, Descriptions, TextFacts
+from lofit_cli.artifacts.description import (
+    CONTROL,
+    FILE_NAME,
+    NULL,
+    RUN,
+    Cosines,
+    Described,
+    Description,
+    Descriptions,
+    TextFacts,
+)
 from lofit_cli.artifacts.files import content_hash, write_json
 from lofit_cli.artifacts.finished_runs import read_manifest
 from lofit_cli.artifacts.manifest import TrainOffsetsManifest
 from lofit_cli.artifacts.run_dir import RunDir
 from lofit_cli.console import say
-from lofit_cli.description.controls import draw_null
-from lofit_cli.description.describe_edit import Basis, Described, describe_edit
+from lofit_cli.description.describe_edit import Basis, describe_edit
 from lofit_cli.description.sources import find_texts, read_training_answers
 from lofit_cli.description.texts import Texts, cut_texts
 from lofit_cli.description.words import Words, find_common_words
 from lofit_cli.errors import UserError
-from lofit_cli.interventions.files import find_run, load_intervention, settings_of_model
+from lofit_cli.interventions.files import find_run, has_weights, load_intervention, settings_of_model
+from lofit_cli.interventions.random_directions import draw_null
 from lofit_cli.models.kept import load_model_once
 from lofit_cli.models.language_model import LanguageModel
 from lofit_cli.models.memory import memory_explained
-from lofit_cli.models.weights import describe_model, one_name
+from lofit_cli.models.weights import describe_model
 from lofit_cli.report.description.write import write_description
 from lofit_cli.schema.stages import DescribeConfig
 
@@ -81,11 +91,8 @@ def _find_runs(config: DescribeConfig) -> list[TrainedRun]:
 def _require_same_model(
     folder: Path, manifest: TrainOffsetsManifest, first: Path, expected: TrainOffsetsManifest
 ) -> None:
-    """Refuse a control on another model; between dtypes, whose weights differ, the names must be the same."""
-    if manifest.dtype == expected.dtype:
-        is_same = manifest.model_hash == expected.model_hash
-    else:
-        is_same = one_name(manifest.model) == one_name(expected.model)
+    """Refuse a control on another model."""
+    is_same = has_weights(manifest, expected.model, expected.model_hash, expected.dtype)
     if not is_same or (manifest.quantization or "none") != (expected.quantization or "none"):
         raise UserError(
             f"controls={folder} was trained on model '{manifest.model}' and intervention={first} on "

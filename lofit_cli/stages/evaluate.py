@@ -51,7 +51,7 @@ def evaluate(config: EvaluateConfig, run: RunDir) -> Sequence[Prediction]:
     task = load_task(config.task, config.model)
     judges = _judges(config, task)
     folder = _intervention_dir(config, task.facts())
-    task.items(config.eval.split)
+    task.items(config.eval.split)  # refuses a split that is not there before the model is loaded
     if config.eval.split == "test":
         _refuse_training_items(task, folder)
     lm = load_remembering(config.model, config.cache)

@@ -1,13 +1,12 @@
 """BBQ (Parrish et al. 2022, arXiv 2110.08193): questions about two people, in ambiguous and in clear contexts."""
 
 from collections.abc import Sequence
-from dataclasses import asdict
 from pathlib import Path
 
 from lofit_cli.console import say
 from lofit_cli.errors import UserError
 from lofit_cli.schema.sources import TaskConfig
-from lofit_cli.schema.tasks import BbqConfig
+from lofit_cli.schema.tasks import BbqConfig, settings_of
 from lofit_cli.tasks.forms.bias_questions import BiasQuestion, BiasQuestionsTask
 from lofit_cli.tasks.forms.multiple_choice import check_choice
 from lofit_cli.tasks.records import Record, read_records
@@ -29,7 +28,7 @@ CROSSED = "_x_"
 
 def load_bbq(config: TaskConfig) -> BiasQuestionsTask:
     """Return BBQ's questions as a test split: the JSONL files of `task.data_dir`, or of its folder `data`."""
-    settings = config if isinstance(config, BbqConfig) else BbqConfig(**asdict(config))
+    settings = settings_of(config, BbqConfig)
     if not config.data_dir:
         raise UserError("task.data_dir must be set for task 'bbq': the folder data/ of nyu-mll/BBQ, with JSONL files")
     items = [_item(record, settings.options) for file in _files(Path(config.data_dir)) for record in read_records(file)]

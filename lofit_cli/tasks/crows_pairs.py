@@ -3,10 +3,11 @@
 from pathlib import Path
 
 from lofit_cli.schema.sources import TaskConfig
+from lofit_cli.schema.tasks import SharedOutConfig, settings_of
 from lofit_cli.tasks.csv_records import read_csv
 from lofit_cli.tasks.forms.preference import PreferenceItem
 from lofit_cli.tasks.forms.stereotypes import SentencePair, SentencePairsTask
-from lofit_cli.tasks.own_splits import fill_splits, share_out_settings
+from lofit_cli.tasks.own_splits import fill_splits
 from lofit_cli.tasks.records import Record, load_hub_records
 from lofit_cli.tasks.same_text import same_text
 
@@ -21,7 +22,7 @@ BIAS_TYPES = (
 
 def load_crows_pairs(config: TaskConfig) -> SentencePairsTask:
     """Return CrowS-Pairs, which has one set only, split by the pairs' text: from `task.data_dir`, else from the Hub."""
-    config = share_out_settings(config)
+    config = settings_of(config, SharedOutConfig)
     if config.data_dir:
         records = read_csv(Path(config.data_dir) / FILE, COLUMNS)
     else:

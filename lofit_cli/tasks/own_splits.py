@@ -1,24 +1,18 @@
 """Splits of the user's own items: by file, and by a hash of each item's text where a file is missing."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
 from lofit_cli.artifacts.files import content_hash, write_json
 from lofit_cli.console import say
 from lofit_cli.errors import UserError
-from lofit_cli.schema.sources import SPLITS, TaskConfig
+from lofit_cli.schema.sources import SPLITS
 from lofit_cli.schema.tasks import SharedOutConfig
 from lofit_cli.tasks.same_text import same_text
 from lofit_cli.tasks.task import AnyItem, Item, Task
 
 HASH_SIZE = 16**16
-
-
-def share_out_settings(config: TaskConfig) -> SharedOutConfig:
-    """Return the settings of a task that has one set of items, with the usual shares where none are given."""
-    return config if isinstance(config, SharedOutConfig) else SharedOutConfig(**asdict(config))
 
 
 def fill_splits(

@@ -1,11 +1,10 @@
 """A plain text file: how likely a model finds text that nobody trained an edit for."""
 
-from dataclasses import asdict
 from pathlib import Path
 
 from lofit_cli.errors import UserError
 from lofit_cli.schema.sources import TaskConfig
-from lofit_cli.schema.tasks import PerplexityConfig
+from lofit_cli.schema.tasks import PerplexityConfig, settings_of
 from lofit_cli.tasks.forms.pieces import Piece, PiecesTask
 from lofit_cli.tasks.records import read_text
 
@@ -15,7 +14,7 @@ FILE = "text.txt"
 
 def load_perplexity(config: TaskConfig) -> PiecesTask:
     """Return the text of the file `task.data_dir`, whole; a tokenizer cuts it into pieces."""
-    settings = config if isinstance(config, PerplexityConfig) else PerplexityConfig(**asdict(config))
+    settings = settings_of(config, PerplexityConfig)
     if not config.data_dir:
         raise UserError("task.data_dir must be set for task 'perplexity': a plain text file in UTF-8, or 'sample'")
     place = Path(config.data_dir)

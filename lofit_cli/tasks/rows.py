@@ -3,7 +3,7 @@
 import json
 import re
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import asdict, dataclass, replace
+from dataclasses import dataclass, replace
 from typing import Any
 
 from lofit_cli.console import say
@@ -11,6 +11,7 @@ from lofit_cli.errors import UserError, did_you_mean
 from lofit_cli.prompts import QA_FRAME, Prompt, ask, ask_question
 from lofit_cli.schema.rows import RowsConfig
 from lofit_cli.schema.sources import TaskConfig
+from lofit_cli.schema.tasks import settings_of
 from lofit_cli.tasks.forms.generation import OpenItem
 from lofit_cli.tasks.forms.multiple_choice import MultipleChoiceItem, check_choice
 from lofit_cli.tasks.forms.own_rows import OwnAnswersTask, OwnChoicesTask, OwnTextsTask
@@ -41,20 +42,16 @@ PLACE = re.compile(r"\{(\w+)\}")
 
 def load_file(config: TaskConfig) -> Task[Any]:
     """Return the rows of `task.files`, or of the files in `task.data_dir`."""
-    config = _with_row_settings(config)
+    config = settings_of(config, RowsConfig)
     return _make_task(config, read_files(config))
 
 
 def load_hub(config: TaskConfig) -> Task[Any]:
     """Return the rows of the dataset `task.hub_id`, of its configuration `task.subset` where it has several."""
-    config = _with_row_settings(config)
+    config = settings_of(config, RowsConfig)
     if not config.hub_id or config.data_dir:
         raise UserError("task 'hub' takes task.hub_id, as in task.hub_id=OWNER/NAME, and no task.data_dir")
     return _make_task(config, load_hub_splits(config.hub_id, config.subset))
-
-
-def _with_row_settings(config: TaskConfig) -> RowsConfig:
-    return config if isinstance(config, RowsConfig) else RowsConfig(**asdict(config))
 
 
 def _make_task(config: RowsConfig, records: Mapping[str, Sequence[Record]]) -> Task[Any]:

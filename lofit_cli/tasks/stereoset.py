@@ -5,8 +5,9 @@ from pathlib import Path
 
 from lofit_cli.errors import UserError
 from lofit_cli.schema.sources import TaskConfig
+from lofit_cli.schema.tasks import SharedOutConfig, settings_of
 from lofit_cli.tasks.forms.stereotypes import Continuations, ContinuationsTask
-from lofit_cli.tasks.own_splits import fill_splits, share_out_settings
+from lofit_cli.tasks.own_splits import fill_splits
 from lofit_cli.tasks.records import Record, load_hub_records, read_object
 
 FILE = "dev.json"
@@ -20,7 +21,7 @@ def load_stereoset(config: TaskConfig) -> ContinuationsTask:
 
     It is `dev.json` of `task.data_dir`, as the authors have it, or the Hub's.
     """
-    config = share_out_settings(config)
+    config = settings_of(config, SharedOutConfig)
     if config.data_dir:
         records = read_object(Path(config.data_dir) / FILE).part("data").parts(PART)
     else:

@@ -160,9 +160,12 @@ class Objective:
 
     def _item_losses(self, log_probs: Tensor, item: TrainingItem, sign: int) -> Tensor:
         """Return the loss of an item, (num_copies,), from (num_copies, answers)."""
-        if self.task.objective == "dpo" and self.pair_loss == "dpo":
+        learns_pairs = self.task.objective == "dpo"
+        if learns_pairs and self.pair_loss == "dpo":
             return dpo_loss(log_probs, item.reference, item.num_chosen, sign * self.beta)
+        if not learns_pairs and not self.task.likelihoods:
+            return sft_loss(log_probs)
         lengths = torch.tensor([len(s.tokens) - s.start for s in item.sequences]).to(log_probs)
-        if self.task.objective == "dpo":
+        if learns_pairs:
             return reps_loss(log_probs, item.reference, lengths, item.num_chosen, sign)
-        return poft_loss(log_probs, item.reference, lengths) if self.task.likelihoods else sft_loss(log_probs)
+        return poft_loss(log_probs, item.reference, lengths)

@@ -9,13 +9,13 @@ from tiny_checkpoints import build_checkpoint
 from tiny_models import EACH_FAMILY, build_language_model
 
 from lofit_cli.description.differences import compare_texts
-from lofit_cli.description.texts import FIRST
 from lofit_cli.interventions.contrast_edit import ContrastEdit
 from lofit_cli.interventions.demonstrations import Demonstrations
 from lofit_cli.interventions.proxy_edit import ProxyEdit
 from lofit_cli.interventions.residual_edit import DirectionEdit
 from lofit_cli.interventions.soft_prompt import SoftPrompt
 from lofit_cli.prompts import ask
+from lofit_cli.schema.limits import FIRST_TOKENS
 from lofit_cli.schema.sources import ModelConfig
 
 TOP_K = 10
@@ -35,7 +35,7 @@ def test_a_direction_comes_out_at_its_layer_as_it_went_in(family):
     vector = random_vector(lm)
     found = compare(lm, DirectionEdit(vector, 1, "all"))
     assert found.deltas[0].abs().max() == 0
-    torch.testing.assert_close(found.deltas[1], vector.expand(FIRST, -1), atol=1e-5, rtol=0)
+    torch.testing.assert_close(found.deltas[1], vector.expand(FIRST_TOKENS, -1), atol=1e-5, rtol=0)
     assert (found.deltas[2] - vector).abs().max() > 1e-2
 
 
@@ -43,7 +43,7 @@ def test_an_edit_of_answers_acts_on_all_of_a_text():
     lm = build_language_model("llama")
     vector = random_vector(lm)
     found = compare(lm, DirectionEdit(vector, 1, "answer"))
-    torch.testing.assert_close(found.deltas[1], vector.expand(FIRST, -1), atol=1e-5, rtol=0)
+    torch.testing.assert_close(found.deltas[1], vector.expand(FIRST_TOKENS, -1), atol=1e-5, rtol=0)
 
 
 @pytest.mark.parametrize("batching", ["packed", "single"])
@@ -74,8 +74,8 @@ def test_against_plain_transformers_one_text_at_a_time(name, tmp_path):
         base, logits = plain_states(lm, tokens)
         with edit.attach(lm):
             own, edited_logits = plain_states(lm, tokens)
-        deltas.append((own - base)[:, :FIRST])
-        lengths.append(own[:, FIRST:].norm(dim=-1))
+        deltas.append((own - base)[:, :FIRST_TOKENS])
+        lengths.append(own[:, FIRST_TOKENS:].norm(dim=-1))
         raised = (edited_logits.log_softmax(-1) - logits.log_softmax(-1))[:64].numpy()
         for row in raised:
             counts[[token for token in np.argsort(-row)[:TOP_K] if row[token] > 0]] += 1
@@ -90,7 +90,9 @@ def test_a_merged_edit_and_a_hooked_one_agree(tmp_path):
     build_checkpoint("llama", tmp_path / "base")
     export_edit(tmp_path / "base", EDITS["offset"], "hf", tmp_path / "merged")
     base, merged = load(tmp_path / "base"), load(tmp_path / "merged")
-    states = [[plain_states(lm, tokens)[0][:, :FIRST] for tokens in read_texts(base).tokens] for lm in (base, merged)]
+    states = [
+        [plain_states(lm, tokens)[0][:, :FIRST_TOKENS] for tokens in read_texts(base).tokens] for lm in (base, merged)
+    ]
     expected = torch.stack([after - before for before, after in zip(*states, strict=True)]).mean(dim=0)
     assert expected.abs().max() > 1e-2
     found = compare(base, EDITS["offset"](base))
@@ -104,7 +106,7 @@ def test_tokens_keep_their_numbers_behind_a_soft_prompt():
     for tokens in read_texts(lm).tokens:
         behind = torch.cat([edit.vectors.detach(), embed(torch.tensor(tokens))])[None]
         own, _ = plain_states(lm, None, inputs_embeds=behind)
-        deltas.append((own[:, 2:] - plain_states(lm, tokens)[0])[:, :FIRST])
+        deltas.append((own[:, 2:] - plain_states(lm, tokens)[0])[:, :FIRST_TOKENS])
     found = compare(lm, edit)
     torch.testing.assert_close(found.deltas[:-1], torch.stack(deltas).mean(dim=0), atol=1e-4, rtol=1e-4)
 
@@ -115,7 +117,7 @@ def test_tokens_keep_their_numbers_behind_demonstrations():
     deltas = []
     for tokens in read_texts(lm).tokens:
         own, _ = plain_states(lm, [*shown, *tokens])
-        deltas.append((own[:, len(shown) :] - plain_states(lm, tokens)[0])[:, :FIRST])
+        deltas.append((own[:, len(shown) :] - plain_states(lm, tokens)[0])[:, :FIRST_TOKENS])
     found = compare(lm, Demonstrations(ask("Q: Is it?\nA:").answered(" No.")))
     torch.testing.assert_close(found.deltas[:-1], torch.stack(deltas).mean(dim=0), atol=1e-4, rtol=1e-4)
 
@@ -136,6 +138,6 @@ def test_a_short_text_has_a_say_in_the_tokens_that_it_has():
     edit = EDITS["offset"](lm)
     long, both = (compare(lm, edit, texts) for texts in (TEXTS[:1], [TEXTS[0], "ab"]))
     short = len(read_texts(lm, [TEXTS[0], "ab"]).tokens[1])
-    assert 0 < short < FIRST
+    assert 0 < short < FIRST_TOKENS
     torch.testing.assert_close(both.deltas[:, short:], long.deltas[:, short:], atol=1e-5, rtol=1e-5)
     assert (both.deltas[:, :short] - long.deltas[:, :short]).abs().max() > 1e-4

@@ -2,7 +2,7 @@
 
 import torch
 
-from lofit_cli.description.describe_edit import Described
+from lofit_cli.artifacts.description import Described
 from lofit_cli.description.texts import cut_texts
 from lofit_cli.schema.stages import DescribeConfig
 

@@ -3,7 +3,7 @@
 from collections.abc import Iterator, Sequence
 from typing import Any
 
-from lofit_cli.artifacts.description import Description, Descriptions, ShownToken
+from lofit_cli.artifacts.description import Description, Descriptions, ShownToken, count_in_answers
 from lofit_cli.report.tables import Cell, Column, Entry, Table
 
 NUM_NAMED = 8
@@ -45,11 +45,6 @@ def in_answers(row: Description) -> str:
     if "lens" not in row.answer_shares:
         return ""
     return f"{count_in_answers(row.lens.raised)} of {len(row.lens.raised)}"
-
-
-def count_in_answers(tokens: Sequence[ShownToken]) -> int:
-    """Return how many of some tokens are over-represented in the run's answers."""
-    return sum(token.in_answers for token in tokens)
 
 
 def state_finding(found: Descriptions) -> str:

@@ -1,4 +1,4 @@
-"""The control that is always made: an edit's vectors in random directions, of the same lengths at the same places."""
+"""A control: an edit's vectors in random directions, of the same lengths at the same places."""
 
 import copy
 
@@ -32,10 +32,11 @@ def draw_null(edit: Intervention, seed: int) -> Intervention | None:
 
 def _draw_like(vectors: nn.Parameter, own_numbers: Tensor | None, seed: int) -> Tensor:
     """Return random vectors (..., width) of the same lengths, 0 where a row has no numbers of its own."""
-    # As `method=random_offset` draws them: not by torch, whose first numbers for a seed are where training started.
+    # Not by torch, whose first numbers for a seed are where training started.
     drawn = np.random.default_rng(seed).standard_normal(tuple(vectors.shape), dtype=np.float32)
     directions = torch.from_numpy(drawn).to(vectors)
     if own_numbers is not None:
         directions = directions * own_numbers
-    scale: Tensor = vectors.detach().norm(dim=-1, keepdim=True) / directions.norm(dim=-1, keepdim=True)
-    return scale * directions
+    own, new = (values.norm(dim=-1, keepdim=True) for values in (vectors.detach(), directions))
+    alike: Tensor = own * directions / new
+    return alike

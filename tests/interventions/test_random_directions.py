@@ -6,7 +6,7 @@ from exporting import EDITS, direction_edit, head_edit
 from making import make
 from tiny_models import build_language_model
 
-from lofit_cli.description.controls import draw_null
+from lofit_cli.interventions.random_directions import draw_null
 from lofit_cli.interventions.residual_edit import DirectionsEdit
 
 
