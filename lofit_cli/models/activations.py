@@ -8,7 +8,7 @@ from torch import Tensor, nn
 
 from lofit_cli.models.decoder import Decoder
 from lofit_cli.models.forward import pad_right, padded_batches
-from lofit_cli.models.hooks import hooked_input, hooked_layer
+from lofit_cli.models.hooks import hooked_input, hooked_layer, hooked_output
 from lofit_cli.models.kept_logits import no_logits
 from lofit_cli.models.packing import TokenSequence
 from lofit_cli.models.tensor_parallel import every_head
@@ -47,7 +47,7 @@ def last_token_hidden_states(
     Returns:
         (num_sequences, num_layers, hidden), float32, on the CPU.
     """
-    return last_token_outputs(lm, lm.layers, sequences, report)
+    return torch.stack(_last_tokens(lm, sequences, _layers_of(lm), report), dim=1)
 
 
 def last_token_outputs(
@@ -93,7 +93,8 @@ def _batch_last_tokens(
     found: list[Tensor] = []
     with recorder(found), lm.token_positions.padded([s.start for s in sequences], tokens):
         lm.model(input_ids=tokens, attention_mask=attended, use_cache=False, **no_logits(lm.model))
-    return [_means(values, *places).cpu() for values in found]
+    # OPT's feed-forward networks see the tokens of all rows as one.
+    return [_means(values.reshape(*tokens.shape, -1), *places).cpu() for values in found]
 
 
 def _last_places(sequences: Sequence[TokenSequence], num_last: int, device: torch.device) -> tuple[Tensor, Tensor]:
@@ -116,8 +117,12 @@ def _heads_of(lm: Decoder) -> Recorder:
     return lambda found: _each(hooked_input(module, found.append) for module in lm.output_projections.values())
 
 
-def _outputs_of(layers: Sequence[nn.Module]) -> Recorder:
-    return lambda found: _each(hooked_layer(layer, found.append) for layer in layers)
+def _layers_of(lm: Decoder) -> Recorder:
+    return lambda found: _each(hooked_layer(layer, found.append) for layer in lm.layers)
+
+
+def _outputs_of(modules: Sequence[nn.Module]) -> Recorder:
+    return lambda found: _each(hooked_output(module, found.append) for module in modules)
 
 
 @contextmanager
