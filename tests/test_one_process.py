@@ -1,5 +1,6 @@
 """The stages of a script in one process: it starts once, tells how each ended, and is started again where it died."""
 
+import json
 import os
 import signal
 import subprocess
@@ -104,4 +105,17 @@ def test_an_interrupt_ends_the_stage_as_it_ends_one_of_its_own_process(script):
     _, err = said(process, 130)
     assert "lofit: interrupted; " in err
     assert "offsets keeps checkpoints" in err
+    assert list(Path("offsets/checkpoints").iterdir())
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGHUP, signal.SIGKILL])
+def test_the_stage_stops_with_its_script(script, number):
+    process = script("once train-offsets offsets $model method=bitfit trainer.num_epochs=100000")
+    while not Path("offsets/history.jsonl").exists():
+        assert process.poll() is None, process.communicate()
+        time.sleep(0.1)
+    os.kill(process.pid, number)
+    while not Path("offsets/manifest.json").exists() or Path("/proc", *starts()).exists():
+        time.sleep(0.1)
+    assert json.loads(Path("offsets/manifest.json").read_text())["status"] == "interrupted"
     assert list(Path("offsets/checkpoints").iterdir())

@@ -1,6 +1,7 @@
 """Where selected heads stand among random selections of as many heads, trained in the same way."""
 
 import json
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -11,7 +12,7 @@ from scipy.stats import beta
 
 from lofit_cli.analysis.intervals import CONFIDENCE, Interval
 from lofit_cli.artifacts.evaluations import MeasuredRun
-from lofit_cli.artifacts.predictions import merit
+from lofit_cli.artifacts.predictions import ROUNDING, merit
 
 OF_SELECTION = "selection."
 """What settings of the selection begin with in `made_by`."""
@@ -41,7 +42,8 @@ def stand_among(mean: float, draws: Sequence[float], metric: str) -> Standing:
     """
     ordered, number = sorted(draws), len(draws)
     own, others = merit(metric, mean), [merit(metric, draw) for draw in ordered]
-    worse = sum(other < own for other in others) + sum(other == own for other in others) / 2
+    equal = [math.isclose(own, other, rel_tol=ROUNDING, abs_tol=ROUNDING) for other in others]
+    worse = sum(0.5 if same else float(other < own) for other, same in zip(others, equal, strict=True))
     tail = (1 - CONFIDENCE) / 2
     low = float(beta.ppf(tail, worse, number - worse + 1)) if worse > 0 else 0.0
     high = float(beta.ppf(1 - tail, worse + 1, number - worse)) if worse < number else 1.0

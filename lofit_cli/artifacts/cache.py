@@ -91,13 +91,13 @@ def keep(kind: str, key: Mapping[str, Any], tensors: "dict[str, Tensor]") -> Non
     from lofit_cli.artifacts.tensors import write_tensors
 
     num_bytes = sum(tensor.numel() * tensor.element_size() for tensor in tensors.values())
-    if num_bytes > largest_entry():
-        return
-    file = _place(kind, key)
+    file, is_kept = _place(kind, key), num_bytes <= largest_entry()
     try:
-        file.parent.mkdir(parents=True, exist_ok=True)
-        _make_room(max_bytes() - num_bytes)
-        write_tensors(file, KIND, tensors, {"key": key})
+        # Also where nothing is added: the limit may have been lowered.
+        _make_room(max_bytes() - num_bytes * is_kept)
+        if is_kept:
+            file.parent.mkdir(parents=True, exist_ok=True)
+            write_tensors(file, KIND, tensors, {"key": key})
     except (OSError, RunError) as error:
         _tell_once(f"could not write {file}: {error.strerror}" if isinstance(error, OSError) else str(error))
 

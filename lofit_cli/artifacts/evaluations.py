@@ -10,9 +10,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from lofit_cli.artifacts.draws import list_draws
 from lofit_cli.artifacts.facts import separating
-from lofit_cli.artifacts.finished_runs import claims, note_left_out, read_manifest, require_unchanged
+from lofit_cli.artifacts.finished_runs import claims, note_left_out, read_manifest, require_draws, require_unchanged
 from lofit_cli.artifacts.manifest import MANIFEST, TABLES, EvaluateManifest
 from lofit_cli.artifacts.predictions import FILE_NAME, Measured, read_metrics
 from lofit_cli.errors import UnusableRunError, UserError
@@ -127,12 +126,9 @@ def read_evaluation(path: Path) -> MeasuredRun:
 
 def _read_draws(path: Path, manifest: EvaluateManifest, measured: Measured) -> dict[str, NDArray[np.float64]]:
     """Return what an evaluate run measured of random selections, metric by metric, but for what judges said."""
-    files = list_draws(path, FILE_NAME)
-    if len(files) != manifest.num_draws:
-        raise UnusableRunError(f"{path} has {len(files)} of its {manifest.num_draws} draws; evaluate it again")
+    files = require_draws(path, manifest, FILE_NAME)
     if not files:
         return {}
-    require_unchanged(path, *(file.relative_to(path).as_posix() for file in files))
     metrics = [metric for metric in manifest.metrics if metric not in manifest.judges]
     found = [read_metrics(file.parent, metrics) for file in files]
     if any(draw.question_ids != measured.question_ids for draw in found):

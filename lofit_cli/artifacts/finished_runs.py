@@ -7,11 +7,13 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, TypeVar
 
+from lofit_cli.artifacts.draws import list_draws
 from lofit_cli.artifacts.files import CHECKSUM, file_hash, is_as_sealed, read_json
 from lofit_cli.artifacts.manifest import (
     FINISHED,
     FORMAT,
     MANIFEST,
+    Making,
     Manifest,
     SelectHeadsManifest,
     TaskManifest,
@@ -93,6 +95,23 @@ def require_unchanged(path: Path, *names: str) -> None:
             raise UnusableRunError(
                 f"{path / name} is not as its run wrote it; put the original back, or run that stage again"
             )
+
+
+def require_draws(path: Path, manifest: Making, name: str) -> list[Path]:
+    """Return the files of this name that a finished run has of its draws, in their order.
+
+    Raises:
+        UserError: one is missing, or was changed.
+    """
+    files = list_draws(path, name)
+    if len(files) != manifest.num_draws:
+        raise UnusableRunError(
+            f"{path} has {name} of {len(files)} of its {manifest.num_draws} draws; put the others back, or run that "
+            "stage again"
+        )
+    if files:
+        require_unchanged(path, *(file.relative_to(path).as_posix() for file in files))
+    return files
 
 
 def _hash(file: Path) -> str:

@@ -2,6 +2,7 @@
 
 import os
 import stat
+from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
@@ -9,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from lofit_cli.artifacts.files import read_sealed
+from lofit_cli.artifacts.finished_runs import require_unchanged
 from lofit_cli.artifacts.leftovers import HYDRA, LOCK, PROGRESS, STARTED, how_it_ended
 from lofit_cli.artifacts.locks import is_held
 from lofit_cli.artifacts.manifest import FINISHED, MANIFEST
@@ -115,8 +117,9 @@ def _time(written: Any) -> datetime | None:
 
 
 def _superseded(runs: Sequence[ListedRun]) -> list[ListedRun]:
-    """Mark what a later finished run of the same content stands for, unless another run is built on it."""
-    newest = {run.content_key: run.path for run in runs if run.status == FINISHED and run.content_key}
+    """Mark what another finished run of the same content stands for, unless a third one is built on it."""
+    times = Counter(run.content_key for run in runs)
+    newest = {run.content_key: run.path for run in runs if run.content_key and _can_stand(run, times[run.content_key])}
     used = {Path(str(run.content.get(name))) for run in runs for name in ("intervention", "head_mask", "copied_from")}
     used |= {path.parent for path in used}
     return [
@@ -125,3 +128,14 @@ def _superseded(runs: Sequence[ListedRun]) -> list[ListedRun]:
         else run
         for run in runs
     ]
+
+
+def _can_stand(run: ListedRun, number: int) -> bool:
+    """Return whether a run is finished and, where there are several of its content, still as it was written."""
+    if run.status != FINISHED or number == 1:
+        return run.status == FINISHED
+    try:
+        require_unchanged(run.path)
+        return True
+    except UserError:
+        return False

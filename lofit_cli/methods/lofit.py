@@ -13,10 +13,11 @@ from lofit_cli.artifacts.finished_runs import read_manifest
 from lofit_cli.artifacts.head_mask import HeadMask
 from lofit_cli.artifacts.manifest import TrainOffsetsManifest
 from lofit_cli.artifacts.run_dir import RunDir
+from lofit_cli.artifacts.sealed_draws import is_sound, seal_draw
 from lofit_cli.artifacts.seen_items import inherit_seen
 from lofit_cli.errors import UserError
 from lofit_cli.evaluation.contrastive import head_step, labelled_activations
-from lofit_cli.interventions.files import load_intervention, load_intervention_file
+from lofit_cli.interventions.files import load_intervention
 from lofit_cli.interventions.head_edit import HeadEdit
 from lofit_cli.models.language_model import LanguageModel
 from lofit_cli.processes import is_leader
@@ -85,22 +86,20 @@ def train_draws(
     size = num_together(lm, task, config.trainer.batch_size) if draws else 1
     for first in range(0, len(draws), size):
         numbers = range(first, min(first + size, len(draws)))
-        if led(partial(_are_there, run, numbers, lm)):
+        if led(partial(_are_there, run, numbers)):
             continue
         edits = [start_offsets(lm, draws[number].mask, config) for number in numbers]
         for edit in edits:
             start_from(edit, lm, task, config, run)
-        title = f"draws {numbers[0] + 1} to {numbers[-1] + 1} of {len(draws)}"
+        which = f"draws {first + 1} to {numbers[-1] + 1}" if len(numbers) > 1 else f"draw {first + 1}"
+        title = f"{which} of {len(draws)}"
         train_side_by_side(edits, lm, task, config, title)
         for number, edit in zip(numbers, edits, strict=True):
             _save(edit, draws[number], run, number, lm)
 
 
-def _are_there(run: RunDir, numbers: Sequence[int], lm: LanguageModel) -> bool:
-    try:
-        return run.continues and all(load_intervention_file(draw_folder(run.path, n), lm) for n in numbers)
-    except UserError:
-        return False
+def _are_there(run: RunDir, numbers: Sequence[int]) -> bool:
+    return run.continues and all(is_sound(draw_folder(run.path, n), run.facts["content_key"]) for n in numbers)
 
 
 def _save(edit: HeadEdit, heads: HeadMask, run: RunDir, number: int, lm: LanguageModel) -> None:
@@ -110,3 +109,4 @@ def _save(edit: HeadEdit, heads: HeadMask, run: RunDir, number: int, lm: Languag
     folder.mkdir(parents=True, exist_ok=True)
     heads.save(folder)
     edit.save(folder, lm)
+    seal_draw(folder, run.facts["content_key"])

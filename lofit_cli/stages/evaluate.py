@@ -10,13 +10,13 @@ from lofit_cli.analysis.statistics import Summary, summarise
 from lofit_cli.artifacts.draws import draw_folder, list_draws
 from lofit_cli.artifacts.evaluations import find_base_run
 from lofit_cli.artifacts.files import file_hash, read_json, write_json
-from lofit_cli.artifacts.finished_runs import find_latest, read_manifest, require_unchanged
+from lofit_cli.artifacts.finished_runs import find_latest, read_manifest, require_draws
 from lofit_cli.artifacts.leftovers import METRICS
 from lofit_cli.artifacts.manifest import TrainOffsetsManifest
-from lofit_cli.artifacts.predictions import FILE_NAME as PREDICTIONS
 from lofit_cli.artifacts.predictions import GeneratedAnswer, Prediction, write_predictions
 from lofit_cli.artifacts.reuse import begin
 from lofit_cli.artifacts.run_dir import FinishedRun, RunDir
+from lofit_cli.artifacts.sealed_draws import is_sound, seal_draw
 from lofit_cli.artifacts.seen_items import refuse_seen
 from lofit_cli.artifacts.typed import UnfitError, read_typed
 from lofit_cli.console import progress_bar, say
@@ -106,9 +106,8 @@ def _content(folder: Path | None) -> list[str]:
     """Return what tells interventions apart: hashes of the one to be measured, and of the draws beside it."""
     if folder is None:
         return []
-    draws = list_draws(folder, INTERVENTION)
-    if draws:
-        require_unchanged(folder, *(file.relative_to(folder).as_posix() for file in draws))
+    manifest = read_manifest(folder, TrainOffsetsManifest, "intervention")
+    draws = require_draws(folder, manifest, INTERVENTION)
     return [file_hash(file) for file in (folder / INTERVENTION, *draws)]
 
 
@@ -120,13 +119,14 @@ def _measure_draws(
     with progress_bar(f"scoring {split} under draws", len(files) * len(task.items(split))) as advance:
         for number, file in enumerate(files):
             made = draw_folder(run.path, number)
-            if run.continues and led((made / PREDICTIONS).is_file):
+            if run.continues and led(partial(is_sound, made, run.facts["content_key"])):
                 advance(len(task.items(split)))
                 continue
             with load_intervention_file(file.parent, lm).attach(lm):
                 predictions = measure_split(lm, task, split, protocol, advance)
             made.mkdir(parents=True, exist_ok=True)
             write_predictions(made, predictions)
+            seal_draw(made, run.facts["content_key"])
 
 
 def _show_texts(config: EvaluateConfig, run: RunDir, predictions: Sequence[Prediction]) -> None:

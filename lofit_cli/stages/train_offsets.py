@@ -9,7 +9,7 @@ import torch
 
 from lofit_cli.artifacts.draws import list_draws
 from lofit_cli.artifacts.files import content_hash, file_hash
-from lofit_cli.artifacts.finished_runs import find_latest, read_manifest, read_selection
+from lofit_cli.artifacts.finished_runs import find_latest, read_manifest, read_selection, require_draws
 from lofit_cli.artifacts.geometry import Geometry
 from lofit_cli.artifacts.head_mask import FILE_NAME, HeadMask, parse_num_heads, select_top
 from lofit_cli.artifacts.manifest import SelectHeadsManifest
@@ -94,7 +94,8 @@ def _take_heads(config: TrainOffsetsConfig, file: Path, lm: LanguageModel, run: 
 
 def _load_draws(config: TrainOffsetsConfig, file: Path, lm: LanguageModel) -> list[HeadMask]:
     """Return the random selections beside the selected heads; only LoFiT's offsets are trained on them."""
-    files = list_draws(file.parent, FILE_NAME)
+    selection = read_selection(file)
+    files = require_draws(file.parent, selection, FILE_NAME) if selection else list_draws(file.parent, FILE_NAME)
     if files and config.method.name != "lofit":
         say(f"note: the {len(files)} draws of {file.parent} are for method=lofit, and left out")
         return []

@@ -36,6 +36,9 @@ use_tasks() {
     ! grep -qE "[{,]($name|other):" "$experiments/$SETTINGS/select.yaml" || found="$found $name"
   done
   TASKS=${TASKS:-$found}
+  for name in $TASKS; do
+    [ -f "$this_folder/../../conf/task/$name.yaml" ] || refuse "TASKS: $name is none of conf/task"
+  done
 }
 
 # in_each_fold COMMAND: run it with $task and $fold set. with_each_seed and with_first_seed set $seed.

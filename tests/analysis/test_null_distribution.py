@@ -53,6 +53,13 @@ def test_the_interval_is_clopper_and_pearsons(worse, number):
     assert (found.interval.low, found.interval.high) == pytest.approx((expected.low, expected.high))
 
 
+@pytest.mark.parametrize(("mean", "metric"), [(0.5, "mc2"), (17.0, "perplexity"), (0.47, "stereotype")])
+def test_a_draw_that_differs_by_rounding_is_as_good(mean, metric):
+    apart = mean * 1e-8
+    found = stand_among(mean, [mean - apart, mean, mean + apart], metric)
+    assert found.share_below == 0.5
+
+
 def test_a_draw_as_good_counts_half():
     found = stand_among(0.5, [0.1, 0.5, 0.5, 0.9], "mc1")
     assert found.share_below == 0.5

@@ -143,6 +143,16 @@ def test_the_longest_unused_make_room(cache, monkeypatch):
     assert [number for number in range(5) if is_kept({"weights": number})] == [0, 1, 3, 4]
 
 
+def test_a_lower_limit_holds_at_once_whatever_is_to_be_kept(cache, monkeypatch):
+    size = put({"weights": 0}).stat().st_size
+    put({"weights": 1})
+    os.utime(next(entry.file for entry in find_entries()), (1e9, 1e9))
+    monkeypatch.setenv("LOFIT_CACHE_GB", f"{1.5 * size / 1e9:.9f}")
+    keep("scores", KEY, VALUES)
+    assert len(find_entries()) == 1
+    assert not is_kept()
+
+
 def test_what_is_too_large_is_not_kept_and_puts_nothing_out(cache, monkeypatch):
     put({"weights": 0})
     monkeypatch.setenv("LOFIT_CACHE_GB", "0.00003")

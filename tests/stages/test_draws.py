@@ -1,5 +1,6 @@
 """Random selections beside the selected heads, from their drawing to what they measure."""
 
+import shutil
 from pathlib import Path
 
 import numpy as np
@@ -134,6 +135,56 @@ def test_draws_that_were_cut_off_go_on_where_they_were(lofit, model_dir):
             for file in Path(f"whole/{stage}/draws").glob("*/*"):
                 again = Path(f"cut/{before_the_end}/{stage}/draws", file.parent.name, file.name)
                 assert again.read_bytes() == file.read_bytes()
+
+
+def cut_short(file, other):
+    file.write_bytes(file.read_bytes()[:-9])
+
+
+def take_the_others(file, other):
+    file.write_bytes(other.read_bytes())
+
+
+def flip_a_bit(file, other):
+    content = bytearray(file.read_bytes())
+    content[len(content) // 2] ^= 1
+    file.write_bytes(content)
+
+
+def take_the_others_folder(file, other):
+    for entry in other.parent.iterdir():
+        shutil.copy(entry, file.parent / entry.name)
+
+
+@pytest.mark.parametrize("harm", [cut_short, flip_a_bit, take_the_others, take_the_others_folder])
+@pytest.mark.parametrize("stage", ["making", "measuring"])
+def test_a_run_that_goes_on_takes_no_draw_that_is_not_as_it_wrote_it(stage, harm, lofit, model_dir):
+    settings = ("task=truthfulqa", "task.data_dir=data", "model=hub", f"model.id={model_dir}", "model.dtype=float32")
+    shared = (*settings, "model.max_row_tokens=64", "runs_dir=elsewhere")
+    ok(lofit(*SELECT, "hydra.run.dir=heads"))
+    command = (*TRAIN, *shared, "head_mask=heads")
+    ok(lofit.alone(*command, "hydra.run.dir=whole/making"))
+    if stage == "measuring":
+        command = ("evaluate", *shared, "force=true", "intervention=whole/making")
+        ok(lofit.alone(*command, "hydra.run.dir=whole/measuring"))
+    total = run_until(None, [*command, "hydra.run.dir=again"])
+    assert run_until(total - 8, [*command, "hydra.run.dir=cut"]) is None
+    name = "intervention.safetensors" if stage == "making" else "predictions.parquet"
+    first, second = (Path(f"cut/draws/{number:04d}", name) for number in (0, 1))
+    harm(first, second)
+    ok(lofit.alone(*command, "hydra.run.dir=cut"))
+    for file in Path(f"whole/{stage}/draws").glob("*/*"):
+        assert Path("cut/draws", file.parent.name, file.name).read_bytes() == file.read_bytes()
+
+
+@pytest.mark.parametrize("stage", ["select_heads", "train_offsets", "evaluate"])
+def test_a_run_that_lacks_a_draw_is_refused(stage, made):
+    folder = only_run(stage)
+    shutil.rmtree(folder / "draws/0001")
+    after = {"select_heads": TRAIN, "train_offsets": ("evaluate", "force=true"), "evaluate": ("compare",)}[stage]
+    result = made(*after)
+    assert result.exit_code == 2
+    assert f"2 of its {NUM_DRAWS} draws" in " ".join(result.stderr.split())
 
 
 def test_a_negative_number_of_draws_is_refused(lofit):

@@ -73,6 +73,17 @@ def test_a_run_that_another_one_is_built_on_is_never_superseded(lofit):
     assert {run["status"] for run in found} == {"finished"}
 
 
+@pytest.mark.parametrize("name", ["old", "new"])
+def test_a_damaged_run_stands_for_no_other(name, lofit, runs):
+    file = Path(f"runs/evaluate/{name}/predictions.parquet")
+    content = bytearray(file.read_bytes())
+    content[len(content) // 2] ^= 1
+    file.write_bytes(content)
+    lofit.typed = "y\n"
+    ok(lofit("runs", "--prune"))
+    assert runs().keys() == {"old", "new", "made", "x"} - {name}
+
+
 def test_a_run_under_way_is_running(lofit, runs):
     with held(Path("runs/train_offsets/x")):
         assert runs()["x"]["status"] == "running"
