@@ -9,6 +9,7 @@ from scipy.stats import t as student
 
 from lofit_cli.analysis.intervals import CONFIDENCE, Folds, Interval, bounded_interval, estimate, is_binary, stack
 from lofit_cli.analysis.sign_flips import SignFlips
+from lofit_cli.artifacts.predictions import ROUNDING
 
 FEWEST = 6
 """With fewer questions no difference is significant: two of the 2^5 flips of five questions are more than 5 %."""
@@ -77,8 +78,9 @@ def _widen(flips: SignFlips, difference: float, bounded: Interval) -> Interval:
 
 
 def subtract(values: Folds, baseline: Folds) -> dict[int, NDArray[np.float64]]:
-    """Return the difference of each question on the folds that both cover."""
-    return {fold: values[fold] - baseline[fold] for fold in values if fold in baseline}
+    """Return the difference of each question on the folds that both cover; one that rounding makes counts as none."""
+    shared = {fold: values[fold] - baseline[fold] for fold in values if fold in baseline}
+    return {fold: np.where(np.abs(found) > ROUNDING, found, 0.0) for fold, found in shared.items()}
 
 
 def detectable_difference(differences: Folds, scale: Interval, power: float = 0.8) -> float:

@@ -49,6 +49,12 @@ def test_identical_runs_do_not_differ():
         assert paired.interval.low < -0.5 < 0.5 < paired.interval.high
 
 
+def test_runs_that_differ_by_rounding_do_not_differ():
+    baseline = np.random.default_rng(0).random(100)
+    paired = compare_paired(baseline + 3e-8, baseline)
+    assert (paired.difference, paired.p_value) == (0.0, 1.0)
+
+
 def test_the_paired_interval_agrees_with_the_normal_approximation_where_there_are_many():
     rng = np.random.default_rng(0)
     baseline = rng.random(1500)
