@@ -5,11 +5,11 @@ from pathlib import Path
 
 import numpy as np
 
-from lofit_cli.analysis.changes import choose_examples, right_above
+from lofit_cli.analysis.changes import choose_examples
 from lofit_cli.analysis.grouping import BASE_MODEL, name_method
 from lofit_cli.analysis.statistics import Summary
 from lofit_cli.artifacts.head_mask import HeadMask
-from lofit_cli.artifacts.predictions import PERCENT, GeneratedAnswer, metric_unit, read_metrics
+from lofit_cli.artifacts.predictions import PERCENT, GeneratedAnswer, metric_unit, read_metrics, right_above
 from lofit_cli.artifacts.texts import Answered, Asked, read_texts
 from lofit_cli.errors import UserError
 from lofit_cli.report.examples import Outcome, example_rows

@@ -6,8 +6,9 @@ from pathlib import Path
 import pytest
 import torch
 from making import make, make_config, make_task
+from refusals import refused
 from stage_runs import FAST, manifest, ok
-from tiny_models import build_language_model
+from tiny_models import build_language_model, build_model, build_tokenizer
 
 from lofit_cli.artifacts.run_dir import RunDir
 from lofit_cli.artifacts.seen_items import read_seen
@@ -85,10 +86,40 @@ def test_caa_takes_the_items_that_a_tuned_run_has_learnt(lofit, monkeypatch):
     again = lofit("train-offsets", *grid, "method.before=runs/after", "method.after=runs/after", "hydra.run.dir=runs/x")
     assert again.exit_code == 2
     assert "finds 0 items that method.after=runs/after gets right" in again.stderr
-    ok(lofit("evaluate", "intervention=none", "hydra.run.dir=runs/test"))
-    other = lofit("train-offsets", *grid, "method.before=runs/test", "method.after=runs/after", "hydra.run.dir=runs/y")
-    assert other.exit_code == 2
-    assert "method.before=runs/test has not measured the training items" in other.stderr
+
+
+DISAGREEMENT = ("train-offsets", "method=caa", "method.layers=[1]", "method.items=disagreement")
+BOTH = ("method.before=runs/x", "method.after=runs/x")
+
+
+@pytest.mark.parametrize(
+    ("settings", "said"),
+    [
+        (
+            ("eval.split=test",),
+            "has split test, not train; evaluate with eval.split=train and the model, task and eval",
+        ),
+        (("eval.protocol=lm_eval",), "has protocol lm_eval, not iti; evaluate with"),
+        (("model.dtype=bfloat16",), "has dtype bfloat16, not float32"),
+        (("task=misconceptions", "task.data_dir=null"), "has task misconceptions, not truthfulqa"),
+        (("task.num_train=3",), "has other questions; evaluate with"),
+        (("model.id=other",), "has other weights; evaluate with"),
+    ],
+)
+def test_caa_takes_no_evaluation_of_anything_else(lofit, settings, said):
+    model = build_model("llama")
+    model.lm_head.weight.data.mul_(1.5)
+    model.save_pretrained("other")
+    build_tokenizer().save_pretrained("other")
+    ok(lofit("evaluate", "intervention=none", "eval.split=train", *settings, "hydra.run.dir=runs/x"))
+    refused(lofit(*DISAGREEMENT, *BOTH), f"method.before=runs/x {said}")
+
+
+def test_caa_takes_no_items_where_none_is_right(lofit):
+    task = ("task=crows_pairs", "task.data_dir=sample")
+    ok(lofit("evaluate", *task, "intervention=none", "eval.split=train", "hydra.run.dir=runs/x"))
+    said = "'stereotype' of task 'crows_pairs' calls none right or wrong; use method.items=all"
+    refused(lofit(*DISAGREEMENT, *BOTH, *task), said)
 
 
 @pytest.mark.parametrize("settings", [{"items": "disagreement"}, {"before": "a", "after": "b"}])
@@ -102,7 +133,7 @@ def test_the_kept_items_alone_make_the_direction(tmp_path, monkeypatch):
 
     lm = build_language_model("llama")
     kept = torch.tensor([True, False, True, False])
-    monkeypatch.setattr(module, "learnt_items", lambda settings, task: kept)
+    monkeypatch.setattr(module, "learnt_items", lambda settings, *of_run: kept)
     edit = make("caa", lm, tmp_path, layers=[1], items="disagreement", before="a", after="b")
     from lofit_cli.evaluation.contrastive import answer_differences
 
