@@ -75,7 +75,16 @@ def load_intervention(
 
 
 def find_run(name: str, runs_dir: Path) -> Path:
-    """Return the run directory that `intervention` names; `latest` is the newest finished one, whatever its model."""
+    """Return the run directory that `intervention` names; `latest` is the newest finished one, whatever its model.
+
+    Raises:
+        UserError: it is `none`, or there is no finished one.
+    """
+    if name == "none":
+        raise UserError(
+            "intervention=none stands for the model as it is, which only evaluate takes; name a finished run of "
+            "train_offsets, or write intervention=latest"
+        )
     if name != "latest":
         return Path(name)
     folder = find_newest(runs_dir, TrainOffsetsManifest)
