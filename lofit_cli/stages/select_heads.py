@@ -11,6 +11,7 @@ from lofit_cli.artifacts.reuse import begin, content_at
 from lofit_cli.artifacts.run_dir import RunDir
 from lofit_cli.artifacts.seen_items import add_seen
 from lofit_cli.errors import UserError
+from lofit_cli.evaluation.measure import check_protocol
 from lofit_cli.interventions.head_edit import HeadEdit
 from lofit_cli.models.kept import load_remembering, load_timed
 from lofit_cli.models.language_model import LanguageModel
@@ -64,6 +65,7 @@ def _open(config: SelectHeadsConfig) -> tuple[Selector, Task[Any]]:
     """Return the selector and the task, refusing what they are not for before the model is loaded."""
     selector, task = get_selector(config.selector), load_task(config.task, config.model)
     name = config.selector.name
+    check_protocol(task, config.eval)
     check_poft(task, config.trainer.poft, f"selector={name}", name not in WITHOUT_LOSS)
     return selector, task
 

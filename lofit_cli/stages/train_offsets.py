@@ -18,6 +18,7 @@ from lofit_cli.artifacts.run_dir import RunDir
 from lofit_cli.artifacts.seen_items import add_seen, inherit_seen
 from lofit_cli.console import say
 from lofit_cli.errors import UserError
+from lofit_cli.evaluation.measure import check_protocol
 from lofit_cli.interventions.intervention import FILE_NAME as INTERVENTION
 from lofit_cli.interventions.intervention import Intervention
 from lofit_cli.methods import METHODS, Method, get_method
@@ -82,6 +83,7 @@ def _open(config: TrainOffsetsConfig) -> tuple[Method, Task[Any]]:
             f"{', '.join(name for name, other in METHODS.items() if other.edits_parts)}"
         )
     task = load_task(config.task, config.model)
+    check_protocol(task, config.eval)
     check_poft(task, config.trainer.poft, f"method={config.method.name}", method.trains)
     return method, task
 
