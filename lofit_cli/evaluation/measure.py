@@ -54,7 +54,7 @@ def cut_items(lm: Decoder, task: Task[Any]) -> Task[Any]:
         with naming_items([f"of task '{task.name}', its whole text,"]):
             return lm.encode([text])[0].ends
 
-    return task.cut(token_ends)
+    return task.cut(token_ends, lm.max_positions - len(lm.first_tokens))
 
 
 def describe_protocol(lm: Decoder, task: Task[Any], asked_for: str, split: str) -> str:
