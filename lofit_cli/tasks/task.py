@@ -12,7 +12,6 @@ from lofit_cli.artifacts.predictions import Prediction
 from lofit_cli.errors import UserError, beginning
 from lofit_cli.prompts import NOTHING, Prompt, Turn, ask
 from lofit_cli.schema.sources import TaskConfig
-from lofit_cli.schema.tasks import SharedOutConfig
 from lofit_cli.tasks.same_text import same_text
 
 SAMPLING_SEED = 42
@@ -216,10 +215,11 @@ class Task(ABC, Generic[AnyItem]):
 
     def _why_empty(self, split: str) -> str:
         """Return the rest of a sentence that says what may be done about a split without items."""
-        if isinstance(self.config, SharedOutConfig):
-            share = self.config.shares.get(split, 0)
-            return f", to which task.shares gives {share:g} of all rows; raise that share, or check task.data_dir"
-        return "; check task.data_dir"
+        shares: dict[str, float] | None = getattr(self.config, "shares", None)
+        if shares is None:
+            return "; check task.data_dir"
+        given = f"{shares.get(split, 0):g}"
+        return f", to which task.shares gives {given} of all rows; raise that share, or check task.data_dir"
 
     def fingerprints(self, *splits: str) -> set[str]:
         """Return the fingerprints of all items of these splits, as far as there are any."""
