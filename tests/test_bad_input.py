@@ -44,6 +44,18 @@ USAGE_ERRORS = {
     ),
     "unknown experiment": (("select-heads", "experiment=authors"), "experiment=authors is not known"),
     "unknown protocol": (("evaluate", "eval.protocol=itti"), "did you mean 'iti'?"),
+    "protocol for a task without a choice": (
+        ("evaluate", "task=perplexity", "task.data_dir=sample", "intervention=none", "eval.protocol=lm_eval"),
+        "eval.protocol=lm_eval is not used: task 'perplexity' is measured in one way only (pieces of 256 tokens)",
+    ),
+    "protocol of a training without a choice": (
+        ("train-offsets", "method=bitfit", "task=kinship", "task.data_dir=null", "eval.protocol=urial"),
+        "eval.protocol=urial is not used: task 'kinship'",
+    ),
+    "protocol of a selection without a choice": (
+        ("select-heads", "task=crows_pairs", "task.data_dir=sample", "eval.protocol=lm_eval"),
+        "eval.protocol=lm_eval is not used: task 'crows_pairs'",
+    ),
     "questions that can't be swapped": (
         ("evaluate", "task=truthfulqa_generation", "intervention=none", "task.swap_questions=[test]"),
         "task.swap_questions is for tasks in TruthfulQA's form, not for 'truthfulqa_generation'",

@@ -6,22 +6,8 @@ from itertools import chain, zip_longest
 import numpy as np
 from numpy.typing import NDArray
 
-from lofit_cli.artifacts.predictions import IDEALS, metric_scale
-
 LEAST_CHANGE = 0.001
 """A value that moved by less did not change: it is what batches and rounding do to a sum of probabilities."""
-
-
-def right_above(metric: str) -> float | None:
-    """Return the value above which a question counts as right, None for a metric that has no such value.
-
-    It is the middle of the metric's scale: for 0/1 values what they say, for a share of probability more than half, and
-    for a difference of similarities more like the right answers. A scale without ends has no middle. Where the best
-    mean is not the highest, no question's value is right.
-    """
-    low, high = metric_scale(metric)
-    middle = (low + high) / 2
-    return middle if metric not in IDEALS and np.isfinite([low, high]).all() else None
 
 
 def crossings(before: NDArray[np.float64], after: NDArray[np.float64], border: float | None) -> NDArray[np.int64]:

@@ -133,6 +133,18 @@ def merit(metric: str, mean: float) -> float:
     return -abs(mean - IDEALS[metric]) if metric in IDEALS else mean
 
 
+def right_above(metric: str) -> float | None:
+    """Return the value above which a question counts as right, None for a metric that has no such value.
+
+    It is the middle of the metric's scale: for 0/1 values what they say, for a share of probability more than half, and
+    for a difference of similarities more like the right answers. A scale without ends has no middle. Where the best
+    mean is not the highest, no question's value is right.
+    """
+    low, high = metric_scale(metric)
+    middle = (low + high) / 2
+    return middle if metric not in IDEALS and np.isfinite([low, high]).all() else None
+
+
 class Unit(NamedTuple):
     """How a person reads a metric's values: times a factor, to some decimals, in a mean and in a difference."""
 

@@ -8,6 +8,7 @@ from lofit_cli.console import progress_bar
 from lofit_cli.errors import beginning, naming_items
 from lofit_cli.models.kept import load_model_once
 from lofit_cli.models.language_model import LanguageModel
+from lofit_cli.models.load import naming_model
 from lofit_cli.models.logprobs import score_answers
 from lofit_cli.schema.sources import EvalConfig, ModelConfig
 
@@ -47,7 +48,8 @@ def judge_answers(
     shared = {key: getattr(model, key) for key in ("dtype", "device", "device_map", "max_row_tokens")}
     plain = ModelConfig(**shared)
     for metric, name in judges.items():
-        judge = load_model_once(replace(plain, id=name))
+        with naming_model(f"eval.judge_{metric}"):
+            judge = load_model_once(replace(plain, id=name))
         with progress_bar(f"judging ({metric})", len(answered)) as advance:
             answered = add_verdicts(judge, metric, answered, advance)
         del judge

@@ -7,11 +7,12 @@ import numpy as np
 
 from lofit_cli.artifacts.outcomes import Outcomes
 from lofit_cli.artifacts.predictions import Prediction
-from lofit_cli.errors import naming_items
+from lofit_cli.errors import UserError, naming_items
 from lofit_cli.models.decoder import Decoder
 from lofit_cli.models.generation import generate_lines
 from lofit_cli.models.logprobs import score_answers, tokenize_items
 from lofit_cli.prompts import NOTHING, Prompt
+from lofit_cli.schema.sources import EvalConfig
 from lofit_cli.tasks.task import Task
 
 
@@ -53,7 +54,7 @@ def cut_items(lm: Decoder, task: Task[Any]) -> Task[Any]:
         with naming_items([f"of task '{task.name}', its whole text,"]):
             return lm.encode([text])[0].ends
 
-    return task.cut(token_ends)
+    return task.cut(token_ends, lm.max_positions - len(lm.first_tokens))
 
 
 def describe_protocol(lm: Decoder, task: Task[Any], asked_for: str, split: str) -> str:
@@ -62,6 +63,16 @@ def describe_protocol(lm: Decoder, task: Task[Any], asked_for: str, split: str) 
     if not task.scores_whole_texts:
         return named
     return f"{named}, after BOS" if lm.first_tokens else f"{named}, from the second token"
+
+
+def check_protocol(task: Task[Any], config: EvalConfig) -> None:
+    """Refuse another protocol than the default for a task that has no choice of them: it would change nothing."""
+    asked_for, default = (task.protocol(name, config.split) for name in (config.protocol, EvalConfig.protocol))
+    if config.protocol != EvalConfig.protocol and asked_for == default:
+        raise UserError(
+            f"eval.protocol={config.protocol} is not used: task '{task.name}' is measured in one way only ({default}); "
+            "leave it out"
+        )
 
 
 def require_fit(lm: Decoder, task: Task[Any], split: str, protocol: str) -> None:

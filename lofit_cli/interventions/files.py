@@ -51,26 +51,40 @@ def _settings(about: dict[str, Any]) -> Any:
         raise UserError("its settings are missing or not JSON; make it again with this version")
 
 
-def load_intervention(folder: Path | str, lm: Decoder) -> tuple[Intervention, dict[str, Any]]:
+def load_intervention(
+    folder: Path | str, lm: Decoder, key: str = "intervention"
+) -> tuple[Intervention, dict[str, Any]]:
     """Return a train-offsets run's intervention, on the model's device, and what its manifest says of how it was made.
+
+    Args:
+        key: what the user set to the run, for the errors.
 
     Raises:
         UserError: it is for another model, or can't be read.
     """
     folder = Path(folder)
-    manifest = read_manifest(folder, TrainOffsetsManifest, "intervention")
-    _require_same_model(manifest, lm, folder)
+    manifest = read_manifest(folder, TrainOffsetsManifest, key)
+    _require_same_model(manifest, lm, f"{key}={folder}")
     edit = load_intervention_file(folder, lm)
     if manifest.intervention_hash not in (None, file_hash(folder / FILE_NAME)):
         raise UserError(
-            f"intervention={folder}: its {FILE_NAME} is not the one that the run wrote (intervention_hash in its "
+            f"{key}={folder}: its {FILE_NAME} is not the one that the run wrote (intervention_hash in its "
             f"{MANIFEST}); put that one back, or train again"
         )
     return edit, {**manifest.repeated(), "training_seconds": manifest.selection_seconds + manifest.own_seconds}
 
 
 def find_run(name: str, runs_dir: Path) -> Path:
-    """Return the run directory that `intervention` names; `latest` is the newest finished one, whatever its model."""
+    """Return the run directory that `intervention` names; `latest` is the newest finished one, whatever its model.
+
+    Raises:
+        UserError: it is `none`, or there is no finished one.
+    """
+    if name == "none":
+        raise UserError(
+            "intervention=none stands for the model as it is, which only evaluate takes; name a finished run of "
+            "train_offsets, or write intervention=latest"
+        )
     if name != "latest":
         return Path(name)
     folder = find_newest(runs_dir, TrainOffsetsManifest)
@@ -94,20 +108,23 @@ def settings_of_model(folder: Path | str, manifest: TrainOffsetsManifest, device
     return replace(model, device=device, device_map=None) if device else model
 
 
-def _require_same_model(manifest: TrainOffsetsManifest, lm: Decoder, folder: Path) -> None:
+def _require_same_model(manifest: TrainOffsetsManifest, lm: Decoder, named: str) -> None:
     """Refuse offsets trained on another model; between dtypes, whose weights differ, the names must be the same.
 
     A quantised model and the one that it was made from are two models.
+
+    Args:
+        named: the run, as the user named it.
     """
     trained, here = (name or "none" for name in (manifest.quantization, lm.quantization))
     if trained != here:
         raise UserError(
-            f"intervention={folder} was trained with model.quantization={trained}, and with model.quantization={here} "
+            f"{named} was trained with model.quantization={trained}, and with model.quantization={here} "
             f"the model has other weights; set model.quantization={trained}"
         )
     if other := _first_difference(manifest, lm):
         raise UserError(
-            f"intervention={folder} was trained on model '{manifest.model}' and '{lm.id}' has other {other}; "
+            f"{named} was trained on model '{manifest.model}' and '{lm.id}' has other {other}; "
             "set model.id and model.revision to the model it was trained on"
         )
 

@@ -44,35 +44,37 @@ class Method(NamedTuple):
         make: takes a head mask (num_layers, max_heads), which selects every head where the method takes none.
         takes_heads: whether it works on the heads of a selection.
         edits_parts: whether it works where each process has a part of the model.
+        trains: whether it is trained, by the trainer's settings; one that is not fits a statistic, tries or takes over.
     """
 
     make: Callable[[LanguageModel, Task[Any], TrainOffsetsConfig, Tensor, RunDir], Intervention]
     takes_heads: bool = False
     edits_parts: bool = False
+    trains: bool = True
 
 
 METHODS: dict[str, Method] = {
     "bipo": Method(make_bipo, edits_parts=True),
     "bitfit": Method(make_bitfit),
-    "caa": Method(make_caa, edits_parts=True),
-    "dola": Method(make_dola),
-    "file": Method(make_from_file, edits_parts=True),
+    "caa": Method(make_caa, edits_parts=True, trains=False),
+    "dola": Method(make_dola, trains=False),
+    "file": Method(make_from_file, edits_parts=True, trains=False),
     "full": Method(make_full),
-    "icl": Method(make_icl, edits_parts=True),
-    "iti": Method(make_iti, takes_heads=True, edits_parts=True),
+    "icl": Method(make_icl, edits_parts=True, trains=False),
+    "iti": Method(make_iti, takes_heads=True, edits_parts=True, trains=False),
     "jola": Method(make_jola, edits_parts=True),
     "lofit": Method(make_lofit, takes_heads=True, edits_parts=True),
     "lora": Method(make_peft),
     "loreft": Method(make_loreft, edits_parts=True),
     "peft": Method(make_peft),
     "prompt": Method(make_prompt),
-    "proxy": Method(make_proxy),
-    "random_offset": Method(make_random_offset, edits_parts=True),
+    "proxy": Method(make_proxy, trains=False),
+    "random_offset": Method(make_random_offset, edits_parts=True, trains=False),
     "red": Method(make_red),
-    "repe": Method(make_repe, edits_parts=True),
-    "sadi": Method(make_sadi, takes_heads=True, edits_parts=True),
-    "sea": Method(make_sea),
-    "sink": Method(make_sink, takes_heads=True),
+    "repe": Method(make_repe, edits_parts=True, trains=False),
+    "sadi": Method(make_sadi, takes_heads=True, edits_parts=True, trains=False),
+    "sea": Method(make_sea, trains=False),
+    "sink": Method(make_sink, takes_heads=True, trains=False),
     "sink_bias": Method(make_sink_bias, takes_heads=True),
 }
 

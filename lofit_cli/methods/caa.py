@@ -26,9 +26,10 @@ def make_caa(
     """
     settings = cast(CaaConfig, config.method)
     grid = layers_and_alphas(settings, lm)
+    # What can't be used is refused before anything is computed.
+    kept = learnt_items(settings, lm, task, config) if settings.items == "disagreement" else None
     differences = answer_differences(lm, task, "train", run)
-    if settings.items == "disagreement":
-        kept = learnt_items(settings, task)
+    if kept is not None:
         run.record_settings(method={"kept_items": content_hash(kept.tolist())[:12]})
         differences = differences[kept]
     return keep_best(

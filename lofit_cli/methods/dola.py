@@ -5,6 +5,7 @@ from typing import Any, cast
 from torch import Tensor
 
 from lofit_cli.artifacts.run_dir import RunDir
+from lofit_cli.errors import UserError
 from lofit_cli.interventions.intervention import Intervention
 from lofit_cli.interventions.layer_contrast import LayerContrast
 from lofit_cli.methods.grid_search import Candidate, keep_best
@@ -22,6 +23,9 @@ def make_dola(
 ) -> Intervention:
     """Return the contrast with those early layers that do best on the validation split.
 
+    Raises:
+        UserError: the model has no such layer.
+
     Source: DoLa (arXiv 2309.03883): halves of the even layers, tokens below a tenth of the likeliest one left out in
         generation, none in multiple choice.
     """
@@ -29,8 +33,11 @@ def make_dola(
     top = settings.relative_top
     if top is None:
         top = GENERATION_TOP if task.generates else 0.0
-    halves = [layers for half in settings.halves if (layers := layers_of_half(half, lm.geometry.num_layers))]
+    num_layers = lm.geometry.num_layers
+    halves = [layers for half in settings.halves if (layers := layers_of_half(half, num_layers))]
     choices = halves if settings.contrast == "dynamic" else [[layer] for layers in halves for layer in layers]
+    if not choices:
+        raise UserError(f"method.halves={settings.halves} has no even layer in a model of {num_layers}; add lower")
     candidates = {Candidate(layer=layers[0]): LayerContrast(layers, settings.divergence, top) for layers in choices}
     return keep_best(lm, task, config, candidates, run)
 

@@ -56,7 +56,10 @@ def read_vectors(file: Path, layer: int | None) -> dict[str, Tensor]:
     """Return the named float32 tensors of a .safetensors, .npz, .npy or .gguf file; nothing of it is run.
 
     Args:
-        layer: what the one vector of a .npy file is for.
+        layer: what the one vector of a .npy file is for; None for a file that says its layers.
+
+    Raises:
+        UserError: the file can't be read, or it says its layers and `layer` is given, or neither.
     """
     readers: dict[str, Callable[[Path], Mapping[str, Any]]] = {
         ".safetensors": load_file,
@@ -73,15 +76,24 @@ def read_vectors(file: Path, layer: int | None) -> dict[str, Tensor]:
         raise UserError(f"it can't be read ({type(error).__name__}: {error})")
     if not all(values.isfinite().all() for values in found.values()):
         raise UserError("it holds numbers that are not finite")
-    return _named(found[ARRAY], layer) if set(found) == {ARRAY} else found
+    array = found.get(ARRAY) if len(found) == 1 else None
+    if array is not None and array.ndim == 1:
+        return _of_layer(array, layer)
+    if layer is not None:
+        raise UserError(
+            f"method.layer={layer} is for one vector without a name, and it says its layers; leave that out"
+        )
+    return found if array is None else _named(array)
 
 
-def _named(array: Tensor, layer: int | None) -> dict[str, Tensor]:
-    """Return the rows of an array by name: (hidden,), (num_layers, hidden) or (num_layers, num_heads, head_dim)."""
-    if array.ndim == 1:
-        if layer is None:
-            raise UserError("it holds one vector; say after which layer it is added, with method.layer=LAYER")
-        return {f"layer.{layer}.vector": array}
+def _of_layer(vector: Tensor, layer: int | None) -> dict[str, Tensor]:
+    if layer is None:
+        raise UserError("it holds one vector; say after which layer it is added, with method.layer=LAYER")
+    return {f"layer.{layer}.vector": vector}
+
+
+def _named(array: Tensor) -> dict[str, Tensor]:
+    """Return the rows of an array by name: (num_layers, hidden) or (num_layers, num_heads, head_dim)."""
     if array.ndim == 2:
         return {f"layer.{number}.vector": row for number, row in enumerate(array) if row.any()}
     if array.ndim == 3:
@@ -96,12 +108,15 @@ def edit_of(
     """Return the edit that named vectors make of layers or of heads.
 
     Raises:
-        UserError: a name or a shape is not one that the model has a place for, or both kinds are mixed.
+        UserError: a name or a shape is not one that the model has a place for, a layer has two vectors, or both kinds
+            are mixed.
     """
     layers = {int(match[1] or match[2]): vectors[name] for name in vectors if (match := LAYER.fullmatch(name))}
     heads = [(match, vectors[name]) for name in vectors if (match := HEAD.fullmatch(name))]
     if odd := next((name for name in vectors if not LAYER.fullmatch(name) and not HEAD.fullmatch(name)), None):
         raise UserError(f"it holds '{odd[:60]}'; allowed: {NAMES}")
+    if len(layers) < sum(bool(LAYER.fullmatch(name)) for name in vectors):
+        raise UserError("it holds two vectors of one layer under two names; leave one of them")
     if bool(layers) == bool(heads):
         raise UserError(f"it holds {'both layers and heads' if layers else 'nothing'}; allowed: {NAMES}, of one kind")
     return _of_heads(heads, lm, positions) if heads else _of_layers(layers, lm, positions)

@@ -15,6 +15,7 @@ from lofit_cli.artifacts.manifest import TrainOffsetsManifest
 from lofit_cli.artifacts.run_dir import RunDir
 from lofit_cli.artifacts.sealed_draws import is_sound, seal_draw
 from lofit_cli.artifacts.seen_items import inherit_seen
+from lofit_cli.console import say
 from lofit_cli.errors import UserError
 from lofit_cli.evaluation.contrastive import head_step, labelled_activations
 from lofit_cli.interventions.files import load_intervention
@@ -32,9 +33,13 @@ from lofit_cli.training.trainer import train
 def make_lofit(
     lm: LanguageModel, task: Task[Any], config: TrainOffsetsConfig, head_mask: Tensor, run: RunDir
 ) -> HeadEdit:
-    """Train an offset on each head of the mask."""
+    """Train an offset on each head of the mask.
+
+    Raises:
+        UserError: none of these heads has an offset in the run that they are to start from.
+    """
     edit = start_offsets(lm, head_mask, config)
-    start_from(edit, lm, task, config, run)
+    _note_random(start_from(edit, lm, task, config, run), edit, config)
     train(edit, lm, task, config, run)
     return edit
 
@@ -46,34 +51,61 @@ def start_offsets(lm: LanguageModel, head_mask: Tensor, config: TrainOffsetsConf
     return HeadEdit(lm.geometry, head_mask, offset=start).to(lm.device)
 
 
-def start_from(edit: HeadEdit, lm: LanguageModel, task: Task[Any], config: TrainOffsetsConfig, run: RunDir) -> None:
+def _note_random(num_started: int, edit: HeadEdit, config: TrainOffsetsConfig) -> None:
+    init, count = cast(LofitConfig, config.method).init, len(edit.heads)
+    if not num_started:
+        raise UserError(
+            f"method.init={init} has an offset on none of the {count} selected heads; name a run that shares some, or "
+            "select its heads"
+        )
+    if num_started < count:
+        say(
+            f"note: {count - num_started} of {count} heads start at random, because method.init={init} has none of them"
+        )
+
+
+def start_from(edit: HeadEdit, lm: LanguageModel, task: Task[Any], config: TrainOffsetsConfig, run: RunDir) -> int:
     """Give offsets the values that `method.init` names: ITI's steps, another run's, or those that they have.
 
+    Returns:
+        how many heads start as `method.init` says.
+
     Raises:
-        UserError: that run has no offsets, or they are for other tokens.
+        UserError: that run has no offsets, or scales beside them.
 
     Source: to begin where a simpler fit ends is LP-FT's (Tomihari and Sato 2024, arXiv 2405.16747); for offsets it is
         ours.
     """
     settings = cast(LofitConfig, config.method)
     if settings.init == "random" or edit.offset is None:
-        return
+        return len(edit.heads)
     if settings.init == "iti":
         run.record_settings(start={"init": "iti"})
         activations, is_right = labelled_activations(lm, task, "train", run)
         steps = [head_step(activations[:, layer, head], is_right, "mass_mean") for layer, head in edit.heads]
         edit.offset.data.copy_(settings.alpha * torch.stack(steps))
-        return
-    source = load_intervention(settings.init, lm)[0]
-    if not isinstance(source, HeadEdit) or source.offset is None:
-        raise UserError(f"method.init={settings.init} has no offsets to start from; name a run of lofit or iti")
+        return len(edit.heads)
+    known = _known_offsets(settings.init, lm)
     manifest = read_manifest(Path(settings.init), TrainOffsetsManifest, "method.init")
     inherit_seen(run, Path(settings.init), manifest)
     run.record_settings(start=manifest.made_by)
-    known = dict(zip(source.heads, source.offset.detach(), strict=True))
     for number, head in enumerate(edit.heads):
         if head in known:
             edit.offset.data[number] = known[head]
+    return sum(head in known for head in edit.heads)
+
+
+def _known_offsets(init: str, lm: LanguageModel) -> dict[tuple[int, int], Tensor]:
+    """Return each head's offset, (head_dim,), of the run that `method.init` names."""
+    source = load_intervention(init, lm, "method.init")[0]
+    if not isinstance(source, HeadEdit) or source.offset is None:
+        raise UserError(f"method.init={init} has no offsets to start from; name a run of lofit or iti")
+    if source.scale is not None and bool(source.scale.any()):
+        raise UserError(
+            f"method.init={init} has scales beside its offsets, and method=lofit trains offsets alone; name "
+            "a run of lofit or iti"
+        )
+    return dict(zip(source.heads, source.offset.detach(), strict=True))
 
 
 def train_draws(

@@ -35,7 +35,7 @@ def make_proxy(
     manifest = read_manifest(source, TrainOffsetsManifest, "method.source")
     model = replace(settings_of_model(source, manifest, None), device=config.model.device)
     proxy = None if model.shaping() == config.model.shaping() else load_model(model)
-    expert, _ = load_intervention(source, proxy or lm)
+    expert, _ = load_intervention(source, proxy or lm, "method.source")
     if expert.demonstrations != Intervention.demonstrations:
         raise UserError(f"method.source={source} is a run of {manifest.method}, which edits no model; name another")
     require_proxy(lm, proxy or lm)

@@ -10,7 +10,7 @@ from lofit_cli.artifacts.manifest import TrainOffsetsManifest
 from lofit_cli.artifacts.run_dir import RunDir
 from lofit_cli.artifacts.seen_items import inherit_seen
 from lofit_cli.errors import UserError
-from lofit_cli.interventions.files import load_intervention_file
+from lofit_cli.interventions.files import load_intervention
 from lofit_cli.interventions.head_edit import HeadEdit
 from lofit_cli.interventions.random_directions import draw_null
 from lofit_cli.models.language_model import LanguageModel
@@ -25,11 +25,11 @@ def make_random_offset(
     """Replace each offset of the run that `method.source` names by a random one of the same L2 norm.
 
     Raises:
-        UserError: that run has no offsets.
+        UserError: that run has no offsets alone, or was trained on another model.
     """
     source = Path(cast(RandomOffsetConfig, config.method).source)
     manifest = read_manifest(source, TrainOffsetsManifest, "method.source")
-    learnt = load_intervention_file(source, lm)
+    learnt = load_intervention(source, lm, "method.source")[0]
     if not isinstance(learnt, HeadEdit) or learnt.offset is None or learnt.scale is not None:
         raise UserError(
             f"method.source={source} is a run of {manifest.method}, which has no offsets alone; name another"

@@ -7,6 +7,7 @@ from torch import Tensor
 from lofit_cli.artifacts.run_dir import RunDir
 from lofit_cli.artifacts.seen_items import add_seen
 from lofit_cli.console import progress_bar
+from lofit_cli.errors import UserError
 from lofit_cli.interventions.intervention import Intervention
 from lofit_cli.interventions.projection_edit import ProjectionEdit, leading
 from lofit_cli.methods.grid_search import Candidate, keep_best
@@ -25,14 +26,20 @@ def make_sea(
 ) -> Intervention:
     """Return the edit of the last layers, as many as do best on the validation split.
 
+    Raises:
+        UserError: the model has fewer layers than are asked for.
+
     Source: SEA (arXiv 2405.09719): the states behind the model's own, a right and a wrong answer to each question.
     """
     settings, num_layers = cast(SeaConfig, config.method), lm.geometry.num_layers
+    counts = settings.num_layers or [max(1, num_layers * 21 // 32)]
+    if max(counts) > num_layers:
+        raise UserError(f"method.num_layers={counts} are not all there; allowed: 1 to {num_layers}")
     own, right, wrong = read_states(lm, task, run)
     kept, removed = (
         [leading(own[:, i], states[:, i], settings.share) for i in range(num_layers)] for states in (right, wrong)
     )
-    firsts = [num_layers - min(count, num_layers) for count in settings.num_layers or [max(1, num_layers * 21 // 32)]]
+    firsts = [num_layers - count for count in counts]
     candidates = {
         Candidate(layer=first): ProjectionEdit(list(range(first, num_layers)), kept[first:], removed[first:])
         for first in firsts

@@ -1,6 +1,8 @@
 """Loading any decoder, frozen, with its heads found."""
 
 import os
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -94,6 +96,16 @@ def check_source(name: str, key: str) -> str:
             f"{key}={name} is neither a folder nor a Hub id (owner/name); {did_you_mean(name, EMBEDDED_MODELS)}"
         )
     return name
+
+
+@contextmanager
+def naming_model(key: str) -> Iterator[None]:
+    """Make an error about `model.id`, inside a `with` block, one about the key that the model was named by."""
+    try:
+        yield
+    except UserError as error:
+        error.args = (str(error).replace("model.id", key),)
+        raise
 
 
 def open_device(name: str) -> torch.device:

@@ -5,11 +5,11 @@ from pathlib import Path
 
 import numpy as np
 
-from lofit_cli.analysis.changes import choose_examples, right_above
+from lofit_cli.analysis.changes import choose_examples
 from lofit_cli.analysis.grouping import BASE_MODEL, name_method
 from lofit_cli.analysis.statistics import Summary
 from lofit_cli.artifacts.head_mask import HeadMask
-from lofit_cli.artifacts.predictions import PERCENT, GeneratedAnswer, metric_unit, read_metrics
+from lofit_cli.artifacts.predictions import PERCENT, GeneratedAnswer, metric_unit, read_metrics, right_above
 from lofit_cli.artifacts.texts import Answered, Asked, read_texts
 from lofit_cli.errors import UserError
 from lofit_cli.report.examples import Outcome, example_rows
@@ -30,21 +30,21 @@ def print_head_mask(heads: HeadMask) -> None:
 
 
 def print_metrics(method: str, task: str, protocol: str, split: str, summaries: dict[str, Summary]) -> None:
-    """Print each metric, in percent, with its standard error."""
+    """Print each metric with its standard error, in percent where no metric has another unit."""
+    all_percent = {*map(metric_unit, summaries)} == {PERCENT}
     num_questions = next(iter(summaries.values())).num_questions
     title = f"{name_method(method)} on {task} ({protocol}), {num_questions} {split} questions"
     rows = [
-        [name.upper(), _amount(name, found.mean), _amount(name, found.standard_error)]
+        [name.upper(), *(_amount(name, value, not all_percent) for value in (found.mean, found.standard_error))]
         for name, found in summaries.items()
     ]
-    show_table(Table(title, left_and_right("metric", "mean %", "standard error"), rows))
+    show_table(Table(title, left_and_right("metric", "mean %" if all_percent else "mean", "standard error"), rows))
 
 
-def _amount(metric: str, value: float | None) -> str:
-    """Return a value in percent, or in its metric's own unit, which is then named."""
+def _amount(metric: str, value: float | None, is_named: bool) -> str:
+    """Return a value in its metric's unit, which may be named."""
     unit = metric_unit(metric)
-    named = "" if unit == PERCENT else f" {unit.of_mean}"
-    return "" if value is None else f"{unit.factor * value:.2f}{named}"
+    return "" if value is None else f"{unit.factor * value:.2f}{f' {unit.of_mean}' * is_named}"
 
 
 def print_answers(method: str, predictions: Sequence[GeneratedAnswer], base_run: Path | None) -> None:

@@ -24,16 +24,23 @@ def within(key: str, value: float, least: float, most: float = LARGEST) -> None:
         raise UserError(f"{key}={value} is not allowed; it must be {limit}")
 
 
-def above_zero(key: str, value: float) -> None:
+def above_zero(key: str, value: float, most: float = LARGEST) -> None:
     """Refuse a number that is not above 0."""
-    if not 0 < value <= LARGEST:
-        raise UserError(f"{key}={value} is not allowed; it must be a number above 0, up to {LARGEST}")
+    if not 0 < value <= most:
+        raise UserError(f"{key}={value} is not allowed; it must be a number above 0, up to {most}")
 
 
 def some_numbers(key: str, values: Sequence[float]) -> None:
-    """Refuse an empty list and numbers that are not finite."""
+    """Refuse an empty list, numbers that are not finite, and a number that stands there twice."""
     if not values or not all(math.isfinite(value) for value in values):
         raise UserError(f"{key}={values} is not allowed; give one finite number or more, as in '{key}=[1,5]'")
+    each_once(key, values)
+
+
+def each_once(key: str, values: Sequence[float | str]) -> None:
+    """Refuse a list that holds something twice, which would change nothing but the run's name."""
+    if len({*values}) < len(values):
+        raise UserError(f"{key}={list(values)} is not allowed; give each once")
 
 
 def not_empty(**values: str | None) -> None:

@@ -6,6 +6,7 @@ from typing import Any
 
 from omegaconf import MISSING
 
+from lofit_cli.errors import UserError
 from lofit_cli.schema.checks import above_zero, not_empty, one_of, within
 from lofit_cli.schema.limits import MAX_DRAWS
 
@@ -93,6 +94,13 @@ class MethodConfig:
     """How an intervention is made; `bitfit`, `full` and `sink_bias` have no settings of their own."""
 
     name: str = MISSING
+
+    def refuse_unused(self, because: str, *names: str) -> None:
+        """Refuse settings of these names that are not at their defaults, because they would be ignored."""
+        for setting in fields(self):
+            value = getattr(self, setting.name)
+            if setting.name in names and value != _default(setting):
+                raise UserError(f"method.{setting.name}={value} is not used with {because}; leave it out")
 
 
 @dataclass

@@ -5,7 +5,7 @@ from dataclasses import dataclass, field
 from omegaconf import MISSING
 
 from lofit_cli.errors import UserError
-from lofit_cli.schema.checks import above_zero, not_empty, one_of, some_numbers, within
+from lofit_cli.schema.checks import above_zero, each_once, not_empty, one_of, some_numbers, within
 from lofit_cli.schema.components import LATER, PLACE, MethodConfig
 
 
@@ -57,10 +57,12 @@ class CaaConfig(ResidualConfig):
     def __post_init__(self) -> None:
         super().__post_init__()
         one_of("method.items", self.items, ("all", "disagreement"))
-        if (self.items == "disagreement") != bool(self.before and self.after):
+        not_empty(**{"method.before": self.before, "method.after": self.after})
+        given = [run for run in (self.before, self.after) if run is not None]
+        if len(given) != (2 if self.items == "disagreement" else 0):
             raise UserError(
-                f"method.items={self.items} goes with method.before={self.before} and method.after={self.after}; give "
-                "both runs with disagreement, and neither without"
+                f"method.items={self.items} does not go with method.before={self.before} and "
+                f"method.after={self.after}; give both runs with disagreement, and neither without"
             )
 
 
@@ -77,6 +79,8 @@ class RepeConfig(ResidualConfig):
         super().__post_init__()
         one_of("method.vector", self.vector, ("reading", "contrast"))
         not_empty(**{"method.positive": self.positive, "method.negative": self.negative})
+        if self.vector == "reading":
+            self.refuse_unused("method.vector=reading, but with method.vector=contrast", "positive", "negative")
 
 
 @dataclass
@@ -100,6 +104,7 @@ class DolaConfig(MethodConfig):
             raise UserError("method.halves=[] leaves no layer; write [lower], [upper] or [lower,upper]")
         for half in self.halves:
             one_of("method.halves", half, ("lower", "upper"))
+        each_once("method.halves", self.halves)
         if self.relative_top is not None:
             within("method.relative_top", self.relative_top, 0, 1)
 
@@ -131,6 +136,8 @@ class SinkConfig(MethodConfig):
         for alpha in self.alphas:
             above_zero("method.alphas", alpha)
         one_of("method.choose_by", self.choose_by, ("metric", "entropy"))
+        if len(self.alphas) == 1:
+            self.refuse_unused(f"method.alphas={self.alphas}, which leaves no choice", "choose_by")
 
 
 @dataclass
@@ -155,7 +162,7 @@ class SeaConfig(MethodConfig):
     num_layers: list[int] | None = None
 
     def __post_init__(self) -> None:
-        within("method.share", self.share, 0, 1)
+        above_zero("method.share", self.share, most=1)
         if self.num_layers is not None:
             some_numbers("method.num_layers", self.num_layers)
             within("method.num_layers", min(self.num_layers), 1)
@@ -171,6 +178,8 @@ class IclConfig(MethodConfig):
     def __post_init__(self) -> None:
         not_empty(**{"method.text": self.text})
         within("method.num_examples", self.num_examples, 1)
+        if self.text is not None:
+            self.refuse_unused("method.text, which stands in place of examples", "num_examples")
 
 
 @dataclass

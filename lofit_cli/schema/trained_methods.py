@@ -24,6 +24,8 @@ class LofitConfig(MethodConfig):
     def __post_init__(self) -> None:
         not_empty(**{"method.init": self.init})
         some_numbers("method.alpha", [self.alpha])
+        if self.init != "iti":
+            self.refuse_unused(f"method.init={self.init}, but with method.init=iti", "alpha")
 
 
 @dataclass
@@ -106,3 +108,5 @@ class PromptConfig(MethodConfig):
             within(f"method.{key}", getattr(self, key), 1)
         within("method.rank", self.rank, 0)
         above_zero("method.low_rank_rate", self.low_rank_rate)
+        if not self.rank:
+            self.refuse_unused("method.rank=0, which is plain prompt tuning", "num_shifted", "low_rank_rate")

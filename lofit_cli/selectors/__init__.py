@@ -40,6 +40,10 @@ SELECTORS: dict[str, Selector] = {
 }
 
 
+WITHOUT_LOSS = ("file", "from_run", "mean_difference", "probe", "probe_layers", "random")
+"""Those that look at no loss, so that what weighs it changes nothing."""
+
+
 def get_selector(config: SelectorConfig) -> Selector:
     """Return the selector that a config names, refusing a name that the config's settings are not for."""
     selector = look_up("selectors", config.name, SELECTORS, "selector.name")

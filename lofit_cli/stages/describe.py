@@ -116,14 +116,22 @@ def _lay_basis(lm: LanguageModel, texts: Texts, answers: list[str] | None, confi
     Source: the activation difference lens (arXiv 2510.13900), for the layer.
     """
     num_layers = len(lm.layers)
-    if config.layer is not None and config.layer >= num_layers:
-        raise UserError(f"layer={config.layer} is not allowed: model '{lm.id}' has layers 0 to {num_layers - 1}")
+    _require_places(lm, config)
     if len(texts.texts) < FEW_TEXTS:
         say(
             f"note: means over {len(texts.texts)} texts say much about these texts themselves; give {FEW_TEXTS} or more"
         )
     words = None if answers is None else Words(lm.tokenizer, find_common_words(lm, answers, texts.tokens))
     return Basis(lm, texts, words, num_layers // 2 if config.layer is None else config.layer, config)
+
+
+def _require_places(lm: LanguageModel, config: DescribeConfig) -> None:
+    """Refuse a layer, or more tokens, than the model has."""
+    num_layers, vocabulary = len(lm.layers), int(lm.model.config.get_text_config(decoder=True).vocab_size)
+    if config.layer is not None and config.layer >= num_layers:
+        raise UserError(f"layer={config.layer} is not allowed: model '{lm.id}' has layers 0 to {num_layers - 1}")
+    if config.top_k > vocabulary:
+        raise UserError(f"top_k={config.top_k} is not allowed: model '{lm.id}' has {vocabulary} tokens; give 1 to that")
 
 
 def _record(run: RunDir, runs: Sequence[TrainedRun], basis: Basis) -> None:

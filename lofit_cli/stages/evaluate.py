@@ -24,7 +24,7 @@ from lofit_cli.errors import UserError
 from lofit_cli.evaluation.base_model import measure_base_model
 from lofit_cli.evaluation.judge import judge_answers, judge_models, judged_metrics
 from lofit_cli.evaluation.kept_outcomes import KeptOutcomes
-from lofit_cli.evaluation.measure import cut_items, describe_protocol, measure_split
+from lofit_cli.evaluation.measure import check_protocol, cut_items, describe_protocol, measure_split
 from lofit_cli.interventions.demonstrations import Demonstrations
 from lofit_cli.interventions.files import load_intervention, load_intervention_file
 from lofit_cli.interventions.intervention import FILE_NAME as INTERVENTION
@@ -49,6 +49,7 @@ BASE_MODEL: dict[str, Any] = {"method": "none", "num_trained_parameters": 0, "ma
 def evaluate(config: EvaluateConfig, run: RunDir) -> Sequence[Prediction]:
     """Measure every item of a split; write a row an item and the metrics with standard errors."""
     task = load_task(config.task, config.model)
+    check_protocol(task, config.eval)
     judges = _judges(config, task)
     folder = _intervention_dir(config, task.facts())
     task.items(config.eval.split)  # refuses a split that is not there before the model is loaded
@@ -193,6 +194,7 @@ def _intervention_dir(config: EvaluateConfig, task: dict[str, Any]) -> Path | No
 def plan_evaluate(config: EvaluateConfig) -> Plan:
     """Return what the stage would take, from a part of its work on the model itself."""
     task = load_task(config.task, config.model)
+    check_protocol(task, config.eval)
     judges = _judges(config, task)
     if outline := find_outline(config.model):
         return plan_measuring_by_config(outline, task, config)

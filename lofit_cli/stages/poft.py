@@ -8,12 +8,36 @@ import torch
 
 from lofit_cli.errors import UserError, naming_items
 from lofit_cli.models.decoder import Decoder
-from lofit_cli.models.load import load_model
+from lofit_cli.models.load import check_source, load_model, naming_model
 from lofit_cli.models.logprobs import score_answers
 from lofit_cli.schema.sources import ModelConfig
 from lofit_cli.tasks.task import Task
 
 SPLITS = ("train", "validation")
+
+
+def check_poft(task: Task[Any], models: Sequence[str], learner: str, learns: bool) -> None:
+    """Refuse models that would weigh nothing, and names that no model can have, before any model is loaded.
+
+    Args:
+        learner: the method or selector, as it was set.
+        learns: whether it uses the task's loss.
+
+    Raises:
+        UserError: it does not, the task is trained on pairs, or a name is none.
+    """
+    if models and not learns:
+        raise UserError(
+            f"trainer.poft={list(models)} weighs right answers in the task's loss, which {learner} does not use; leave "
+            "it out"
+        )
+    if models and task.objective != "sft":
+        raise UserError(
+            f"trainer.poft={list(models)} weighs right answers, and task '{task.name}' is trained on pairs; leave it "
+            "out"
+        )
+    for name in models:
+        check_source(name, "trainer.poft")
 
 
 def weigh_answers(task: Task[Any], lm: Decoder, models: Sequence[str]) -> Task[Any]:
@@ -24,17 +48,12 @@ def weigh_answers(task: Task[Any], lm: Decoder, models: Sequence[str]) -> Task[A
         models: embedded names, Hub ids or folders; each reads an answer in its own tokens, and is let go again.
 
     Raises:
-        UserError: the task is trained on pairs.
+        UserError: one of them can't be loaded.
 
     Source: PoFT (arXiv 2412.12865), equation 4.
     """
     if not models:
         return task
-    if task.objective != "sft":
-        raise UserError(
-            f"trainer.poft={list(models)} weighs right answers, and task '{task.name}' is trained on pairs; leave it "
-            "out"
-        )
     of_models = [_mean_log_probs(task, lm, name) for name in models]
     likelihoods = {split: _average([found[split] for found in of_models]) for split in SPLITS}
     return replace(task, likelihoods=likelihoods)
@@ -42,7 +61,8 @@ def weigh_answers(task: Task[Any], lm: Decoder, models: Sequence[str]) -> Task[A
 
 def _mean_log_probs(task: Task[Any], lm: Decoder, name: str) -> dict[str, list[torch.Tensor]]:
     """Return, for each item of a split, (num_chosen,) the mean log-probability of a token of each right answer."""
-    other = replace(load_model(ModelConfig(name, device=str(lm.device))), max_row_tokens=lm.max_row_tokens)
+    with naming_model("trainer.poft"):
+        other = replace(load_model(ModelConfig(name, device=str(lm.device))), max_row_tokens=lm.max_row_tokens)
     found = {}
     for split in SPLITS:
         prompted = [(example.prompt, example.answers[: example.num_chosen]) for example in task.examples(split)]

@@ -11,6 +11,7 @@ from lofit_cli.artifacts.reuse import begin, content_at
 from lofit_cli.artifacts.run_dir import RunDir
 from lofit_cli.artifacts.seen_items import add_seen
 from lofit_cli.errors import UserError
+from lofit_cli.evaluation.measure import check_protocol
 from lofit_cli.interventions.head_edit import HeadEdit
 from lofit_cli.models.kept import load_remembering, load_timed
 from lofit_cli.models.language_model import LanguageModel
@@ -22,10 +23,10 @@ from lofit_cli.report.plots import plot_head_scores, plot_heads_per_layer, plot_
 from lofit_cli.report.results import print_head_mask
 from lofit_cli.schema.components import places, shaping
 from lofit_cli.schema.stages import SelectHeadsConfig
-from lofit_cli.selectors import get_selector
+from lofit_cli.selectors import WITHOUT_LOSS, Selector, get_selector
 from lofit_cli.selectors.all_heads import edit_every_head
 from lofit_cli.selectors.random import draw_scores
-from lofit_cli.stages.poft import weigh_answers
+from lofit_cli.stages.poft import check_poft, weigh_answers
 from lofit_cli.tasks import load_task
 from lofit_cli.tasks.own_splits import write_splits
 from lofit_cli.tasks.task import Task
@@ -33,8 +34,7 @@ from lofit_cli.tasks.task import Task
 
 def select_heads(config: SelectHeadsConfig, run: RunDir) -> HeadMask:
     """Score all heads with the configured selector; write the scores, the mask and their pictures."""
-    selector = get_selector(config.selector)
-    task = load_task(config.task, config.model)
+    selector, task = _open(config)
     lm = load_remembering(config.model, config.cache)
     count = parse_num_heads(config.num_heads, lm.geometry)
     run.record(**describe_model(lm), **task.facts(), seed=config.seed, selector=config.selector.name, num_heads=count)
@@ -61,6 +61,15 @@ def select_heads(config: SelectHeadsConfig, run: RunDir) -> HeadMask:
     return heads
 
 
+def _open(config: SelectHeadsConfig) -> tuple[Selector, Task[Any]]:
+    """Return the selector and the task, refusing what they are not for before the model is loaded."""
+    selector, task = get_selector(config.selector), load_task(config.task, config.model)
+    name = config.selector.name
+    check_protocol(task, config.eval)
+    check_poft(task, config.trainer.poft, f"selector={name}", name not in WITHOUT_LOSS)
+    return selector, task
+
+
 def _save_draws(config: SelectHeadsConfig, lm: LanguageModel, num_heads: int, run: RunDir) -> None:
     """Write random selections of as many heads, if any are asked for."""
     for number, scores in enumerate(draw_scores(lm.geometry, config.selector.draws, config.seed)):
@@ -83,7 +92,7 @@ def _require_scores(scores: object, config: SelectHeadsConfig, lm: LanguageModel
 
 def plan_select_heads(config: SelectHeadsConfig) -> Plan:
     """Return what the stage would take, from a part of its work on the model itself."""
-    selector, task = get_selector(config.selector), load_task(config.task, config.model)
+    selector, task = _open(config)
     trains = config.selector.name in ("scale", "offset_norm")
     if outline := find_outline(config.model):
 

@@ -18,6 +18,7 @@ from lofit_cli.artifacts.run_dir import RunDir
 from lofit_cli.artifacts.seen_items import add_seen, inherit_seen
 from lofit_cli.console import say
 from lofit_cli.errors import UserError
+from lofit_cli.evaluation.measure import check_protocol
 from lofit_cli.interventions.intervention import FILE_NAME as INTERVENTION
 from lofit_cli.interventions.intervention import Intervention
 from lofit_cli.methods import METHODS, Method, get_method
@@ -32,7 +33,7 @@ from lofit_cli.processes import is_leader
 from lofit_cli.report.plots import plot_heads_per_layer, plot_training
 from lofit_cli.schema.components import places, shaping
 from lofit_cli.schema.stages import SelectHeadsConfig, TrainOffsetsConfig
-from lofit_cli.stages.poft import weigh_answers
+from lofit_cli.stages.poft import check_poft, weigh_answers
 from lofit_cli.tasks import load_task
 from lofit_cli.tasks.own_splits import write_splits
 from lofit_cli.tasks.task import Task
@@ -40,13 +41,7 @@ from lofit_cli.tasks.task import Task
 
 def train_offsets(config: TrainOffsetsConfig, run: RunDir) -> Intervention:
     """Make the configured method's intervention; write it with the head mask it is for and the training curve."""
-    method = get_method(config.method)
-    if config.model.tp and not method.edits_parts:
-        raise UserError(
-            f"method={config.method.name} is not for model.tp={config.model.tp}; leave that out, or choose of "
-            f"{', '.join(name for name, other in METHODS.items() if other.edits_parts)}"
-        )
-    task = load_task(config.task, config.model)
+    method, task = _open(config)
     file = _head_mask_file(config, method, task.facts())
     lm = load_remembering(config.model, config.cache)
     run.record(**describe_model(lm), **task.facts(), seed=config.seed, method=config.method.name)
@@ -77,6 +72,20 @@ def train_offsets(config: TrainOffsetsConfig, run: RunDir) -> Intervention:
         plot_training(run.path)
     say(f"method {config.method.name} has {edit.num_parameters:,} trainable parameters")
     return edit
+
+
+def _open(config: TrainOffsetsConfig) -> tuple[Method, Task[Any]]:
+    """Return the method and the task, refusing what they are not for before the model is loaded."""
+    method = get_method(config.method)
+    if config.model.tp and not method.edits_parts:
+        raise UserError(
+            f"method={config.method.name} is not for model.tp={config.model.tp}; leave that out, or choose of "
+            f"{', '.join(name for name, other in METHODS.items() if other.edits_parts)}"
+        )
+    task = load_task(config.task, config.model)
+    check_protocol(task, config.eval)
+    check_poft(task, config.trainer.poft, f"method={config.method.name}", method.trains)
+    return method, task
 
 
 def _take_heads(config: TrainOffsetsConfig, file: Path, lm: LanguageModel, run: RunDir) -> HeadMask:
@@ -143,7 +152,7 @@ def _load_heads(file: Path, num_heads: str | None, lm: LanguageModel) -> HeadMas
 
 def plan_train_offsets(config: TrainOffsetsConfig) -> Plan:
     """Return what the stage would take, from a part of its work on the model itself."""
-    method, task = get_method(config.method), load_task(config.task, config.model)
+    method, task = _open(config)
     if outline := find_outline(config.model):
         return plan_making_by_config(outline, task, config, partial(_count_parameters, config))
     file = _head_mask_file(config, method, task.facts())

@@ -23,11 +23,20 @@ def load_stereoset(config: TaskConfig) -> ContinuationsTask:
     """
     config = settings_of(config, SharedOutConfig)
     if config.data_dir:
-        records = read_object(Path(config.data_dir) / FILE).part("data").parts(PART)
+        records = _read_part(Path(config.data_dir) / FILE)
     else:
         records = load_hub_records(config.hub_id or "McGill-NLP/stereoset", PART, "validation")
     items = [_item(record) for record in records]
     return ContinuationsTask(config, fill_splits({"train": items}, [item.text for item in items], config.shares))
+
+
+def _read_part(file: Path) -> list[Record]:
+    """Return the intersentence items of a file in the authors' form, refusing one without any."""
+    data = read_object(file).part("data")
+    records = data.parts(PART) if PART in data.content else []
+    if not records:
+        raise UserError(f"{file} has no {PART} items, which task 'stereoset' measures; take the authors' {FILE}")
+    return records
 
 
 def _item(record: Record) -> Continuations:

@@ -1,6 +1,7 @@
 """What every benchmark answers for itself: what it asks, what the answers are, what an outcome is worth."""
 
 import random
+import sys
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, field
@@ -147,8 +148,12 @@ class Task(ABC, Generic[AnyItem]):
         """Return whether its items are known, which pieces of a text are not before a tokenizer has cut it."""
         return True
 
-    def cut(self, token_ends: TokenEnds) -> "Task[AnyItem]":
-        """Return the task with its items as a tokenizer makes them, where these are pieces of so many tokens."""
+    def cut(self, token_ends: TokenEnds, most: int = sys.maxsize) -> "Task[AnyItem]":
+        """Return the task with its items as a tokenizer makes them, where these are pieces of so many tokens.
+
+        Args:
+            most: how many tokens of a piece a model has positions for.
+        """
         return self
 
     def derive(self, predictions: Sequence[Prediction]) -> dict[str, float]:
@@ -198,7 +203,7 @@ class Task(ABC, Generic[AnyItem]):
         """
         items = self.splits.get(split)
         if not items:
-            raise UserError(f"task '{self.name}' has no questions in its {split} split; check task.data_dir")
+            raise UserError(f"task '{self.name}' has no questions in its {split} split{self._why_empty(split)}")
         key = DRAWN.get(split, "")
         size = getattr(self.config, key, None)
         if size is None:
@@ -207,6 +212,14 @@ class Task(ABC, Generic[AnyItem]):
             kind = "training" if split == "train" else split
             raise UserError(f"task.{key}={size} is more than the {len(items)} {kind} items of '{self.name}'")
         return random.Random(SAMPLING_SEED).sample(items, size)
+
+    def _why_empty(self, split: str) -> str:
+        """Return the rest of a sentence that says what may be done about a split without items."""
+        shares: dict[str, float] | None = getattr(self.config, "shares", None)
+        if shares is None:
+            return "; check task.data_dir"
+        given = f"{shares.get(split, 0):g}"
+        return f", to which task.shares gives {given} of all rows; raise that share, or check task.data_dir"
 
     def fingerprints(self, *splits: str) -> set[str]:
         """Return the fingerprints of all items of these splits, as far as there are any."""

@@ -6,7 +6,8 @@ import numpy as np
 import pytest
 
 from lofit_cli.analysis.categories import category_means
-from lofit_cli.analysis.changes import choose_examples, crossings, right_above
+from lofit_cli.analysis.changes import choose_examples, crossings
+from lofit_cli.artifacts.predictions import right_above
 
 
 @pytest.mark.parametrize(("metric", "border"), [("mc1", 0.5), ("mc2", 0.5), ("em", 0.5), ("bleu_diff", 0.0)])
@@ -15,7 +16,7 @@ def test_right_is_above_the_middle_of_the_scale(metric, border):
 
 
 def test_a_scale_without_ends_has_no_right_and_wrong(monkeypatch):
-    monkeypatch.setattr("lofit_cli.analysis.changes.metric_scale", lambda metric: (0.0, np.inf))
+    monkeypatch.setattr("lofit_cli.artifacts.predictions.metric_scale", lambda metric: (0.0, np.inf))
     assert right_above("nll") is None
     assert crossings(np.array([0.0, 3.0]), np.array([9.0, 1.0]), None).tolist() == [0, 0]
 

@@ -7,10 +7,9 @@ import pytest
 from making import make_config, make_task
 from tiny_models import build_language_model
 
-from lofit_cli.analysis.changes import right_above
 from lofit_cli.analysis.intervals import Interval, bounded_interval, mean_interval
 from lofit_cli.analysis.null_distribution import stand_among
-from lofit_cli.artifacts.predictions import IDEALS, merit, metric_scale, metric_unit
+from lofit_cli.artifacts.predictions import IDEALS, merit, metric_scale, metric_unit, right_above
 from lofit_cli.artifacts.run_dir import RunDir
 from lofit_cli.interventions.demonstrations import Demonstrations
 from lofit_cli.methods.grid_search import Candidate, keep_best

@@ -34,7 +34,7 @@ def make_task():
 def make_config(name, folder, rate=0.05, **settings):
     if name in ADAPTERS:
         settings.setdefault("config", ADAPTERS[name])
-    if name == "icl":
+    if name == "icl" and "text" not in settings:
         settings.setdefault("num_examples", 2)
     if name in BUILT_ON_LOFIT:
         settings.setdefault("source", str(folder / "lofit"))

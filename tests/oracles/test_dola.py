@@ -1,11 +1,14 @@
 """DoLa against its equations in NumPy, from the hidden states that the model itself returns."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 import torch
 from making import make, make_task
 from tiny_models import EACH_FAMILY, build_language_model
 
+from lofit_cli.artifacts.geometry import Geometry
 from lofit_cli.artifacts.seen_items import read_seen
 from lofit_cli.errors import UserError
 from lofit_cli.interventions.layer_contrast import FILTERED, LayerContrast
@@ -117,3 +120,10 @@ def test_a_model_that_does_more_for_its_logits_is_refused(tmp_path):
     lm.model.register_forward_hook(lambda module, args, output: setattr(output, "logits", 2 * output.logits))
     with pytest.raises(UserError, match=r"method=dola reads inner layers .* model 'llama' does more"):
         make("dola", lm, tmp_path)
+
+
+def test_a_half_without_an_even_layer_is_refused(tmp_path):
+    lm = build_language_model("llama")
+    single = replace(lm, geometry=Geometry.uniform(1, 4, 8))
+    with pytest.raises(UserError, match=r"method.halves=\['upper'\] has no even layer in a model of 1; add lower"):
+        make("dola", single, tmp_path, halves=["upper"])

@@ -7,6 +7,7 @@ from making import make, make_task
 from tiny_models import EACH_FAMILY, build_language_model
 
 from lofit_cli.artifacts.run_dir import RunDir
+from lofit_cli.errors import UserError
 from lofit_cli.interventions.projection_edit import ProjectionEdit, leading
 from lofit_cli.methods.sea import read_states
 from lofit_cli.models.generation import generate_lines
@@ -94,3 +95,8 @@ def test_the_number_of_layers_is_chosen_on_validation(tmp_path):
     edit = make("sea", build_language_model("llama"), tmp_path, num_layers=[1, 2])
     assert len((tmp_path / "sea" / "candidates.jsonl").read_text().splitlines()) == 2
     assert edit.layers in ([2], [1, 2])
+
+
+def test_more_layers_than_there_are_are_refused(tmp_path):
+    with pytest.raises(UserError, match=r"method.num_layers=\[2, 9\] are not all there; allowed: 1 to 3"):
+        make("sea", build_language_model("llama"), tmp_path, num_layers=[2, 9])

@@ -99,8 +99,10 @@ def test_training_learns_the_product_at_its_own_rate(tmp_path):
 
 def test_a_text_that_has_no_room_behind_the_vectors_is_refused(tmp_path):
     lm = build_language_model("gpt2", n_positions=70)
-    with pytest.raises(UserError, match=r"question .* positions for 70 tokens"):
-        make("prompt", lm, tmp_path, num_vectors=36)
+    with pytest.raises(UserError, match=r"method.num_vectors=60 stand before .*question .* positions for 70 tokens"):
+        make("prompt", lm, tmp_path, num_vectors=60)
+    with pytest.raises(UserError, match=r"method.num_vectors=70 is not allowed: .* for 70 tokens; give 1 to 69"):
+        make("prompt", lm, tmp_path, num_vectors=70)
 
 
 def test_scores_under_it_come_from_a_shared_beginning_as_well():

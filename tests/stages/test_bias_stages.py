@@ -38,6 +38,7 @@ def test_a_run_trained_on_questions_is_measured_on_other_text(trained):
         assert means["token_logprob"] == pytest.approx(np.mean(rows["token_logprob"]))
         assert means["perplexity"] == pytest.approx(math.exp(-means["token_logprob"]))
         assert f"{means['token_logprob']:.2f} nats" in shown
+        assert "mean %" not in shown
         assert f"{means['perplexity']:.2f} choices a token" in shown
         assert facts["protocol"] == "pieces of 64 tokens, from the second token"
         assert (facts["task"], facts["metrics"]) == ("perplexity", ["token_logprob"])
@@ -81,6 +82,7 @@ def test_sentences_are_trained_against_their_stereotype_and_compared(lofit):
         assert rows["abs_margin"] == pytest.approx(np.abs(gap))
         assert means["abs_margin"] == pytest.approx(np.abs(gap).mean())
         assert f"{means['abs_margin']:.2f} nats" in shown
+        assert f"{100 * means['stereotype']:.2f} %" in shown
         assert facts["protocol"] == "whole sentence, from the second token"
     for folder in ("against", "evaluate/crows_pairs-none"):
         assert json.loads(Path("runs", folder, "splits.json").read_text())["test"] == base[1]["question_id"]
@@ -102,6 +104,10 @@ def test_all_of_a_set_is_measured_where_its_shares_say_so(lofit):
         (("train-offsets", "task=perplexity", "method=bitfit"), "has a text to measure and no train split"),
         (("evaluate", "task=perplexity", "eval.split=validation", "intervention=none"), "and no validation split"),
         (("evaluate", "task=crows_pairs", "task.shares={test: 0.5}", "intervention=none"), "make them 1"),
+        (
+            ("evaluate", "task=crows_pairs", "task.shares={train: 1, validation: 0, test: 0}", "intervention=none"),
+            "to which task.shares gives 0 of all rows; raise that share",
+        ),
         (("evaluate", "task=perplexity", "task.piece_tokens=1", "intervention=none"), "it must be 8 or more"),
         (("evaluate", "task=crows_pairs", "model.chat_template=true", "intervention=none"), "scores whole texts"),
         (("train-offsets", "task=crows_pairs", "method=sink", "method.choose_by=entropy"), "has no prompts whose next"),

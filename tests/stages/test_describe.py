@@ -6,6 +6,7 @@ import shutil
 from pathlib import Path
 
 import pytest
+from refusals import refused
 from stage_runs import FAST, manifest, ok, only_run
 from tiny_models import build_model, build_tokenizer
 
@@ -170,3 +171,14 @@ def test_what_cannot_be_described_is_refused_in_a_sentence(words, sentence, trai
     said = " ".join(refused.stderr.split())
     assert sentence in said
     assert "Traceback" not in said
+
+
+def test_more_tokens_than_the_model_has_are_refused(trained):
+    words = ("describe", "intervention=runs/train_offsets/lofit", "text=texts.txt", "top_k=100000")
+    refused(trained(*words), "top_k=100000 is not allowed: model")
+
+
+@pytest.mark.parametrize("words", [("describe",), ("generate", "prompt=x"), ("export", "to=hf", "out=x")])
+def test_the_model_as_it_is_has_nothing_to_show(lofit, words):
+    said = "intervention=none stands for the model as it is, which only evaluate takes; name a finished run"
+    refused(lofit.alone(words[0], "intervention=none", *words[1:]), said)

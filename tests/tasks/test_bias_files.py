@@ -100,7 +100,7 @@ def test_a_file_without_a_column_or_without_pairs_is_refused(tmp_path):
     folder = write_pairs(tmp_path, columns=[*COLUMNS[:4], "type", *COLUMNS[5:]])
     with pytest.raises(UserError, match="has no column 'bias_type'; the task needs sent_more, sent_less, bias_type"):
         load_task(TaskConfig("crows_pairs", data_dir=folder))
-    with pytest.raises(UserError, match="has no questions in its test split"):
+    with pytest.raises(UserError, match=r"has no questions in its test split, to which task.shares gives 0.3 of all"):
         load_task(TaskConfig("crows_pairs", data_dir=write_pairs(tmp_path))).items("test")
     with pytest.raises(UserError, match=r"has no file crows_pairs_anonymized.csv"):
         load_task(TaskConfig("crows_pairs", data_dir=str(Path(folder).parent)))
@@ -165,6 +165,8 @@ def test_a_set_that_cannot_be_used_is_named(tmp_path, change, words):
         ("[]", "is not a JSON object"),
         ("{", "could not be read"),
         ('{"data": []}', "its field 'data' holds []"),
+        ('{"data": {"intrasentence": []}}', "has no intersentence items, which task 'stereoset' measures; take the"),
+        ('{"data": {"intersentence": []}}', "has no intersentence items"),
         ('{"data": {"intersentence": 1}}', "its field 'intersentence' holds 1; it must be a list of objects"),
     ],
 )

@@ -115,3 +115,13 @@ def test_a_text_of_one_token_is_refused_by_name(tmp_path):
     lm = build_language_model("llama")
     with pytest.raises(UserError, match=r"question piece-0 \('N'\) has fewer than two tokens"):
         measure_split(lm, cut_items(lm, load(tmp_path, "N")), "test", "iti")
+
+
+def test_pieces_longer_than_the_model_has_positions_for_are_refused(tmp_path):
+    lm = build_language_model("gpt2", n_positions=70)
+    with pytest.raises(
+        UserError, match=r"task.piece_tokens=100 makes pieces of 100 tokens, and .* positions for 70; low"
+    ):
+        cut_items(lm, load(tmp_path, piece_tokens=100))
+    # A text that is shorter than a piece may be is one piece.
+    assert len(cut_items(lm, load(tmp_path, TEXT[:40], piece_tokens=100)).items("test")) == 1

@@ -1,16 +1,21 @@
 """PoFT: right answers weighed by how likely other models find them."""
 
 import math
+from dataclasses import replace
+from pathlib import Path
 
 import pytest
 import torch
-from making import make_task
+from making import make_config, make_task
+from refusals import refused
 from tiny_models import build_language_model, build_model, build_tokenizer, edit_all_heads, random_values
 
 from lofit_cli.errors import UserError
+from lofit_cli.methods import METHODS
 from lofit_cli.models.load import load_model
 from lofit_cli.schema.sources import ModelConfig, TaskConfig
-from lofit_cli.stages.poft import weigh_answers
+from lofit_cli.stages.poft import check_poft, weigh_answers
+from lofit_cli.stages.train_offsets import plan_train_offsets, train_offsets
 from lofit_cli.tasks.forms.generation import GenerationTask, OpenItem
 from lofit_cli.training.losses import poft_loss
 from lofit_cli.training.objective import Objective
@@ -59,6 +64,36 @@ def test_items_are_weighed_by_the_mean_over_models(tmp_path):
     assert edit.scale.grad.abs().max() > 0
 
 
-def test_a_task_of_pairs_is_refused(tmp_path):
+def test_a_task_of_pairs_is_refused():
     with pytest.raises(UserError, match=r"trainer.poft=\['smollm2'\] weighs right answers, and task 't' is trained on"):
-        weigh_answers(make_task(), build_language_model("llama"), ["smollm2"])
+        check_poft(make_task(), ["smollm2"], "method=lofit", True)
+
+
+def test_what_uses_no_loss_is_refused():
+    with pytest.raises(UserError, match=r"trainer.poft=\['x'\] weighs .* which method=caa does not use; leave it out"):
+        check_poft(task_of_answers(), ["x"], "method=caa", False)
+    check_poft(make_task(), [], "method=caa", False)
+
+
+@pytest.mark.parametrize("stage", [train_offsets, plan_train_offsets])
+@pytest.mark.parametrize("name", sorted(name for name, method in METHODS.items() if not method.trains))
+def test_methods_without_a_loss_are_refused_before_a_model_is_loaded(stage, name):
+    config = replace(make_config(name, Path("x")), task=TaskConfig("kinship"), model=ModelConfig("no/model"))
+    config = replace(config, trainer=replace(config.trainer, poft=["smollm2"]))
+    with pytest.raises(UserError, match=f"which method={name} does not use"):
+        stage(config, *([] if stage is plan_train_offsets else [None]))
+
+
+def test_selectors_without_a_loss_are_refused(lofit):
+    words = ("select-heads", "selector=probe", "task=kinship", "task.data_dir=null", "trainer.poft=[smollm2]")
+    refused(lofit(*words), "which selector=probe does not use; leave it out")
+
+
+def test_models_are_named_by_the_key_that_they_were_given_for(lofit):
+    Path("broken").mkdir()
+    Path("broken", "config.json").write_text("{}")
+    words = ("select-heads", "task=kinship", "task.data_dir=null", "task.num_train=2", "task.num_test=2")
+    refused(lofit(*words, "trainer.poft=[nowhere]"), "trainer.poft=nowhere is neither a folder nor a Hub id")
+    found = lofit(*words, "trainer.poft=[./broken]")
+    refused(found, "trainer.poft=./broken", found.exit_code)
+    assert "model.id" not in found.stderr

@@ -10,9 +10,9 @@ from typing import Any
 from markupsafe import Markup
 from numpy.typing import NDArray
 
-from lofit_cli.analysis.changes import LEAST_CHANGE, right_above
+from lofit_cli.analysis.changes import LEAST_CHANGE
 from lofit_cli.analysis.comparison import ComparedSection
-from lofit_cli.artifacts.predictions import merit
+from lofit_cli.artifacts.predictions import merit, right_above
 from lofit_cli.console import visible
 from lofit_cli.report.comparison.questions import FoldQuestions, SectionQuestions, ShownRun
 from lofit_cli.report.comparison.words import named_rows

@@ -1,7 +1,8 @@
 """Questions that changed between the baseline and each row, for the terminal."""
 
-from lofit_cli.analysis.changes import choose_examples, crossings, right_above
+from lofit_cli.analysis.changes import choose_examples, crossings
 from lofit_cli.analysis.comparison import ComparedSection
+from lofit_cli.artifacts.predictions import right_above
 from lofit_cli.report.comparison.questions import SectionQuestions, ShownRun
 from lofit_cli.report.comparison.words import named_rows
 from lofit_cli.report.examples import Outcome, example_rows

@@ -1,6 +1,7 @@
 """A plain text in pieces, each scored as a whole: what an edit does to text that it was not trained for."""
 
 import math
+import sys
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from itertools import pairwise
@@ -63,11 +64,20 @@ class PiecesTask(Task[Piece]):
             )
         return super().items(split) if self.is_cut else self.splits[split]
 
-    def cut(self, token_ends: TokenEnds) -> "PiecesTask":
-        """Return the task with its text in pieces, each at most `task.piece_tokens` long."""
+    def cut(self, token_ends: TokenEnds, most: int = sys.maxsize) -> "PiecesTask":
+        """Return the task with its text in pieces, each at most `task.piece_tokens` long.
+
+        Raises:
+            UserError: the model has no positions for so many tokens.
+        """
         (whole,) = self.splits["test"]
         # What every text begins with covers none of its characters.
         ends = [end for end in token_ends(whole.text) if end]
+        if (size := min(self.config.piece_tokens, len(ends))) > most:
+            raise UserError(
+                f"task.piece_tokens={self.config.piece_tokens} makes pieces of {size} tokens, and the model has "
+                f"positions for {most}; lower it to that or less"
+            )
         texts = cut_text(whole.text, ends, self.config.piece_tokens)
         pieces = [Piece(f"piece-{i}", whole.category, text) for i, text in enumerate(texts)]
         return replace(self, splits={"test": pieces}, is_cut=True)
