@@ -23,6 +23,7 @@ NO_WEIGHTS = {
     "layer_contrast": "it takes the logits of an early layer from the last one's, which no weights do",
     "proxy_edit": "it adds what another model's logits do, and weights are this model's alone",
     "soft_prompt": "it is vectors before each text, and weights act on tokens",
+    "prefix_edit": "it is keys and values before each text, and weights act on tokens",
     "projection_edit": "it keeps the length of what it projects, token by token, which no weights do",
     "directions_edit": "it adds after several layers; use to=vector for one of them",
     "sink_edit": "it changes attention to one token, and weights act alike at every token",

@@ -7,6 +7,7 @@ from lofit_cli.interventions.head_edit import HeadEdit
 from lofit_cli.interventions.intervention import Intervention
 from lofit_cli.interventions.layer_contrast import LayerContrast
 from lofit_cli.interventions.peft_edit import PeftEdit
+from lofit_cli.interventions.prefix_edit import PrefixEdit
 from lofit_cli.interventions.projection_edit import ProjectionEdit
 from lofit_cli.interventions.proxy_edit import ProxyEdit
 from lofit_cli.interventions.residual_edit import DirectionEdit, DirectionsEdit, LowRankEdit
@@ -26,6 +27,7 @@ INTERVENTIONS: dict[str, type[Intervention]] = {
         LayerContrast,
         LowRankEdit,
         PeftEdit,
+        PrefixEdit,
         ProjectionEdit,
         ProxyEdit,
         SinkEdit,

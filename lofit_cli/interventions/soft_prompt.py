@@ -10,11 +10,8 @@ from torch import Tensor, nn
 from lofit_cli.errors import UserError
 from lofit_cli.interventions.intervention import Intervention
 from lofit_cli.interventions.saved import require_settings, require_tensors
-from lofit_cli.models.decoder import Decoder
+from lofit_cli.models.decoder import PLACE, Decoder
 from lofit_cli.models.hooks import hooked_output
-
-PLACE = 0
-"""The token in whose place a vector stands; which one it is makes no difference."""
 
 
 class SoftPrompt(Intervention):

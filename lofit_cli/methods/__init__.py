@@ -20,6 +20,7 @@ from lofit_cli.methods.jola import make_jola
 from lofit_cli.methods.lofit import make_lofit
 from lofit_cli.methods.loreft import make_loreft
 from lofit_cli.methods.peft import make_peft
+from lofit_cli.methods.prefix import make_prefix
 from lofit_cli.methods.prompt import make_prompt
 from lofit_cli.methods.proxy import make_proxy
 from lofit_cli.methods.random_offset import make_random_offset
@@ -67,6 +68,7 @@ METHODS: dict[str, Method] = {
     "lora": Method(make_peft),
     "loreft": Method(make_loreft, edits_parts=True),
     "peft": Method(make_peft),
+    "prefix": Method(make_prefix),
     "prompt": Method(make_prompt),
     "proxy": Method(make_proxy, trains=False),
     "random_offset": Method(make_random_offset, edits_parts=True, trains=False),

@@ -26,6 +26,9 @@ LENGTHS = ("max_position_embeddings", "max_seq_len", "max_target_positions")
 Batching = Literal["packed", "padded", "single"]
 """How sequences share a forward pass: in one row under a mask of ours, in padded rows, or not at all."""
 
+PLACE = 0
+"""The token in whose place something learnt stands before a text; which one it is makes no difference."""
+
 
 def _open_none(config: Any) -> "Decoder":
     raise UserError(f"model '{config.id}' is wanted beside a model that was not loaded by `load_model`; load it so")

@@ -20,6 +20,7 @@ from lofit_cli.schema.trained_methods import (
     LofitConfig,
     LoreftConfig,
     PeftMethodConfig,
+    PrefixConfig,
     PromptConfig,
     RedConfig,
 )
@@ -39,6 +40,7 @@ METHOD_CONFIGS: dict[str, type[MethodConfig]] = {
     "proxy": ProxyConfig,
     "sink": SinkConfig,
     "sadi": SadiConfig,
+    "prefix": PrefixConfig,
     "prompt": PromptConfig,
     "sea": SeaConfig,
     "file": VectorFileConfig,

@@ -91,6 +91,16 @@ class JolaConfig(MethodConfig):
 
 
 @dataclass
+class PrefixConfig(MethodConfig):
+    """`method=prefix`: learnt keys and values before every text, at `num_vectors` places in every layer."""
+
+    num_vectors: int = 20
+
+    def __post_init__(self) -> None:
+        within("method.num_vectors", self.num_vectors, 1)
+
+
+@dataclass
 class PromptConfig(MethodConfig):
     """`method=prompt`: `num_vectors` learnt vectors before every text.
 

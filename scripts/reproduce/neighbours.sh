@@ -9,7 +9,7 @@ source "$(dirname "$0")/grid.sh"
 use_tasks truthfulqa mquake clutrr
 
 FITTED=${FITTED-"icl caa iti repe sadi sink sea dola dola_static proxy"}
-TUNED=${TUNED-"lofit_3 lofit_iti lora red jola bipo reps prompt dept sink_bias"}
+TUNED=${TUNED-"lofit_3 lofit_iti lora red jola bipo reps prompt dept prefix sink_bias"}
 HEADS=${HEADS-"random gates"}
 
 rates_of() {

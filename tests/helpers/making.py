@@ -42,7 +42,7 @@ def make_config(name, folder, rate=0.05, **settings):
         settings.setdefault("source", str(folder / "vectors.safetensors"))
     if name == "sea":
         settings.setdefault("share", 0.6)
-    if name == "prompt":
+    if name in ("prefix", "prompt"):
         settings.setdefault("num_vectors", 3)
     method = METHOD_CONFIGS.get(name, MethodConfig)(name, **settings)
     return training_config(TrainerConfig(learning_rate=rate, num_epochs=1, batch_size=4), method)

@@ -18,6 +18,7 @@ from lofit_cli.interventions.files import load_intervention_file
 from lofit_cli.interventions.head_edit import HeadEdit
 from lofit_cli.interventions.layer_contrast import LayerContrast
 from lofit_cli.interventions.peft_edit import PeftEdit
+from lofit_cli.interventions.prefix_edit import PrefixEdit
 from lofit_cli.interventions.projection_edit import ProjectionEdit
 from lofit_cli.interventions.proxy_edit import ProxyEdit
 from lofit_cli.interventions.residual_edit import DirectionEdit, DirectionsEdit, LowRankEdit
@@ -55,6 +56,7 @@ MADE = {
     "peft_edit": lambda lm: PeftEdit.initial(
         lm, {"peft_type": "IA3", "target_modules": ["o_proj"], "feedforward_modules": []}
     ),
+    "prefix_edit": lambda lm: PrefixEdit(*([torch.randn(2, 16) for _ in range(3)] for _ in range(2))),
     "projection_edit": lambda lm: ProjectionEdit([0, 2], 2 * [_axes(3)], 2 * [_axes(2)]),
     "proxy_edit": lambda lm: ProxyEdit(DirectionEdit(torch.randn(32), 1, "all"), None, ModelConfig(lm.id), 0.5),
     "sink_edit": lambda lm: SinkEdit(lm.geometry, head_mask(lm), torch.randn(2)),

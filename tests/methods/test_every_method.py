@@ -8,7 +8,7 @@ from making import make, make_task
 from tiny_models import EACH_FAMILY, build_language_model
 
 from lofit_cli.artifacts.seen_items import read_seen
-from lofit_cli.errors import RunError
+from lofit_cli.errors import RunError, UserError
 from lofit_cli.interventions.files import load_intervention_file
 from lofit_cli.methods import METHODS
 from lofit_cli.models.generation import generate_lines
@@ -16,6 +16,9 @@ from lofit_cli.models.logprobs import answer_logprobs, score_answers, tokenize_i
 
 PROMPTS = ["Q: Which number is this one?\nA:", "A longer beginning of text. Q: Which number?\nA:", "Q: x?\nA:"]
 ITEMS = [(prompt, [" the number", " the answer 7", " No"]) for prompt in PROMPTS]
+
+REFUSED = {"prefix": ("phi3", "gpt2", "gpt_neox")}
+"""Method -> the families that it can't run in."""
 
 
 def scores_of(lm, edit=None):
@@ -39,6 +42,10 @@ def alone(lm, edit):
 @pytest.mark.parametrize("name", METHODS)
 def test_trains_and_round_trips(name, family, tmp_path):
     lm = build_language_model(family)
+    if family in REFUSED.get(name, ()):
+        with pytest.raises(UserError, match="choose another model"):
+            make(name, lm, tmp_path)
+        return
     before = scores_of(lm)
     edit = make(name, lm, tmp_path)
     assert scores_of(lm).equal(before)
@@ -72,8 +79,15 @@ def test_strengths_that_are_all_too_large_are_refused(tmp_path):
         make("caa", build_language_model("llama"), tmp_path, alphas=[1e39, 2e39], layers=[0, 1])
 
 
-@pytest.mark.parametrize("family", ["llama", "gpt2", "gemma3"])
-@pytest.mark.parametrize(("name", "settings"), [*((name, {}) for name in METHODS), ("repe", {"vector": "contrast"})])
+@pytest.mark.parametrize(
+    ("name", "settings", "family"),
+    [
+        (name, settings, family)
+        for name, settings in [*((name, {}) for name in METHODS), ("repe", {"vector": "contrast"})]
+        for family in ("llama", "gpt2", "gemma3")
+        if family not in REFUSED.get(name, ())
+    ],
+)
 def test_generated_lines_do_not_depend_on_batches(name, settings, family, tmp_path):
     lm = build_language_model(family, max_row_tokens=1000)
     edit = make(name, lm, tmp_path, **settings)

@@ -147,6 +147,7 @@ OWN_SETTINGS = {
     "random_offset": ("method.source=runs/made",),
     "proxy": ("method.source=runs/made",),
     "file": ("method.source=vector.npy", "method.layer=1"),
+    "prefix": ("method.num_vectors=2",),
     "prompt": ("method.num_vectors=2",),
 }
 
@@ -159,11 +160,10 @@ def test_every_method_can_be_planned(name, settings, lofit):
     heads = (HEADS,) if METHODS[name].takes_heads else ()
     config = settings("train_offsets", f"method={name}", *heads, *OWN_SETTINGS.get(name, ()), *FAST)
     made = train_offsets.plan_train_offsets(config)
-    trained = {"bipo", "bitfit", "full", "jola", "lofit", "lora", "loreft", "peft", "prompt", "red", "sink_bias"}
-    assert (made.num_steps > 0) == (name in trained)
+    assert (made.num_steps > 0) == METHODS[name].trains
     assert made.seconds > 0
     # BiPO's layers below its own are computed once, and so are those below the first selected head, here layer 0.
-    assert bool(made.notes) == (name not in trained or name == "bipo")
+    assert bool(made.notes) == (not METHODS[name].trains or name == "bipo")
 
 
 def test_what_is_generated_is_counted_by_its_prompts(settings):
