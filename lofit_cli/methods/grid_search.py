@@ -60,7 +60,7 @@ def keep_best(
         measure: what is compared in place of the metrics, the larger the better.
 
     Raises:
-        RunError: under each of them a log-probability is not finite.
+        RunError: under each of them a log-probability is not finite, or the single one holds such numbers.
     """
     found: dict[Candidate, dict[str, float]] = {}
     if len(candidates) > 1:
@@ -77,6 +77,8 @@ def keep_best(
                 f"method.alphas={alphas}: each gives log-probabilities that are not finite; give smaller ones"
             )
     best = max(candidates, key=lambda candidate: tuple(starmap(merit, found.get(candidate, {}).items())))
+    if not all(bool(values.isfinite().all()) for values in candidates[best].parameters()):
+        raise RunError(f"method.alphas=[{best.alpha}] makes numbers that are not finite; give a smaller one")
     run.record(**best._asdict())
     return candidates[best]
 

@@ -79,6 +79,14 @@ def test_strengths_that_are_all_too_large_are_refused(tmp_path):
         make("caa", build_language_model("llama"), tmp_path, alphas=[1e39, 2e39], layers=[0, 1])
 
 
+def test_a_single_strength_that_is_too_large_is_refused_and_nothing_is_saved(tmp_path):
+    with pytest.raises(
+        RunError, match=r"method.alphas=\[1e\+39\] makes numbers that are not finite; give a smaller one"
+    ):
+        make("file", build_language_model("llama"), tmp_path, alphas=[1e39])
+    assert not (tmp_path / "file" / "intervention.safetensors").exists()
+
+
 @pytest.mark.parametrize(
     ("name", "settings", "family"),
     [
