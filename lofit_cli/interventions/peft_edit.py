@@ -162,7 +162,7 @@ def _adapter_config(config: dict[str, Any]) -> peft.PeftConfig:
     if name not in known:
         raise UserError(f"method.config.peft_type={name} is not known; {did_you_mean(name, _module_types())}")
     if name not in _module_types():
-        why = REFUSED_TYPES.get(name, "it changes prompts, not modules")
+        why = REFUSED_TYPES.get(name, "it changes prompts, not modules, as method=prompt and method=prefix do")
         raise UserError(f"method.config.peft_type={name} can't be used: {why}; allowed: {', '.join(_module_types())}")
     for key in REFUSED_SETTINGS:
         if settings.get(key):
