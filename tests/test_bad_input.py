@@ -153,7 +153,7 @@ USAGE_ERRORS = {
     ),
     "adapter that changes prompts": (
         ("train-offsets", "method=peft", "method.config={peft_type: PREFIX_TUNING}"),
-        "PREFIX_TUNING can't be used: it changes prompts, not modules, as method=prompt and method=prefix do; allowed: ",
+        "it changes prompts, not modules, as method=prompt and method=prefix do; allowed: ",
     ),
     "adapter that changes the weights it starts from": (
         ("train-offsets", "method=lora", "+method.config.init_lora_weights=pissa"),

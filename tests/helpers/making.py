@@ -19,7 +19,8 @@ ADAPTERS = {
     "peft": {"peft_type": "IA3", "target_modules": "all-linear", "feedforward_modules": []},
 }
 
-
+REFUSED = {"prefix": ("phi3", "gpt2", "gpt_neox")}
+"""Method -> the families that it can't run in."""
 BUILT_ON_LOFIT = ("random_offset", "proxy")
 
 

@@ -4,7 +4,7 @@ from dataclasses import replace
 
 import pytest
 import torch
-from making import make, make_task
+from making import REFUSED, make, make_task
 from tiny_models import EACH_FAMILY, build_language_model
 
 from lofit_cli.artifacts.seen_items import read_seen
@@ -16,9 +16,6 @@ from lofit_cli.models.logprobs import answer_logprobs, score_answers, tokenize_i
 
 PROMPTS = ["Q: Which number is this one?\nA:", "A longer beginning of text. Q: Which number?\nA:", "Q: x?\nA:"]
 ITEMS = [(prompt, [" the number", " the answer 7", " No"]) for prompt in PROMPTS]
-
-REFUSED = {"prefix": ("phi3", "gpt2", "gpt_neox")}
-"""Method -> the families that it can't run in."""
 
 
 def scores_of(lm, edit=None):

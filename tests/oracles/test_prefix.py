@@ -2,7 +2,7 @@
 
 import pytest
 import torch
-from making import make
+from making import REFUSED, make
 from tiny_models import FAMILIES, build_language_model
 
 from lofit_cli.errors import UserError
@@ -14,7 +14,7 @@ from lofit_cli.models.packing import TokenSequence
 
 NUM = 4
 SEQUENCES = [TokenSequence((*range(3, 12), 40, last), 9) for last in (41, 50)]
-FUSED = ("phi3", "gpt2", "gpt_neox")
+FUSED = REFUSED["prefix"]
 PLAIN_KEYS = ("llama", "mistral", "qwen2", "opt")
 """Families that put no norm on keys; all but OPT rotate them."""
 
