@@ -9,6 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from lofit_cli.artifacts.run_dir import RunDir
+from lofit_cli.errors import UserError
 from lofit_cli.interventions.prefix_edit import PrefixEdit
 from lofit_cli.methods.before_texts import draw_tokens, require_room
 from lofit_cli.models.hooks import hooked_output
@@ -42,7 +43,11 @@ def make_prefix(
 
 @torch.no_grad()
 def _keys_and_values(lm: LanguageModel, tokens: list[int]) -> tuple[list[Tensor], list[Tensor]]:
-    """Return what each layer's maps make of a row of tokens: keys and values, (num_tokens, width) float32 each."""
+    """Return what each layer's maps make of a row of tokens: keys and values, (num_tokens, width) float32 each.
+
+    Raises:
+        UserError: a layer does not use its maps.
+    """
     maps, made = find_key_maps(lm), dict[nn.Module, Tensor]()
     row = torch.tensor([tokens], device=lm.device)
     with ExitStack() as stack:
@@ -50,5 +55,10 @@ def _keys_and_values(lm: LanguageModel, tokens: list[int]) -> tuple[list[Tensor]
             stack.enter_context(hooked_output(module, partial(made.__setitem__, module)))
         stack.enter_context(lm.token_positions.padded([len(tokens)], row))
         lm.model(input_ids=row, use_cache=False, **no_logits(lm.model))
+    if len(made) < len(maps) * 2:
+        raise UserError(
+            f"model '{lm.id}' has layers that take the keys and values of another layer; choose another model, or "
+            "method=prompt"
+        )
     keys, values = zip(*maps, strict=True)
     return [made[module][0].float() for module in keys], [made[module][0].float() for module in values]

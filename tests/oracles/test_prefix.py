@@ -89,7 +89,17 @@ def test_the_models_own_keys_and_values_are_its_own_tokens(family):
 @pytest.mark.parametrize("family", FUSED)
 def test_models_with_one_map_for_both_are_refused(family, tmp_path):
     lm = build_language_model(family)
-    with pytest.raises(UserError, match=r"makes keys and values by one map, .* choose another model, or method=prompt"):
+    with pytest.raises(
+        UserError, match=r"without maps of their own for keys and for values .* choose another model, or method=prompt"
+    ):
+        make("prefix", lm, tmp_path)
+
+
+def test_layers_that_share_their_keys_are_refused(tmp_path):
+    kinds = ["sliding_attention", "full_attention"] * 2
+    shared = {"num_hidden_layers": 4, "layer_types": kinds, "num_kv_shared_layers": 2}
+    lm = build_language_model("gemma3n", "padded", **shared, activation_sparsity_pattern=[0.0] * 4)
+    with pytest.raises(UserError, match="layers without maps of their own for keys and for values"):
         make("prefix", lm, tmp_path)
 
 
