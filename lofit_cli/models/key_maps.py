@@ -19,8 +19,8 @@ def find_key_maps(lm: Decoder) -> list[tuple[nn.Module, nn.Module]]:
     maps = [pair for pair in found if pair is not None]
     if len(maps) < len(found):
         raise UserError(
-            f"model '{lm.id}' has layers without maps of their own for keys and for values ({KEYS} and {VALUES}); choose "
-            "another model, or method=prompt, which needs neither"
+            f"model '{lm.id}' has layers without maps of their own for keys and for values ({KEYS} and {VALUES}); "
+            "choose another model, or method=prompt, which needs neither"
         )
     return maps
 

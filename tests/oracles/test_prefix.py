@@ -90,7 +90,7 @@ def test_the_models_own_keys_and_values_are_its_own_tokens(family):
 def test_models_with_one_map_for_both_are_refused(family, tmp_path):
     lm = build_language_model(family)
     with pytest.raises(
-        UserError, match=r"without maps of their own for keys and for values .* choose another model, or method=prompt"
+        UserError, match=r"maps of their own for keys .* choose another model, or method=prompt"
     ):
         make("prefix", lm, tmp_path)
 
