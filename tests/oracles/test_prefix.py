@@ -89,9 +89,7 @@ def test_the_models_own_keys_and_values_are_its_own_tokens(family):
 @pytest.mark.parametrize("family", FUSED)
 def test_models_with_one_map_for_both_are_refused(family, tmp_path):
     lm = build_language_model(family)
-    with pytest.raises(
-        UserError, match=r"maps of their own for keys .* choose another model, or method=prompt"
-    ):
+    with pytest.raises(UserError, match=r"maps of their own for keys .* choose another model, or method=prompt"):
         make("prefix", lm, tmp_path)
 
 
