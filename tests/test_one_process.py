@@ -35,6 +35,13 @@ def script(model_dir, workplace):
     return start
 
 
+def wait_until(is_so):
+    deadline = time.monotonic() + 120
+    while not is_so():
+        assert time.monotonic() < deadline
+        time.sleep(0.1)
+
+
 def starts():
     return Path("starts").read_text().split()
 
@@ -59,8 +66,7 @@ def test_one_process_runs_all_stages(script):
     assert "MC1" in out
     assert "already finished: base" in err
     (number,) = starts()
-    while Path("/proc", number).exists():
-        time.sleep(0.1)
+    wait_until(lambda: not Path("/proc", number).exists())
 
 
 def test_each_stage_has_its_own_exit_status(script):
@@ -115,7 +121,6 @@ def test_the_stage_stops_with_its_script(script, number):
         assert process.poll() is None, process.communicate()
         time.sleep(0.1)
     os.kill(process.pid, number)
-    while not Path("offsets/manifest.json").exists() or Path("/proc", *starts()).exists():
-        time.sleep(0.1)
+    wait_until(lambda: Path("offsets/manifest.json").exists() and not Path("/proc", *starts()).exists())
     assert json.loads(Path("offsets/manifest.json").read_text())["status"] == "interrupted"
     assert list(Path("offsets/checkpoints").iterdir())

@@ -53,6 +53,12 @@ def test_a_selection_that_failed_is_not_tried_again(workshop):
     assert [stage for stage, _ in calls(workshop)] == ["evaluate", "select-heads", "compare"]
 
 
+def test_a_task_that_is_none_is_refused_before_anything_runs(workshop):
+    result = run("table3", workshop, TASKS="clutrr clutr", SEEDS="1", FAIL="nothing")
+    assert (result.returncode, result.stderr) == (2, "table3.sh: TASKS: clutr is none of conf/task\n")
+    assert not (workshop / "calls").exists()
+
+
 def test_a_figure_that_failed_is_named(workshop):
     result = run("figure3", workshop, TASKS="clutrr", SEEDS="1", FAIL="nothing")
     assert result.returncode == 1

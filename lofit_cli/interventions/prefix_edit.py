@@ -5,7 +5,6 @@ from contextlib import ExitStack, contextmanager
 from functools import partial
 from typing import Any
 
-import torch
 from torch import Tensor, nn
 
 from lofit_cli.errors import UserError
@@ -14,6 +13,7 @@ from lofit_cli.interventions.saved import require_settings, require_tensors
 from lofit_cli.models.decoder import PLACE, Decoder
 from lofit_cli.models.hooks import hooked_output
 from lofit_cli.models.key_maps import find_key_maps
+from lofit_cli.models.positions import with_first
 
 
 class PrefixEdit(Intervention):
@@ -45,9 +45,7 @@ class PrefixEdit(Intervention):
         """Let every text begin with as many tokens, and put the keys and values in the place of theirs."""
 
         def put(vectors: Tensor, made: Tensor) -> Tensor:
-            positions = lm.token_positions.read(made.device).positions
-            own = vectors.to(made.device, made.dtype)[positions.clamp(max=len(vectors) - 1)]
-            return torch.where((positions < len(vectors))[..., None], own, made)
+            return with_first(vectors, lm.token_positions.read(made.device).positions, made)
 
         with ExitStack() as stack:
             stack.enter_context(lm.begun([PLACE] * self.num_vectors))

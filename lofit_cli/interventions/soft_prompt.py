@@ -12,6 +12,7 @@ from lofit_cli.interventions.intervention import Intervention
 from lofit_cli.interventions.saved import require_settings, require_tensors
 from lofit_cli.models.decoder import PLACE, Decoder
 from lofit_cli.models.hooks import hooked_output
+from lofit_cli.models.positions import with_first
 
 
 class SoftPrompt(Intervention):
@@ -49,9 +50,8 @@ class SoftPrompt(Intervention):
 
         def put(embedded: Tensor) -> Tensor:
             positions = lm.token_positions.read(embedded.device).positions
-            vectors = self.vectors.to(embedded.device, embedded.dtype)
-            shifted = embedded + self._shift(positions - len(vectors)).to(embedded.dtype)
-            return torch.where((positions < len(vectors))[..., None], _rows(vectors, positions), shifted)
+            shifted = embedded + self._shift(positions - len(self.vectors)).to(embedded.dtype)
+            return with_first(self.vectors, positions, shifted)
 
         with lm.begun([PLACE] * len(self.vectors)), hooked_output(lm.model.get_input_embeddings(), put):
             yield
@@ -62,7 +62,7 @@ class SoftPrompt(Intervention):
             return torch.zeros((), device=places.device)
         is_first = (places >= 0) & (places < len(self.rows))
         product = (self.rows @ self.columns).to(places.device)
-        return is_first[..., None] * _rows(product, places)
+        return is_first[..., None] * product[places.clamp(0, len(product) - 1)]
 
     def settings(self) -> dict[str, Any]:
         """Return none: its tensors are all there is."""
@@ -84,8 +84,3 @@ class SoftPrompt(Intervention):
 
 def _num_rows(tensors: dict[str, Tensor], name: str) -> int:
     return len(tensors[name]) if name in tensors and tensors[name].ndim else 0
-
-
-def _rows(values: Tensor, numbers: Tensor) -> Tensor:
-    """Return (..., width), the row of each number, and any where there is none."""
-    return values[numbers.clamp(0, len(values) - 1)]

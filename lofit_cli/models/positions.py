@@ -14,6 +14,18 @@ POSITIONS = ("all", "answer", "prompt_end")
 """Where an edit can act: at all tokens, where an answer token is predicted, or at the prompt's last token."""
 
 
+def with_first(vectors: Tensor, positions: Tensor, made: Tensor) -> Tensor:
+    """Return what was made of tokens, with vectors in the place of what was made of the first ones of each sequence.
+
+    Args:
+        vectors: (num_vectors, width).
+        positions: (batch, seq) index of each token in its own sequence.
+        made: (batch, seq, width).
+    """
+    own = vectors.to(made.device, made.dtype)[positions.clamp(max=len(vectors) - 1)]
+    return torch.where((positions < len(vectors))[..., None], own, made)
+
+
 @dataclass(frozen=True)
 class TokenPositions:
     """Where each token of a forward pass stands.

@@ -44,7 +44,8 @@ def print_metrics(method: str, task: str, protocol: str, split: str, summaries: 
 def _amount(metric: str, value: float | None, is_named: bool) -> str:
     """Return a value in its metric's unit, which may be named."""
     unit = metric_unit(metric)
-    return "" if value is None else f"{unit.factor * value:.2f}{f' {unit.of_mean}' * is_named}"
+    named = f" {unit.of_mean}" if is_named else ""
+    return "" if value is None else f"{unit.factor * value:.2f}{named}"
 
 
 def print_answers(method: str, predictions: Sequence[GeneratedAnswer], base_run: Path | None) -> None:

@@ -48,13 +48,8 @@ BASE_MODEL: dict[str, Any] = {"method": "none", "num_trained_parameters": 0, "ma
 
 def evaluate(config: EvaluateConfig, run: RunDir) -> Sequence[Prediction]:
     """Measure every item of a split; write a row an item and the metrics with standard errors."""
-    task = load_task(config.task, config.model)
-    check_protocol(task, config.eval)
-    judges = _judges(config, task)
-    folder = _intervention_dir(config, task.facts())
-    task.items(config.eval.split)  # refuses a split that is not there before the model is loaded
-    if config.eval.split == "test":
-        _refuse_training_items(task, folder)
+    task, judges = _open(config)
+    folder = _find_edit(config, task)
     lm = load_remembering(config.model, config.cache)
     task = cut_items(lm, task)
     items = task.items(config.eval.split)
@@ -88,6 +83,22 @@ def evaluate(config: EvaluateConfig, run: RunDir) -> Sequence[Prediction]:
     if folder:
         _show_texts(config, run, predictions)
     return predictions
+
+
+def _open(config: EvaluateConfig) -> tuple[Task[Any], dict[str, str]]:
+    """Return the task and the judges, refusing what these are not for."""
+    task = load_task(config.task, config.model)
+    check_protocol(task, config.eval)
+    return task, _judges(config, task)
+
+
+def _find_edit(config: EvaluateConfig, task: Task[Any]) -> Path | None:
+    """Return the run directory of the intervention, refusing one that has learnt from the test items."""
+    folder = _intervention_dir(config, task.facts())
+    task.items(config.eval.split)  # refuses a split that is not there before the model is loaded
+    if config.eval.split == "test":
+        _refuse_training_items(task, folder)
+    return folder
 
 
 def _write(predictions: Sequence[Prediction], derived: dict[str, float], run: RunDir) -> dict[str, Summary]:
@@ -193,14 +204,10 @@ def _intervention_dir(config: EvaluateConfig, task: dict[str, Any]) -> Path | No
 
 def plan_evaluate(config: EvaluateConfig) -> Plan:
     """Return what the stage would take, from a part of its work on the model itself."""
-    task = load_task(config.task, config.model)
-    check_protocol(task, config.eval)
-    judges = _judges(config, task)
+    task, judges = _open(config)
     if outline := find_outline(config.model):
         return plan_measuring_by_config(outline, task, config)
-    folder = _intervention_dir(config, task.facts())
-    if config.eval.split == "test":
-        _refuse_training_items(task, folder)
+    folder = _find_edit(config, task)
     lm, load_seconds = load_timed(config.model)
     task = cut_items(lm, task)
     edit = load_intervention(folder, lm)[0] if folder else Demonstrations()

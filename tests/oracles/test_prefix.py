@@ -3,6 +3,7 @@
 import pytest
 import torch
 from making import REFUSED, make
+from peft_prompts import peft_scores
 from tiny_models import FAMILIES, build_language_model
 
 from lofit_cli.errors import UserError
@@ -56,12 +57,7 @@ def test_log_probabilities_and_gradients_are_pefts(family, batching):
     weight = tuned.prompt_encoder.default.embedding.weight
     pairs = [part.detach() for pair in zip(turned, edit.values, strict=True) for part in pair]
     weight.data.copy_(torch.cat(pairs, dim=1))
-    scores = []
-    for sequence in SEQUENCES:
-        tokens = torch.tensor([sequence.tokens])
-        log_probs = tuned(input_ids=tokens, attention_mask=torch.ones_like(tokens)).logits[0, :-1].log_softmax(dim=-1)
-        scores.append(log_probs.gather(-1, tokens[0, 1:, None]).flatten()[sequence.start - 1 :].sum())
-    expected = torch.stack(scores)
+    expected = peft_scores(tuned, SEQUENCES)
     expected.sum().backward()
     torch.testing.assert_close(found, expected, atol=1e-5, rtol=1e-5)
     grads = weight.grad.split([part.shape[1] for part in pairs], dim=1)

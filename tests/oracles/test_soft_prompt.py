@@ -3,6 +3,7 @@
 import pytest
 import torch
 from making import make
+from peft_prompts import peft_scores
 from tiny_models import EACH_FAMILY, build_language_model
 
 from lofit_cli.errors import UserError
@@ -39,12 +40,7 @@ def test_log_probabilities_and_gradient_are_pefts(family, batching):
     tuned = peft.get_peft_model(other, config)
     weight = tuned.prompt_encoder.default.embedding.weight
     weight.data.copy_(edit.vectors.data)
-    scores = []
-    for sequence in SEQUENCES:
-        tokens = torch.tensor([sequence.tokens])
-        log_probs = tuned(input_ids=tokens, attention_mask=torch.ones_like(tokens)).logits[0, 4:-1].log_softmax(dim=-1)
-        scores.append(log_probs.gather(-1, tokens[0, 1:, None]).flatten()[sequence.start - 1 :].sum())
-    expected = torch.stack(scores)
+    expected = peft_scores(tuned, SEQUENCES)
     expected.sum().backward()
     torch.testing.assert_close(found, expected, atol=1e-5, rtol=1e-5)
     torch.testing.assert_close(edit.vectors.grad, weight.grad, atol=1e-5, rtol=1e-4)
