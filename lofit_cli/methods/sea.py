@@ -20,6 +20,9 @@ from lofit_cli.schema.fitted_methods import SeaConfig
 from lofit_cli.schema.stages import TrainOffsetsConfig
 from lofit_cli.tasks.task import Task
 
+SIXTHS = (1, 2, 4)
+"""The default numbers of last layers, in sixths of the model's; four are the paper's own choice, 21 of 32 layers."""
+
 
 def make_sea(
     lm: LanguageModel, task: Task[Any], config: TrainOffsetsConfig, head_mask: Tensor, run: RunDir
@@ -32,7 +35,7 @@ def make_sea(
     Source: SEA (arXiv 2405.09719): the states behind the model's own, a right and a wrong answer to each question.
     """
     settings, num_layers = cast(SeaConfig, config.method), lm.geometry.num_layers
-    counts = settings.num_layers or [max(1, num_layers * 21 // 32)]
+    counts = settings.num_layers or sorted({max(1, num_layers * sixths // 6) for sixths in SIXTHS})
     if max(counts) > num_layers:
         raise UserError(f"method.num_layers={counts} are not all there; allowed: 1 to {num_layers}")
     own, right, wrong = read_states(lm, task, run)

@@ -154,8 +154,8 @@ class SadiConfig(MethodConfig):
 class SeaConfig(MethodConfig):
     """`method=sea`: feed-forward outputs projected on what explains `share` of how they go with right answers.
 
-    Each of `num_layers` last layers is tried (by default 21/32 of them); the number with the best validation metric is
-    kept.
+    Each of `num_layers` last layers is tried (by default a sixth, a third and two thirds of them); the number with the
+    best validation metric is kept.
     """
 
     share: float = 0.998

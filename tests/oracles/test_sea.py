@@ -1,5 +1,7 @@
 """SEA's projections against NumPy's SVD, token by token."""
 
+import json
+
 import numpy as np
 import pytest
 import torch
@@ -95,6 +97,12 @@ def test_the_number_of_layers_is_chosen_on_validation(tmp_path):
     edit = make("sea", build_language_model("llama"), tmp_path, num_layers=[1, 2])
     assert len((tmp_path / "sea" / "candidates.jsonl").read_text().splitlines()) == 2
     assert edit.layers in ([2], [1, 2])
+
+
+def test_by_default_a_sixth_a_third_and_two_thirds_of_the_layers_are_tried_and_never_none(tmp_path):
+    make("sea", build_language_model("llama"), tmp_path)
+    tried = [json.loads(line)["layer"] for line in (tmp_path / "sea" / "candidates.jsonl").read_text().splitlines()]
+    assert tried == [2, 1]
 
 
 def test_more_layers_than_there_are_are_refused(tmp_path):
