@@ -115,3 +115,24 @@ def test_ctrl_c_stops_the_script(workshop):
     (workshop / "bin" / "lofit").write_text("#!/bin/sh\necho $* >> calls\nexit 130\n")
     assert run("table1_2", workshop).returncode == 130
     assert len(calls(workshop)) == 1
+
+
+def test_neighbours_choose_a_rate_in_each_task_and_are_trained_again_at_it(workshop):
+    first_rate, second_rate = "$3", "$4"
+    (workshop / "bin" / "python").write_text(
+        f'#!/bin/sh\nmkdir -p "$2"\ncase $2 in *mquake*) echo "{first_rate}" ;; *) echo "{second_rate}" ;; esac'
+        ' > "$2/best.txt"\n'
+    )
+    options = {"TASKS": "mquake clutrr", "SEEDS": "42 1", "RATES": "1e-3 1e-2", "FAIL": "nothing"}
+    choice = {"TUNED": "lofit_3", "FITTED": "proxy", "HEADS": "", "SECOND": "lofit_3", "SWAPPED": "lofit_3"}
+    assert run("neighbours", workshop, **options, **choice).returncode == 0
+    made = calls(workshop)
+    for task, rate in (("mquake", "1e-3"), ("clutrr", "1e-2")):
+        trained = {Path(value(o, "hydra.run.dir")): o for _, o in made if f"/{task}-0/" in value(o, "hydra.run.dir")}
+        best = f"runs/paper/smollm2/{task}-0/seed-42/tune-lofit_3-{rate}"
+        folder = Path(best).parents[1]
+        assert value(trained[folder / "seed-42" / f"eval-tune-lofit_3-{rate}"], "intervention") == best
+        assert value(trained[folder / "seed-42" / "offsets-proxy"], "method.source") == best
+        for name in ("seed-1/offsets-lofit_3", "seed-42/offsets-lofit_3-swapped"):
+            assert value(trained[folder / name], "trainer.learning_rate") == rate
+        assert folder / "seed-42" / "offsets-lofit_3" not in trained

@@ -73,6 +73,18 @@ def test_what_was_not_measured_is_refused(tmp_path, runs):
     assert invoke(tmp_path / "out", tmp_path / "nowhere").exit_code == 1
 
 
+def test_each_task_has_its_best_by_mc2_where_that_is_measured_and_by_the_loss_elsewhere(tmp_path):
+    runs = [finish(tmp_path / f"a{i}", "lora", 10**-i, 0.5 / i) for i in (2, 3)]
+    runs += [finish(tmp_path / f"b{i}", "lora", 10**-i, 0.5 / i, task="u") for i in (2, 3)]
+    for run in runs[2:]:
+        (look,) = map(json.loads, (run / "validation.jsonl").read_text().splitlines())
+        (run / "validation.jsonl").write_text(json.dumps({"epoch": 0, "loss": look["loss"]}))
+    assert invoke(tmp_path / "out", *runs).exit_code == 0
+    assert (tmp_path / "out" / "best.txt").read_text().splitlines() == [str(tmp_path / "a2"), str(tmp_path / "b3")]
+    rows = list(csv.DictReader((tmp_path / "out" / "tune.csv").open()))
+    assert [row["mc2"] == "" for row in rows] == [False, False, True, True]
+
+
 def test_of_equal_rates_the_lowest_is_best():
     looks = [{"task": "t", "fold": 0, "method": "lora", "learning_rate": rate, "mc1": 0.5} for rate in (1e-3, 1e-2)]
     assert tune.find_best(looks, "mc1") == looks[:1]

@@ -37,9 +37,9 @@ heads_of() {
   esac
 }
 
-looks=$model_dir/neighbours/looks
+looks() { echo "$(fold_dir)/looks/$1"; }
 # best_of WHAT: the run of this fold whose learning rate the validation split chose; nothing where there is none.
-best_of() { grep -sF "/$task-$fold/" "$looks/$1/best.txt" | head -1 || :; }
+best_of() { [ ! -f "$(looks "$1")/best.txt" ] || cat "$(looks "$1")/best.txt"; }
 
 try_rates() {
   local what=$1 rate points=()
@@ -48,7 +48,7 @@ try_rates() {
     points+=("$(seed_dir)/tune-$what-$rate")
     learn train-offsets "${points[-1]}" "$what" trainer.learning_rate="$rate" ${heads[@]+"${heads[@]}"} || :
   done
-  tried+=(${points[@]+"${points[@]}"})
+  draw tune.py "$(looks "$what")" "${points[@]}"
 }
 score_best() {
   local run_dir
@@ -70,9 +70,7 @@ again() {
 each() { local what; for what in $2; do "$1" "$what" "${@:3}"; done; }
 in_each_fold score_as_it_is
 for what in $TUNED; do
-  tried=()
   in_each_fold with_first_seed try_rates "$what"
-  [ ${#tried[@]} = 0 ] || draw tune.py "$looks/$what" "${tried[@]}"
   in_each_fold with_first_seed score_best "$what"
 done
 in_each_fold with_first_seed each fit "$FITTED"

@@ -47,16 +47,20 @@ def _place(look: Look) -> tuple[Any, ...]:
     return tuple(look[key] for key in PLACE)
 
 
-def find_best(looks: list[Look], metric: str) -> list[Look]:
+def find_best(looks: list[Look], metric: str | None = None) -> list[Look]:
     """Return the best rate of each task, fold and method: the lowest loss, or the most of another metric.
 
     Folds have a best rate each, because one fold's validation questions are test questions of the other. Of rates that
     are equally good it is the lowest.
+
+    Args:
+        metric: what the best is best by; without one it is MC2 in the tasks that have it, and the loss in others.
     """
     best: dict[tuple[Any, ...], Look] = {}
     for look in looks:
+        name = metric or ("mc2" if "mc2" in look else "loss")
         rival = best.setdefault(_place(look), look)
-        if look[metric] < rival[metric] if metric == "loss" else look[metric] > rival[metric]:
+        if look[name] < rival[name] if name == "loss" else look[name] > rival[name]:
             best[_place(look)] = look
     return list(best.values())
 
@@ -67,11 +71,11 @@ def main(out: Path, runs: Runs, metric: Metric = None) -> None:
     if not looks:
         say("tune: none of these runs has finished")
         raise typer.Exit(1)
-    measured = [name for name in looks[0] if name not in (*PLACE, RATE, "epoch", "run")]
-    names = [name for name in measured if all(name in look for look in looks)]
-    metric = metric or ("mc2" if "mc2" in names else "loss")
-    if metric not in names:
-        say(f"tune: --metric {metric} was not measured; {did_you_mean(metric, names)}")
+    measured = dict.fromkeys(name for look in looks for name in look)
+    names = [name for name in measured if name not in (*PLACE, RATE, "epoch", "run")]
+    of_all = [name for name in names if all(name in look for look in looks)]
+    if metric and metric not in of_all:
+        say(f"tune: --metric {metric} was not measured; {did_you_mean(metric, of_all)}")
         raise typer.Exit(2)
     best = find_best(looks, metric)
     table = _table(looks, names, best, metric)
@@ -81,14 +85,21 @@ def main(out: Path, runs: Runs, metric: Metric = None) -> None:
     show_table(table)
 
 
-def _table(looks: list[Look], names: list[str], best: list[Look], metric: str) -> Table:
+def _table(looks: list[Look], names: list[str], best: list[Look], metric: str | None) -> Table:
     headers = [*PLACE, "rate", *(name if name == "loss" else name.upper() for name in names), ""]
     lines = []
     for look in looks:
-        values = [f"{look[n]:.3f}" if n == "loss" else f"{metric_unit(n).factor * look[n]:.1f}" for n in names]
+        values = [_value(look, name) for name in names]
         lines.append([*map(str, _place(look)), f"{look[RATE]:g}", *values, _mark(look, looks, best)])
-    note = f"validation split after training; best by {metric}, *: at an end of the rates tried"
+    by = metric or ("mc2 where it is measured, or loss" if "mc2" in names else "loss")
+    note = f"validation split after training; best by {by}, *: at an end of the rates tried"
     return Table("Learning rates", left_and_right(*headers), lines, note, _records(looks, names))
+
+
+def _value(look: Look, name: str) -> str:
+    if name not in look:
+        return ""
+    return f"{look[name]:.3f}" if name == "loss" else f"{metric_unit(name).factor * look[name]:.1f}"
 
 
 def _mark(look: Look, looks: list[Look], best: list[Look]) -> str:
@@ -99,7 +110,7 @@ def _mark(look: Look, looks: list[Look], best: list[Look]) -> str:
 
 
 def _records(looks: list[Look], names: list[str]) -> list[dict[str, Any]]:
-    return [{name: look[name] for name in (*PLACE, RATE, *names, "run")} for look in looks]
+    return [{name: look.get(name) for name in (*PLACE, RATE, *names, "run")} for look in looks]
 
 
 if __name__ == "__main__":
