@@ -1,6 +1,7 @@
 """Adapters of the peft library: LoRA, IA3 and every other one that changes modules and leaves the weights alone."""
 
 import re
+import warnings
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any
@@ -131,7 +132,10 @@ def _injected(lm: Decoder, config: dict[str, Any]) -> Iterator[peft.PeftModel]:
     """Put a fresh adapter into the model for the length of a `with` block."""
     settings = _adapter_config(config)
     try:
-        adapted = peft.get_peft_model(lm.model, settings, autocast_adapter_dtype=True)
+        with warnings.catch_warnings():
+            # peft 0.21 reads a property of the model that transformers 5.23 has renamed.
+            warnings.filterwarnings("ignore", message="`is_gradient_checkpointing`", category=FutureWarning)
+            adapted = peft.get_peft_model(lm.model, settings, autocast_adapter_dtype=True)
     except LIBRARY_ERRORS as error:
         raise _misfit(config, lm, error)
     adapted.eval()

@@ -1,6 +1,7 @@
 """Our edits against the peft library's adapters: a scale on all heads is IA3 on `o_proj`; LoRA is LoRA, trained too."""
 
 import copy
+import warnings
 
 import peft
 import pytest
@@ -120,3 +121,11 @@ def test_adapters_leave_the_model_as_it_was(peft_type):
             (gradient, *_) = torch.autograd.grad(edited.square().mean(), list(edit.weights), allow_unused=True)
             assert gradient is not None
         assert log_probs(lm).equal(before)
+
+
+def test_what_the_libraries_tell_developers_is_not_shown_to_users():
+    lm = build_language_model("llama")
+    with warnings.catch_warnings():
+        warnings.simplefilter("error", FutureWarning)
+        with PeftEdit.initial(lm, LORA).attach(lm):
+            pass
