@@ -37,13 +37,14 @@ def measure_split(
         UserError: an item is longer than the model has positions for; to leave it out would change the mean.
     """
     items = task.items(split)
-    prompts = [task.prompt(item, protocol, demonstrations) for item in items]
     outcomes: Sequence[Any]
     with naming_items([item.name for item in items]):
         if task.generates:
+            prompts = [task.prompt(item, protocol, demonstrations) for item in items]
             outcomes = generate_lines(lm, prompts, task.config.max_new_tokens, report, known)
         else:
-            outcomes = score_answers(lm, list(zip(prompts, map(task.answers, items), strict=True)), report, known)
+            asked = [task.asked(item, protocol, demonstrations) for item in items]
+            outcomes = score_answers(lm, asked, report, known)
     return [task.predict(item, outcome) for item, outcome in zip(items, outcomes, strict=True)]
 
 
@@ -79,7 +80,7 @@ def require_fit(lm: Decoder, task: Task[Any], split: str, protocol: str) -> None
     """Refuse a split of which an item, scored as `measure_split` would, is longer than the model has positions for."""
     items = task.items(split)
     with naming_items([item.name for item in items]):
-        tokenize_items(lm, [(task.prompt(item, protocol), task.answers(item)) for item in items])
+        tokenize_items(lm, [task.asked(item, protocol) for item in items])
 
 
 def mean_metrics(predictions: Sequence[Prediction]) -> dict[str, float]:

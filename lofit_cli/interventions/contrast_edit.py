@@ -24,6 +24,7 @@ class ContrastEdit(Intervention):
     """
 
     kind = "contrast_edit"
+    runs_beside = True
     edits_parts = True
 
     def __init__(self, positive: str, negative: str, alpha: float, layer: int) -> None:

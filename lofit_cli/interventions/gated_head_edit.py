@@ -63,7 +63,7 @@ class GatedHeadEdit(HeadEdit):
         return (self.gate_logits - TEMPERATURE * math.log(-LOW / HIGH)).sigmoid().clamp(SMALLEST, 1 - SMALLEST)
 
     def penalty(self, step: int) -> Tensor:
-        """Return the gates' share of the loss: lambda of the scales' and 1 - lambda of the offsets' that are open.
+        """Return the gates' share of the loss: 1 - lambda of the scales' and lambda of the offsets' that are open.
 
         Of each layer it takes the mean over heads, and of all layers the sum over the number of heads of the model.
 
@@ -73,7 +73,7 @@ class GatedHeadEdit(HeadEdit):
         of_layer = torch.tensor([layer for layer, _ in self.heads], device=self.gate_logits.device)
         per_head = 1 / of_layer.bincount()[of_layer] / len(of_layer)
         of_scale, of_offset = (self.open_probability() * per_head).sum(dim=1)
-        penalty: Tensor = self.strength * (weight * of_scale + (1 - weight) * of_offset)
+        penalty: Tensor = self.strength * ((1 - weight) * of_scale + weight * of_offset)
         return penalty
 
     def folded(self) -> HeadEdit:

@@ -25,6 +25,7 @@ class Intervention(nn.Module, ABC):
         kind: the name under which files of this class are known.
         demonstrations: what goes before every prompt.
         edits_parts: whether it can edit a model of which each process has a part.
+        runs_beside: whether it has forward passes of its own beside the model's.
         sign: -1 while it acts in the direction that is to make right answers less likely.
         signs: the directions that the step of training under way goes in.
         pair_loss: what pairs of answers are trained by: `dpo` or `reps`.
@@ -33,6 +34,7 @@ class Intervention(nn.Module, ABC):
     kind: ClassVar[str]
     demonstrations: Prompt = NOTHING
     edits_parts: ClassVar[bool] = False
+    runs_beside: ClassVar[bool] = False
     sign: int = 1
     signs: tuple[int, ...] = (1,)
     pair_loss: ClassVar[str] = "dpo"

@@ -30,14 +30,19 @@ def authors_divergence(last: Tensor, early: Tensor) -> Tensor:
     Source: DoLa's released code, whose arguments stand the other way round than in the Jensen-Shannon divergence, and
         which divides by the size of the vocabulary.
     """
-    mix = ((last.exp() + early.exp()) / 2).log()
+    mix = _mixed(last, early)
     return torch.stack([(mix.exp() * (mix - part)).mean(dim=-1) for part in (last, early)]).mean(dim=0)
 
 
 def js_divergence(last: Tensor, early: Tensor) -> Tensor:
     """Return the Jensen-Shannon divergence of two rows of log-probabilities, (..., vocabulary), in nats."""
-    mix = ((last.exp() + early.exp()) / 2).log()
+    mix = _mixed(last, early)
     return torch.stack([(part.exp() * (part - mix)).sum(dim=-1) for part in (last, early)]).mean(dim=0)
+
+
+def _mixed(last: Tensor, early: Tensor) -> Tensor:
+    """Return the log of the mean of two probabilities, also of those that are too small for a float."""
+    return torch.logaddexp(last, early) - math.log(2)
 
 
 DIVERGENCES: dict[str, Callable[[Tensor, Tensor], Tensor]] = {"authors": authors_divergence, "js": js_divergence}

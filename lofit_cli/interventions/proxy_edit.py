@@ -6,6 +6,7 @@ from dataclasses import asdict
 from typing import Any
 
 from torch import Tensor
+from torch.nn.functional import pad
 
 from lofit_cli.errors import UserError
 from lofit_cli.interventions.intervention import Intervention, class_of
@@ -17,6 +18,7 @@ from lofit_cli.models.kept_logits import Inputs
 from lofit_cli.models.rescoring import rescored
 from lofit_cli.models.twins import Twin, num_positions
 from lofit_cli.models.weights import describe_model, tokenizer_hash
+from lofit_cli.prompts import NOTHING
 from lofit_cli.schema.sources import ModelConfig
 
 EXPERT = "expert."
@@ -37,6 +39,7 @@ class ProxyEdit(Intervention):
     """
 
     kind = "proxy_edit"
+    runs_beside = True
 
     def __init__(self, expert: Intervention, proxy: Decoder | None, model: ModelConfig, alpha: float) -> None:
         super().__init__()
@@ -73,9 +76,10 @@ class ProxyEdit(Intervention):
         def rescore(logits: Tensor, inputs: Inputs) -> Tensor:
             if running:
                 return logits
-            size, own = logits.shape[-1], logits.float()
-            towards, away = (found.get(name, logits)[..., :size].to(own) for name in ("expert", "plain"))
-            return own + self.alpha * (towards - away)
+            own = logits.float()
+            towards, away = (found.get(name, logits)[..., : own.shape[-1]].to(own) for name in ("expert", "plain"))
+            # Models of one family pad their vocabularies to different sizes; what a proxy lacks is no token.
+            return own + pad(self.alpha * (towards - away), (0, own.shape[-1] - towards.shape[-1]))
 
         with hooked_call(lm.model, before), rescored(lm, rescore):
             yield
@@ -106,6 +110,8 @@ class ProxyEdit(Intervention):
             raise UserError("its expert is a proxy itself, and must be an edit of the proxy model")
         own = {name.removeprefix(EXPERT): value for name, value in tensors.items()}
         expert = class_of(made.get("class")).restore(proxy or lm, made.get("settings"), own)
+        if reason := why_no_expert(expert, proxy or lm):
+            raise UserError(f"its expert {reason}, and must be an edit of the proxy model")
         return cls(expert, proxy, model, settings["alpha"])
 
 
@@ -119,6 +125,19 @@ def _model_config(settings: dict[str, Any]) -> ModelConfig:
     if not is_told:
         raise UserError(f"its setting model is {str(settings)[:60]}, and must be settings of a model")
     return model
+
+
+def why_no_expert(expert: Intervention, proxy: Decoder) -> str | None:
+    """Return what keeps an edit from acting through the logits of the model it was made for; None if nothing does."""
+    if expert.runs_beside:
+        return "has forward passes of its own beside the model's"
+    before = len(proxy.beginnings)
+    with expert.attach(proxy):
+        begins, has_scores = len(proxy.beginnings) > before, any(proxy.rescorings)
+    # The texts are laid out for the model that is asked, which knows nothing of what should stand before them.
+    if begins or expert.demonstrations != NOTHING:
+        return "stands before every text"
+    return "makes scores of its own, which are no logits" if has_scores else None
 
 
 def require_proxy(lm: Decoder, proxy: Decoder) -> None:

@@ -27,7 +27,7 @@ def make_dola(
         UserError: the model has no such layer.
 
     Source: DoLa (arXiv 2309.03883): halves of the even layers, tokens below a tenth of the likeliest one left out in
-        generation, none in multiple choice.
+        generation, none in multiple choice. Their repetition penalty of 1.2 in generation is left out.
     """
     settings = cast(DolaConfig, config.method)
     top = settings.relative_top

@@ -13,7 +13,7 @@ from lofit_cli.artifacts.seen_items import inherit_seen
 from lofit_cli.errors import UserError
 from lofit_cli.interventions.files import load_intervention, settings_of_model
 from lofit_cli.interventions.intervention import Intervention
-from lofit_cli.interventions.proxy_edit import ProxyEdit, require_proxy
+from lofit_cli.interventions.proxy_edit import ProxyEdit, require_proxy, why_no_expert
 from lofit_cli.methods.grid_search import Candidate, keep_best
 from lofit_cli.models.language_model import LanguageModel
 from lofit_cli.models.load import load_model
@@ -28,7 +28,7 @@ def make_proxy(
     """Return the edit of the run that `method.source` names, acting through the logits of the model it was made for.
 
     Raises:
-        UserError: that model has other tokens, or what the run made stands in the prompt.
+        UserError: that model has other tokens, or what the run made stands before the texts, or is a proxy itself.
     """
     settings = cast(ProxyConfig, config.method)
     source = Path(settings.source)
@@ -36,8 +36,8 @@ def make_proxy(
     model = replace(settings_of_model(source, manifest, None), device=config.model.device)
     proxy = None if model.shaping() == config.model.shaping() else load_model(model)
     expert, _ = load_intervention(source, proxy or lm, "method.source")
-    if expert.demonstrations != Intervention.demonstrations:
-        raise UserError(f"method.source={source} is a run of {manifest.method}, which edits no model; name another")
+    if reason := why_no_expert(expert, proxy or lm):
+        raise UserError(f"method.source={source} is a run of {manifest.method}, which {reason}; name another run")
     require_proxy(lm, proxy or lm)
     run.record(selector=manifest.selector, num_heads=manifest.num_heads, selection_seed=manifest.selection_seed)
     run.record_settings(source={**manifest.made_by, "model": manifest.model, "method": manifest.method})

@@ -129,17 +129,19 @@ def score_answers(
     items: Sequence[Prompted],
     report: Callable[[int], None] = lambda num_items: None,
     known: Outcomes | None = None,
+    append_eos: bool = False,
 ) -> list[list[LogProb]]:
     """Return the log-probability of every answer of every item, computing a prompt shared by all of them once.
 
     Args:
         report: called with the number of items done after each forward pass.
         known: what was scored before, and takes in what is scored now.
+        append_eos: score what ends an answer with it; see `tokenize`.
 
     Raises:
         RunError: a log-probability is not finite.
     """
-    tokenized, scored = tokenize_items(lm, items), Outcomes() if known is None else known
+    tokenized, scored = tokenize_items(lm, items, append_eos), Outcomes() if known is None else known
     scored.keep(len(items), lambda number, found: _is_scored(tokenized[number], found))
     with torch.inference_mode():
         prefix = _shared_prefix(lm, tokenized)

@@ -8,7 +8,10 @@ HIDDEN, NUM_EPOCHS, BATCH_SIZE, LEARNING_RATE, WEIGHT_DECAY = 16, 10, 32, 5e-4, 
 
 
 def mlp_accuracy(train: tuple[Tensor, Tensor], validation: tuple[Tensor, Tensor], seed: int) -> float:
-    """Return the best validation accuracy of any epoch, which is what the authors rank heads by.
+    """Return the best validation accuracy of any epoch.
+
+    The authors leave the last answers that fill no batch out of training and out of the choice of the epoch; here all
+    of them count.
 
     Args:
         train, validation: features (num_answers, width) and labels (num_answers,).

@@ -60,14 +60,20 @@ def weigh_answers(task: Task[Any], lm: Decoder, models: Sequence[str]) -> Task[A
 
 
 def _mean_log_probs(task: Task[Any], lm: Decoder, name: str) -> dict[str, list[torch.Tensor]]:
-    """Return, for each item of a split, (num_chosen,) the mean log-probability of a token of each right answer."""
+    """Return, for each item of a split, (num_chosen,) the mean log-probability of a token of each right answer.
+
+    The other model reads what the trained one does: turns where that has a chat template, and what ends an answer.
+    """
+    system_prompt = lm.chat.system_prompt if lm.chat else None
+    config = ModelConfig(name, device=str(lm.device), chat_template=lm.chat is not None, system_prompt=system_prompt)
     with naming_model("trainer.poft"):
-        other = replace(load_model(ModelConfig(name, device=str(lm.device))), max_row_tokens=lm.max_row_tokens)
+        other = load_model(config)
+    other = replace(other, max_row_tokens=lm.max_row_tokens)
     found = {}
     for split in SPLITS:
         prompted = [(example.prompt, example.answers[: example.num_chosen]) for example in task.examples(split)]
         with naming_items([item.name for item in task.items(split)]):
-            scored = score_answers(other, prompted)
+            scored = score_answers(other, prompted, append_eos=task.config.append_eos)
         found[split] = [torch.tensor([value / value.num_tokens for value in item]) for item in scored]
     return found
 

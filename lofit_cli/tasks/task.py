@@ -143,6 +143,10 @@ class Task(ABC, Generic[AnyItem]):
         """Return the continuations whose log-probabilities are asked for; for tasks that are scored only."""
         raise NotImplementedError(f"{self.name} has no answers to score")
 
+    def asked(self, item: AnyItem, protocol: str, demonstrations: Prompt = NOTHING) -> tuple[Prompt, tuple[str, ...]]:
+        """Return what the model is shown of an item, and the continuations of it that are scored."""
+        return self.prompt(item, protocol, demonstrations), self.answers(item)
+
     @property
     def knows_items(self) -> bool:
         """Return whether its items are known, which pieces of a text are not before a tokenizer has cut it."""

@@ -21,6 +21,9 @@ def test_a_question_stands_in_urials_frame_behind_the_text(tmp_path):
     prompt = task.prompt(item, "urial", edit.demonstrations).text
     # Re-Align/URIAL: urial text, then "\n# Query:\n```\n", the question, "\n```\n", "\n# Answer:\n```\n".
     assert prompt == TEXT + "\n# Query:\n```\n" + item.text + "\n```\n" + "\n# Answer:\n```\n"
+    asked, answers = task.asked(item, "urial", edit.demonstrations)
+    assert (asked.text, answers) == (prompt, tuple(map(str.strip, task.answers(item))))
+    assert task.asked(item, "iti")[1] == task.answers(item)
     assert task.prompt(item, "iti").text.endswith(f"Q: {item.text}\nA:")
     assert read_seen(tmp_path / "icl") == set()
 

@@ -11,7 +11,7 @@ from tiny_models import EACH_FAMILY, build_language_model
 from lofit_cli.artifacts.geometry import Geometry
 from lofit_cli.artifacts.seen_items import read_seen
 from lofit_cli.errors import UserError
-from lofit_cli.interventions.layer_contrast import FILTERED, LayerContrast
+from lofit_cli.interventions.layer_contrast import DIVERGENCES, FILTERED, LayerContrast
 from lofit_cli.methods.dola import layers_of_half
 from lofit_cli.models.generation import generate_texts
 from lofit_cli.models.logprobs import answer_logprobs
@@ -76,6 +76,14 @@ def test_scores_are_the_sums_of_the_contrast(lm, batching, name, divergence):
         scores = contrast_in_numpy(lm, sequence.tokens, [0, 1, 2], divergence)
         expected = sum(scores[i - 1, sequence.tokens[i]] for i in range(sequence.start, len(sequence.tokens)))
         assert score == pytest.approx(expected, abs=1e-5)
+
+
+@pytest.mark.parametrize("name", ["authors", "js"])
+def test_tokens_that_no_layer_finds_possible_leave_the_divergence_a_number(name):
+    last, early = (torch.tensor([values]).log_softmax(dim=-1) for values in ([0.0, -120.0, 1.0], [1.0, -130.0, 0.0]))
+    possible = [DIVERGENCES[name](part, other) for part, other in ((last, early), (last[:, ::2], early[:, ::2]))]
+    expected = possible[1] * (2 / 3 if name == "authors" else 1)
+    torch.testing.assert_close(possible[0], expected, atol=1e-6, rtol=0)
 
 
 def test_text_is_the_likeliest_by_contrast_token_by_token(lm):

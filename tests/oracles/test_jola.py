@@ -60,8 +60,19 @@ def test_gates_and_their_penalty_are_those_of_numpy():
     p = np.clip(1 / (1 + np.exp(-(logits - 0.33 * np.log(0.1 / 1.1)))), 1e-6, 1 - 1e-6).reshape(2, 3, 4)
     for step in (0, 50):
         weight = 0.1 * math.exp(-0.01 * step)
-        expected = (weight * p[0].mean(1).sum() + (1 - weight) * p[1].mean(1).sum()) / 12
+        expected = ((1 - weight) * p[0].mean(1).sum() + weight * p[1].mean(1).sum()) / 12
         assert float(edit.penalty(step)) == pytest.approx(expected, rel=1e-5)
+
+
+def test_the_penalty_closes_the_scales_gates_rather_than_the_offsets():
+    lm = build_language_model("llama")
+    penalties = []
+    for is_open in ([20.0, -20.0], [-20.0, 20.0]):
+        edit = gated(lm, 0)
+        edit.gate_logits.data = torch.tensor(is_open)[:, None].expand_as(edit.gate_logits).clone()
+        penalties.append(float(edit.penalty(0)))
+    # JoLA's trainer: lambda, 0.1 at first, of the offsets' gates (g1), 1 - lambda of the scales' (g2); 4 heads a layer.
+    assert penalties == pytest.approx([0.9 / 4, 0.1 / 4], abs=1e-4)
 
 
 def test_a_gate_is_open_as_often_as_is_said():

@@ -1,5 +1,7 @@
 """Proxy-tuning against the sum of three logit arrays in NumPy, and what must come of it at strengths 0 and 1."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 import torch
@@ -9,6 +11,8 @@ from tiny_models import EACH_FAMILY, build_language_model, edit_all_heads, rando
 from lofit_cli.errors import UserError
 from lofit_cli.interventions.files import load_intervention_file
 from lofit_cli.interventions.proxy_edit import ProxyEdit
+from lofit_cli.methods import METHODS
+from lofit_cli.models.forward import choose_tail
 from lofit_cli.models.generation import generate_texts
 from lofit_cli.models.logprobs import answer_logprobs, score_answers
 from lofit_cli.models.packing import TokenSequence
@@ -112,3 +116,45 @@ def test_a_proxy_with_other_tokens_is_refused():
         ProxyEdit(edit, small, ModelConfig("small"), 1.0).attach(large),
     ):
         pass
+
+
+SOURCES = [(name, {}) for name in METHODS if name != "random_offset"]
+SOURCES += [("repe", {"vector": "contrast", "alphas": [5.0]}), ("prompt", {"rank": 2})]
+BEFORE, BESIDE = "stands before every text", "has forward passes of its own"
+NO_SOURCES = {"icl": BEFORE, "prefix": BEFORE, "prompt": BEFORE, "proxy": BESIDE, "dola": "makes scores of its own"}
+
+
+@pytest.mark.parametrize(("name", "settings"), SOURCES, ids=str)
+def test_every_methods_run_is_itself_as_its_own_proxy_or_refused(name, settings, tmp_path):
+    lm = build_language_model("llama")
+    source = make(name, lm, tmp_path, **settings)
+    if name in NO_SOURCES or "vector" in settings:
+        (tmp_path / "again").mkdir()
+        with pytest.raises(UserError, match=f"is a run of {name}, which {NO_SOURCES.get(name, BESIDE)}"):
+            make("proxy", lm, tmp_path / "again", source=str(tmp_path / name))
+        return
+    made = make("proxy", lm, tmp_path, source=str(tmp_path / name), alphas=[1.0])
+    found = []
+    for edit in (source, made):
+        with edit.attach(lm):
+            found.append(torch.tensor(score_answers(lm, ITEMS)))
+    torch.testing.assert_close(found[1], found[0], atol=1e-4, rtol=0)
+
+
+@pytest.mark.parametrize("wide", ["model", "proxy"])
+def test_models_of_a_family_whose_vocabularies_are_padded_to_other_sizes_share_their_tokens(wide):
+    large, small = build_language_model("llama"), build_language_model("llama")
+    edit, padded = edit_all_heads(random_values(small.geometry, 1)), large if wide == "model" else small
+    padded.model.resize_token_embeddings(padded.model.config.vocab_size + 7)
+    large, small = (replace(lm, tail=choose_tail(lm)) for lm in (large, small))
+    with ProxyEdit(edit, small, ModelConfig("small"), 2.0).attach(large), torch.no_grad():
+        found = answer_logprobs(large, SEQUENCES).tolist()
+    for score, sequence in zip(found, SEQUENCES, strict=True):
+        own, plain, tuned = (
+            logits(lm, sequence.tokens, acting) for lm, acting in ((large, None), (small, None), (small, edit))
+        )
+        size = min(own.shape[-1], plain.shape[-1])
+        own[:, :size] += 2.0 * (tuned - plain)[:, :size]
+        log_probs = log_softmax(own)
+        expected = sum(log_probs[i - 1, sequence.tokens[i]] for i in range(sequence.start, len(sequence.tokens)))
+        assert score == pytest.approx(expected, abs=1e-5)

@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 import torch
+from chat_models import chat_tokenizer
 from making import make_config, make_task
 from refusals import refused
 from tiny_models import build_language_model, build_model, build_tokenizer, edit_all_heads, random_values
@@ -62,6 +63,19 @@ def test_items_are_weighed_by_the_mean_over_models(tmp_path):
     with edit.attach(lm):
         assert objective.loss(items, backward=True) > 0
     assert edit.scale.grad.abs().max() > 0
+
+
+@pytest.mark.parametrize("append_eos", [False, True])
+@pytest.mark.parametrize("template", [None, "qwen3", "mistral"])
+def test_a_model_that_is_weighed_by_itself_has_no_margin(template, append_eos, tmp_path):
+    build_model("llama").save_pretrained(tmp_path)
+    (chat_tokenizer(template) if template else build_tokenizer()).save_pretrained(tmp_path)
+    lm = load_model(ModelConfig(str(tmp_path), chat_template=template is not None))
+    config = TaskConfig("t", append_eos=append_eos)
+    task = weigh_answers(replace(task_of_answers(), config=config), lm, [str(tmp_path)])
+    objective = Objective(lm, task, 0.5)
+    with torch.no_grad():
+        assert objective.loss(objective.prepare("train")) == pytest.approx(math.log(2), abs=1e-5)
 
 
 def test_a_task_of_pairs_is_refused():

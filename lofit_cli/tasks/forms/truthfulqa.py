@@ -128,6 +128,11 @@ class TruthfulQATask(PreferenceTask):
         """Return the answers to score, correct ones first, each ending in a period."""
         return tuple(" " + close_answer(answer) for answer in (*item.correct, *item.incorrect))
 
+    def asked(self, item: Question, protocol: str, demonstrations: Prompt = NOTHING) -> tuple[Prompt, tuple[str, ...]]:
+        """Return a question and its answers, which begin a line of their own in a frame that ends one."""
+        prompt, answers = super().asked(item, protocol, demonstrations)
+        return prompt, tuple(map(str.lstrip, answers)) if protocol in FRAMES else answers
+
     def predict(self, item: Question, outcome: list[float]) -> ScoredAnswers:
         """Return a question with the log-probabilities of its answers."""
         answers = [answer.strip() for answer in self.answers(item)]
