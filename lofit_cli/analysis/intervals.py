@@ -74,12 +74,12 @@ def estimate(values: Folds, scale: Interval) -> Estimate:
 
 
 def mean_interval(values: Folds, scale: Interval) -> Interval:
-    """Return a 95 % interval of the mean: Wilson's for 0/1 values, else `bounded_interval`.
+    """Return a 95 % interval of the mean: Wilson's for values that can be 0 or 1 only, else `bounded_interval`.
 
     Args:
         values: a value a question; the mean is over the questions of all folds.
     """
-    if not (is_binary(values) and scale.is_bounded):
+    if not (is_binary(values) and scale == Interval(0, 1)):
         return bounded_interval(values, scale)
     stacked = stack(values)
     found = binomtest(int(stacked.sum()), len(stacked)).proportion_ci(CONFIDENCE, method="wilson")

@@ -4,7 +4,6 @@ import json
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -14,6 +13,8 @@ from lofit_cli.analysis.intervals import CONFIDENCE, Interval
 from lofit_cli.artifacts.evaluations import MeasuredRun
 from lofit_cli.artifacts.predictions import ROUNDING, merit
 
+SHARED = ("method", "num_heads", "num_train", "seed", "source_seed", "fold", "trained_fold", "questions_hash")
+"""The facts that draws have in common with the selected heads."""
 OF_SELECTION = "selection."
 """What settings of the selection begin with in `made_by`."""
 
@@ -73,9 +74,8 @@ def _has_draws_for(other: MeasuredRun, run: MeasuredRun, metric: str) -> bool:
 
 def _training(run: MeasuredRun) -> str:
     """Return what a run has in common with those that differ from it in their heads only."""
-    made = run.manifest
     settings = {name: value for name, value in run.made_by.items() if not name.startswith(OF_SELECTION)}
-    facts: list[Any] = [made.method, made.num_heads, made.num_train, made.seed, made.fold, made.questions_hash]
+    facts = [getattr(run.manifest, name) for name in SHARED]
     return json.dumps([facts, settings], sort_keys=True)
 
 

@@ -35,9 +35,16 @@ class Evaluation:
 
     @property
     def seed(self) -> str:
-        """Return the seed behind the intervention, with that of its heads where this is another one."""
-        seed, of_heads = self.manifest.seed, self.manifest.selection_seed
-        return str(seed) if of_heads in (None, seed) else f"{seed} (heads {of_heads})"
+        """Return the seed behind the intervention, with what else sets it apart from one made in the same way.
+
+        That is the seed of its heads or of the run that it was built on, or the fold it was trained on, where this is
+        another one than its own seed, or than the fold that was measured.
+        """
+        made = self.manifest
+        found = {"heads": (made.selection_seed, made.seed), "source": (made.source_seed, made.seed)}
+        found["trained on fold"] = (made.trained_fold, made.fold)
+        others = [f"{name} {value}" for name, (value, usual) in found.items() if value not in (None, usual)]
+        return f"{made.seed} ({', '.join(others)})" if others else str(made.seed)
 
     @property
     def made_by(self) -> dict[str, Any]:

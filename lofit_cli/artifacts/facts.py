@@ -14,6 +14,15 @@ def separating(meaning: Mapping[str, str]) -> list[str]:
     return [known.name for known in fields(EvaluateManifest) if known.metadata == meaning]
 
 
+LOADED = ("dtype", "quantization", "first_tokens", "chat_template", "system_prompt")
+"""The facts that say how a model was loaded and asked, which shapes what is learnt with it."""
+
+
+def loaded(facts: Mapping[str, Any]) -> dict[str, Any]:
+    """Return how a run's model was loaded and asked."""
+    return {name: facts[name] for name in LOADED}
+
+
 def require_facts(stage: str, facts: Mapping[str, Any]) -> None:
     """Refuse facts that the manifest of a stage has no field for, or of another type: a mistake in the stage.
 

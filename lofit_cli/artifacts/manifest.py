@@ -8,7 +8,7 @@ from dataclasses import dataclass, field, fields
 from typing import Any, ClassVar
 
 MANIFEST = "manifest.json"
-FORMAT = 1
+FORMAT = 2
 """Goes up when what an older manifest says, or a file beside it, would be misunderstood."""
 FINISHED = "finished"
 
@@ -139,9 +139,14 @@ class Making:
 
 @dataclass(frozen=True, kw_only=True)
 class MethodMaking(Making):
-    """How an intervention was made, which an evaluation repeats, so that a comparison needs one manifest a run."""
+    """How an intervention was made, which an evaluation repeats, so that a comparison needs one manifest a run.
+
+    Attributes:
+        source_seed: the seed of the run that it was built on, where it was built on one.
+    """
 
     method: str = field(metadata=ROWS)
+    source_seed: int | None = None
 
     def repeated(self) -> dict[str, Any]:
         """Return what an evaluation repeats."""
@@ -189,6 +194,7 @@ class EvaluateManifest(TaskManifest, MethodMaking):
 
     Attributes:
         seed: of the run that made the intervention.
+        trained_fold: that run's fold, of whatever task it was trained on.
         training_seconds: that run's, with its selection's.
         judges: metric -> the model that judged it.
         num_test: how many of the test items were drawn, where not all were measured.
@@ -202,5 +208,6 @@ class EvaluateManifest(TaskManifest, MethodMaking):
     metrics: list[str]
     questions_hash: str = field(metadata=ROWS_IF_ASKED)
     intervention: str | None = field(metadata=ROWS_IF_ASKED)
+    trained_fold: int | None = None
     training_seconds: float = 0.0
     judges: dict[str, str]

@@ -48,6 +48,8 @@ MADE = {
     "evaluate": "predictions.parquet",
 }
 """Stage -> the file without which its run is worth nothing."""
+MADE_OF = (".safetensors", ".bin", ".parquet")
+"""The endings of files that hold weights, heads, interventions and predictions."""
 PLACES = ("head_mask", "intervention")
 """Settings and facts that name what a run is built on by its place; its content counts."""
 TIMES = ("selection_seconds", "training_seconds")
@@ -114,8 +116,8 @@ def content_at(place: str) -> str:
     path = Path(place)
     if path.is_file():
         return file_hash(path)
-    weights = [file for file in sorted(path.glob("*")) if file.suffix in (".safetensors", ".bin")]
-    return content_hash([file_hash(file) for file in weights]) if path.is_dir() else place
+    made = [file for file in sorted(path.glob("*")) if file.suffix in MADE_OF]
+    return content_hash([file_hash(file) for file in made]) if path.is_dir() else place
 
 
 def _find_finished(runs_dir: Path, run: RunDir, key: str) -> Path | None:

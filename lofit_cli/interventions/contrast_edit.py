@@ -18,7 +18,8 @@ class ContrastEdit(Intervention):
     """The map `h <- h + alpha * (h_positive - h_negative)` after one layer, at the tokens that predict an answer.
 
     `h_positive` and `h_negative` are the same tokens' hidden states where an instruction stands before everything, so
-    each forward pass costs three. Nothing is learnt.
+    each forward pass costs three. Nothing is learnt. Where texts begin with a BOS token, the instruction does and the
+    prompt behind it does again; the authors' prompts have it once.
 
     Source: RepE (arXiv 2310.01405), section 3.2 and its TruthfulQA notebook.
     """

@@ -71,7 +71,8 @@ def load_intervention(
             f"{key}={folder}: its {FILE_NAME} is not the one that the run wrote (intervention_hash in its "
             f"{MANIFEST}); put that one back, or train again"
         )
-    return edit, {**manifest.repeated(), "training_seconds": manifest.selection_seconds + manifest.own_seconds}
+    seconds = manifest.selection_seconds + manifest.own_seconds
+    return edit, {**manifest.repeated(), "trained_fold": manifest.fold, "training_seconds": seconds}
 
 
 def find_run(name: str, runs_dir: Path) -> Path:

@@ -1,7 +1,6 @@
 """Choosing between interventions by the validation split."""
 
 from collections.abc import Callable, Mapping
-from dataclasses import replace
 from itertools import product, starmap
 from typing import Any, NamedTuple
 
@@ -64,7 +63,8 @@ def keep_best(
     """
     found: dict[Candidate, dict[str, float]] = {}
     if len(candidates) > 1:
-        few = replace(task, splits={"validation": task.items("validation")[:MAX_ITEMS]})
+        few = task.with_items({"validation": task.items("validation")[:MAX_ITEMS]})
+        run.record_settings(chosen={"protocol": task.protocol(config.eval.protocol, "validation")})
         add_seen(run.path, (item.fingerprint for item in few.items("validation")))
         with progress_bar("choosing on validation", len(candidates)) as advance:
             for candidate, edit in candidates.items():

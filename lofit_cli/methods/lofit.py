@@ -89,6 +89,7 @@ def start_from(edit: HeadEdit, lm: LanguageModel, task: Task[Any], config: Train
     manifest = read_manifest(Path(settings.init), TrainOffsetsManifest, "method.init")
     inherit_seen(run, Path(settings.init), manifest)
     run.record_settings(start=manifest.made_by)
+    run.record(source_seed=manifest.seed)
     for number, head in enumerate(edit.heads):
         if head in known:
             edit.offset.data[number] = known[head]

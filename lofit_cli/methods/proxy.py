@@ -40,6 +40,7 @@ def make_proxy(
         raise UserError(f"method.source={source} is a run of {manifest.method}, which {reason}; name another run")
     require_proxy(lm, proxy or lm)
     run.record(selector=manifest.selector, num_heads=manifest.num_heads, selection_seed=manifest.selection_seed)
+    run.record(source_seed=manifest.seed)
     run.record_settings(source={**manifest.made_by, "model": manifest.model, "method": manifest.method})
     inherit_seen(run, source, manifest)
     candidates = {Candidate(alpha): ProxyEdit(expert, proxy, model, alpha) for alpha in settings.alphas}

@@ -35,6 +35,7 @@ def make_random_offset(
             f"method.source={source} is a run of {manifest.method}, which has no offsets alone; name another"
         )
     run.record(selector=manifest.selector, num_heads=manifest.num_heads, selection_seed=manifest.selection_seed)
+    run.record(source_seed=manifest.seed)
     run.record_settings(source=manifest.made_by)
     inherit_seen(run, source, manifest)
     return cast(HeadEdit, draw_null(learnt, config.seed))

@@ -22,6 +22,9 @@ def make_repe(
 ) -> Intervention:
     """Return RepE's edit after one layer: a reading vector at every token, or a contrast vector.
 
+    The reading vector is that of a question's right and wrong answers, where the authors also read honest and dishonest
+    instructions.
+
     Source: RepE (arXiv 2310.01405), section 3.2; which vector for which task: LoFiT (arXiv 2406.01563), section 4.
     """
     settings = cast(RepeConfig, config.method)

@@ -5,6 +5,8 @@ import json
 import os
 from collections.abc import Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
+from itertools import count
+from math import gcd
 from pathlib import Path
 from typing import Any
 from weakref import WeakKeyDictionary
@@ -140,14 +142,17 @@ def _parts(name: str, weight: Tensor) -> Iterator[tuple[str, Tensor]]:
 
 
 def _sample(model: PreTrainedModel, name: str, weight: Tensor) -> Tensor:
-    """Return up to 4096 values of a weight, on the CPU, wherever it lies."""
+    """Return some 4096 values of a weight, from all its columns, on the CPU, wherever it lies."""
     if weight.is_meta:
         known = _samples.setdefault(model, {})
         if name not in known:
             known[name] = _sample(model, name, load_offloaded_parameter(model, name))
         return known[name]
-    flat = weight.flatten()
-    return flat[:: max(1, flat.numel() // SAMPLED_VALUES)].float().cpu()
+    flat, row = weight.flatten(), max(1, weight.shape[-1] if weight.ndim else 1)
+    step = max(1, flat.numel() // SAMPLED_VALUES)
+    # Steps as long as a row, or that share a divisor with it, would never come to some columns, such as a head's.
+    step = next(longer for longer in count(step) if gcd(longer, row) == 1)
+    return flat[::step].float().cpu()
 
 
 def stated_config(config: Mapping[str, Any]) -> dict[str, Any]:

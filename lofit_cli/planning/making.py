@@ -13,7 +13,7 @@ from lofit_cli.errors import RunError, UserError
 from lofit_cli.interventions.intervention import Intervention
 from lofit_cli.models.language_model import LanguageModel
 from lofit_cli.planning.plan import Part, Plan
-from lofit_cli.planning.sample import few_items, peak, seconds_for_all, silent, spread
+from lofit_cli.planning.sample import peak, seconds_for_all, silent, spread
 from lofit_cli.planning.scoring import count_tokens, seconds_to_measure
 from lofit_cli.schema.components import TrainerConfig
 from lofit_cli.schema.stages import SelectHeadsConfig, TrainOffsetsConfig
@@ -140,7 +140,7 @@ class _Rehearsal:
         config = replace(self.config, trainer=replace(self.config.trainer, num_epochs=1))
         with tempfile.TemporaryDirectory() as folder:
             run = RunDir(Path(folder), self.stage)
-            self.made = self.make(few_items(self.task, few), config, run)
+            self.made = self.make(self.task.with_items(few), config, run)
             if run.has_lines("history.jsonl"):
                 self.trained = self.made
         return share

@@ -2,14 +2,12 @@
 
 import math
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import replace
-from typing import Any, TypeVar
+from typing import TypeVar
 
 from lofit_cli.artifacts.provenance import peak_memory
 from lofit_cli.console import console
-from lofit_cli.tasks.task import Item, Task
 
 ENOUGH_SECONDS = 4.0
 """How long a sample is worked on: more than what starting takes, less than anybody minds."""
@@ -40,12 +38,6 @@ def seconds_for_all(work: Callable[[int], float], total: int, start: int) -> flo
 def spread(units: Sequence[Any_], size: int) -> list[Any_]:
     """Return so many of the units, evenly spaced, since long ones often stand together."""
     return [units[index * len(units) // size] for index in range(size)]
-
-
-def few_items(task: Task[Any], splits: Mapping[str, Sequence[Item]]) -> Task[Any]:
-    """Return the task with these items only, all of which are drawn and none swapped again."""
-    config = replace(task.config, num_train=None, num_test=None, swap_questions=[])
-    return replace(task, splits={split: list(items) for split, items in splits.items()}, config=config)
 
 
 @contextmanager

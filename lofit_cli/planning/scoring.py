@@ -9,7 +9,7 @@ from lofit_cli.interventions.intervention import Intervention
 from lofit_cli.models.language_model import LanguageModel
 from lofit_cli.models.logprobs import tokenize_items
 from lofit_cli.planning.plan import Part, Plan
-from lofit_cli.planning.sample import few_items, peak, seconds_for_all, silent, spread
+from lofit_cli.planning.sample import peak, seconds_for_all, silent, spread
 from lofit_cli.prompts import NOTHING, Prompt
 from lofit_cli.tasks.task import Task
 
@@ -71,5 +71,5 @@ def _measure(
     lm: LanguageModel, task: Task[Any], split: str, protocol: str, places: Sequence[int], demonstrations: Prompt
 ) -> None:
     items = task.items(split)
-    few = few_items(task, {split: [items[place] for place in places]})
+    few = task.with_items({split: [items[place] for place in places]})
     measure_split(lm, few, split, protocol, demonstrations=demonstrations)

@@ -16,7 +16,10 @@ FEWEST_TOKENS = 8
 
 def settings_of(config: TaskConfig, kind: type[AnyConfig]) -> AnyConfig:
     """Return a task's settings with those of its own, the usual ones where only the common ones are given."""
-    return config if isinstance(config, kind) else kind(**asdict(config))
+    if isinstance(config, kind):
+        return config
+    usual = asdict(TaskConfig(config.name))
+    return kind(config.name, **{name: value for name, value in asdict(config).items() if value != usual[name]})
 
 
 @dataclass

@@ -5,6 +5,7 @@ from typing import Any
 import torch
 
 from lofit_cli.artifacts.draws import draw_folder
+from lofit_cli.artifacts.facts import loaded
 from lofit_cli.artifacts.geometry import Geometry
 from lofit_cli.artifacts.head_mask import HeadMask, parse_num_heads, select_top
 from lofit_cli.artifacts.reuse import begin, content_at
@@ -40,6 +41,7 @@ def select_heads(config: SelectHeadsConfig, run: RunDir) -> HeadMask:
     run.record(**describe_model(lm), **task.facts(), seed=config.seed, selector=config.selector.name, num_heads=count)
     selector_settings = shaping(config.selector, "draws")
     run.record_settings(selector=selector_settings, task={**task.settings(), "items": task.items_hash()})
+    run.record_settings(model=loaded(run.facts))
     run.record(num_trained_parameters=0, num_draws=config.selector.draws)
     begin(run, config, named=[content_at(place) for place in (*places(config.selector), *config.trainer.poft)])
     task = weigh_answers(task, lm, config.trainer.poft)

@@ -8,6 +8,7 @@ from typing import Any
 import torch
 
 from lofit_cli.artifacts.draws import list_draws
+from lofit_cli.artifacts.facts import loaded
 from lofit_cli.artifacts.files import content_hash, file_hash
 from lofit_cli.artifacts.finished_runs import find_latest, read_manifest, read_selection, require_draws
 from lofit_cli.artifacts.geometry import Geometry
@@ -46,6 +47,7 @@ def train_offsets(config: TrainOffsetsConfig, run: RunDir) -> Intervention:
     lm = load_remembering(config.model, config.cache)
     run.record(**describe_model(lm), **task.facts(), seed=config.seed, method=config.method.name)
     run.record_settings(method=shaping(config.method, "name"), task={**task.settings(), "items": task.items_hash()})
+    run.record_settings(model=loaded(run.facts))
     heads = _take_heads(config, file, lm, run) if file else None
     draws = _load_draws(config, file, lm) if file else []
     run.record(num_draws=len(draws))

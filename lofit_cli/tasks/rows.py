@@ -65,6 +65,8 @@ def _make_task(config: RowsConfig, records: Mapping[str, Sequence[Record]]) -> T
     form = config.form or _told_form(named)
     if config.objective is not None and form != "choices":
         raise UserError(f"task.objective={config.objective} is for task.form=choices; leave it out for {form}")
+    if config.close_answers and form != "answers":
+        raise UserError(f"task.close_answers=true is for task.form=answers; leave it out for {form}")
     items = {split: _read(config, form, rows, split) for split, rows in named.items()}
     texts = [_asked(*pair) for pair in zip(named.get("train", ()), items.get("train", ()), strict=True)]
     splits = fill_splits(items, texts, config.shares)
@@ -128,21 +130,21 @@ def _next_other(item: OpenItem, others: Iterable[OpenItem]) -> str:
     return next((other.answer for other in others if same_answer(other.answer) not in right), "")
 
 
-def _prompt(config: RowsConfig, record: Record) -> Prompt:
+def _prompt(record: Record, template: str) -> Prompt:
     """Return what the model is shown of a row."""
-    name = next((name for name in TEXTS if record.content.get(name) is not None), TEXTS[0])
-    template = config.prompt or DEFAULT_PROMPTS[name]
-    if not PLACE.search(template):
-        raise UserError(f"task.prompt={template!r} has no place for a row's field; write for example {{question}}")
     if template == QA_FRAME:
-        return ask_question(record.label(name))
+        return ask_question(record.label("question"))
     return ask(PLACE.sub(lambda place: record.label(place[1]), template))
 
 
 def _common(config: RowsConfig, record: Record, item_id: str) -> dict[str, Any]:
-    """Return what every item has: what its row is called, and its prompt."""
-    prompt = _prompt(config, record)
-    return {**_about(record, item_id), "text": prompt.text, "turns": prompt.turns}
+    """Return what every item has: what its row is called, its prompt, and what that holds of the row."""
+    name = next((name for name in TEXTS if record.content.get(name) is not None), TEXTS[0])
+    template = config.prompt or DEFAULT_PROMPTS[name]
+    if not (shown := dict.fromkeys(PLACE.findall(template))):
+        raise UserError(f"task.prompt={template!r} has no place for a row's field; write for example {{question}}")
+    prompt, asked = _prompt(record, template), "\n".join(map(record.label, shown))
+    return {**_about(record, item_id), "text": prompt.text, "turns": prompt.turns, "asked": asked}
 
 
 def _about(record: Record, item_id: str) -> dict[str, str]:

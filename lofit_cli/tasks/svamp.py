@@ -28,7 +28,10 @@ OPPOSITES = str.maketrans("+-*/", "-+/*")
 
 
 def load_svamp(config: TaskConfig) -> GenerationTask:
-    """Return SVAMP in LoFiT's split sizes: from `task.data_dir` with `SVAMP.json`, else from the Hub."""
+    """Return SVAMP in LoFiT's split sizes: from `task.data_dir` with `SVAMP.json`, else from the Hub.
+
+    The equation is trained on, and no answer behind it: how LoFiT writes the two down is not published.
+    """
     if config.data_dir:
         records = read_records(Path(config.data_dir) / "SVAMP.json")
     else:

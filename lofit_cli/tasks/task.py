@@ -3,9 +3,9 @@
 import random
 import sys
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Sequence
-from dataclasses import asdict, dataclass, field
-from typing import Any, ClassVar, Generic, NamedTuple, TypeVar
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import asdict, dataclass, field, replace
+from typing import Any, ClassVar, Generic, NamedTuple, Self, TypeVar
 
 from lofit_cli.artifacts.files import content_hash
 from lofit_cli.artifacts.predictions import Prediction
@@ -38,6 +38,7 @@ class Item:
 
     Attributes:
         turns: what it is in a conversation, where that is more than its text as one turn of the user's.
+        asked: what it asks without the frame that stands around it in `text`, where the user gave that.
         source: the file and row that it stands in, where these are the user's own.
     """
 
@@ -45,6 +46,7 @@ class Item:
     category: str
     text: str
     turns: tuple[Turn, ...] = field(default=(), kw_only=True)
+    asked: str = field(default="", kw_only=True, compare=False)
     source: str = field(default="", kw_only=True, compare=False)
 
     @property
@@ -64,7 +66,7 @@ class Item:
 
     def content(self) -> dict[str, Any]:
         """Return all that its row says; turns only where it has more to say in a conversation than its text."""
-        said = {key: value for key, value in asdict(self).items() if key != "source"}
+        said = {key: value for key, value in asdict(self).items() if key not in ("asked", "source")}
         return {key: value for key, value in said.items() if key != "turns" or value}
 
     def measured_by(self) -> dict[str, Any]:
@@ -73,8 +75,12 @@ class Item:
 
     @property
     def fingerprint(self) -> str:
-        """Return what tells this item from others, whatever its file calls it and however its text was typed."""
-        return content_hash(same_text(self.text))[:16]
+        """Return what tells this item from others, whatever its file calls it and however it was typed and framed."""
+        return content_hash(same_text(self.asked or self.text))[:16]
+
+    def asking_as(self, other: Self) -> Self:
+        """Return the item with what another one asks in place of its own."""
+        return replace(self, text=other.text, turns=other.turns, asked=other.asked)
 
     @property
     def is_ambiguous(self) -> bool:
@@ -216,6 +222,11 @@ class Task(ABC, Generic[AnyItem]):
             kind = "training" if split == "train" else split
             raise UserError(f"task.{key}={size} is more than the {len(items)} {kind} items of '{self.name}'")
         return random.Random(SAMPLING_SEED).sample(items, size)
+
+    def with_items(self, splits: Mapping[str, Sequence[AnyItem]]) -> Self:
+        """Return the task with these items only, as `items` gave them: all are drawn, and none is swapped again."""
+        config = replace(self.config, num_train=None, num_test=None, swap_questions=[])
+        return replace(self, splits={split: list(items) for split, items in splits.items()}, config=config)
 
     def _why_empty(self, split: str) -> str:
         """Return the rest of a sentence that says what may be done about a split without items."""

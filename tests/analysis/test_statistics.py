@@ -172,3 +172,10 @@ def test_a_detectable_difference_is_found_four_times_in_five():
 
 def test_no_difference_seen_does_not_mean_that_any_would_be_found():
     assert detectable_difference(one_fold([0.0] * 8), REACH) > 0.3
+
+
+def test_differences_that_happen_to_be_0_or_1_may_be_below_0_all_the_same():
+    differs = Interval(-1, 1)
+    found, nearly = (mean_interval(one_fold(np.array([0.0] * 9 + [most])), differs) for most in (1.0, 0.999))
+    assert found.low < 0
+    assert (found.low, found.high) == pytest.approx((nearly.low, nearly.high), abs=1e-2)

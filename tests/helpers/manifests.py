@@ -72,7 +72,7 @@ def manifest_of(stage, /, **facts):
     return {
         "status": "finished",
         "stage": stage,
-        "format": 1,
+        "format": 2,
         "ended_at": "2026-01-01T00:00:00+00:00",
         "wall_seconds": 100.0,
         "peak_memory_bytes": 2**31,

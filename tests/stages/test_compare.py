@@ -9,6 +9,7 @@ import pytest
 from synthetic_runs import METHODS, write_run, write_runs
 from typer.testing import CliRunner
 
+from lofit_cli.artifacts.evaluations import read_evaluation
 from lofit_cli.artifacts.run_dir import start_run
 from lofit_cli.cli import app
 from lofit_cli.schema.stages import CompareConfig
@@ -143,6 +144,16 @@ def test_a_rerun_and_other_weights_are_said():
     assert "note: runs/a repeats runs/b (base model, same fold and seed); taking the newer one" in said
     assert "note: not all runs of model 'smollm2' have the same model_hash; a table for each" in said
     assert [row["model_hash"] for row in records()] == ["a" * 64, "b"]
+
+
+@pytest.mark.parametrize("apart", [{"trained_fold": 1}, {"source_seed": 7}, {"selection_seed": 7}])
+def test_what_was_trained_on_another_fold_or_built_on_another_seed_is_no_repeat(apart):
+    write_run(Path("runs/a"), "clutrr", 0, 1, METHODS[1], num_questions=20, gain=0.0, trained_fold=0)
+    write_run(Path("runs/b"), "clutrr", 0, 1, METHODS[1], num_questions=20, gain=0.3, **{"trained_fold": 0} | apart)
+    assert "repeats" not in run_compare("runs=[runs]").stderr
+    pooled, (one, other) = records(), [read_evaluation(Path("runs", name)).values["em"].mean() for name in "ab"]
+    assert one != other
+    assert [float(row["em"]) for row in pooled] == [pytest.approx((one + other) / 2, abs=1e-9)]
 
 
 def test_one_model_by_several_names_is_one_table():

@@ -11,6 +11,7 @@ from lofit_data import write_truthfulqa
 from safetensors.torch import load_file
 from stage_runs import FAST, lines, manifest, ok
 
+from lofit_cli.artifacts.reuse import content_at
 from lofit_cli.errors import RunError
 from lofit_cli.training.descent import Descent
 
@@ -77,6 +78,15 @@ def test_what_a_run_is_built_on_counts_by_its_content(lofit):
     shutil.copytree(first, "moved")
     assert "already finished" in ok(lofit("evaluate", "intervention=moved")).stderr
     assert "already finished" not in ok(lofit("evaluate", f"intervention={second}")).stderr
+
+
+@pytest.mark.parametrize("name", ["model.safetensors", "model.bin", "predictions.parquet"])
+def test_a_folder_that_a_setting_names_counts_by_its_content(name, tmp_path):
+    found = []
+    for content in (b"1", b"2"):
+        (tmp_path / name).write_bytes(content)
+        found.append(content_at(str(tmp_path)))
+    assert found[0] != found[1]
 
 
 def test_a_file_that_a_setting_names_counts_by_its_content(lofit):

@@ -2,7 +2,7 @@
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 from lofit_cli.artifacts.predictions import ScoredAnswers
 from lofit_cli.errors import UserError, beginning
@@ -159,7 +159,7 @@ class BinaryTask(TruthfulQATask):
 
 
 def swap_questions(items: Sequence[Question]) -> list[Question]:
-    """Return the items with the text of each moved to the item half the list away: a control.
+    """Return the items with what each asks moved to the item half the list away: a control.
 
     A right answer can then be told from a wrong one by the answers alone. Half away, because some benchmarks list
     questions of one topic side by side.
@@ -167,7 +167,8 @@ def swap_questions(items: Sequence[Question]) -> list[Question]:
     if len(items) < 2:
         raise UserError("task.swap_questions needs two questions in a split; this one has one")
     half = len(items) // 2
-    return [replace(item, text=other.text) for item, other in zip(items, [*items[half:], *items[:half]], strict=True)]
+    others = [*items[half:], *items[:half]]
+    return [item.asking_as(other) for item, other in zip(items, others, strict=True)]
 
 
 def close_answer(answer: str) -> str:
