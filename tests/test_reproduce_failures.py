@@ -92,7 +92,7 @@ def test_what_was_tuned_is_tested_at_each_folds_best_rate(looks, out):
         (False, "eval-none", "none"),
         (False, "eval-tune-lora-1e-3", "tune-lora-1e-3"),
     ]
-    assert (made[-1][0], value(made[-1][1], "group_by")) == ("compare", "[method,num_heads]")
+    assert (made[-1][0], value(made[-1][1], "group_by")) == ("compare", "[label]")
 
 
 def test_rates_that_were_not_looked_at_are_not_tested(looks):
@@ -108,7 +108,7 @@ def test_a_dry_run_says_that_the_best_are_tested(looks):
     _, last = plan("tune", looks, TEST="1", **TUNING)
     result = run("tune", looks, DRY="1", TEST="1", **TUNING)
     assert "# evaluate the best of runs/paper/smollm2/truthfulqa-1/seed-1/tune-lora-*" in result.stdout.splitlines()
-    assert last == "# 6 runs: 0 finished, 6 to do"
+    assert last == "# 6 runs: 0 finished, 6 to do, and 2 whose settings depend on these"
 
 
 def test_ctrl_c_stops_the_script(workshop):
@@ -123,16 +123,18 @@ def test_neighbours_choose_a_rate_in_each_task_and_are_trained_again_at_it(works
         f'#!/bin/sh\nmkdir -p "$2"\ncase $2 in *mquake*) echo "{first_rate}" ;; *) echo "{second_rate}" ;; esac'
         ' > "$2/best.txt"\n'
     )
-    options = {"TASKS": "mquake clutrr", "SEEDS": "42 1", "RATES": "1e-3 1e-2", "FAIL": "nothing"}
-    choice = {"TUNED": "lofit_3", "FITTED": "proxy", "HEADS": "", "SECOND": "lofit_3", "SWAPPED": "lofit_3"}
+    options = {"TASKS": "mquake truthfulqa", "SEEDS": "42 1", "RATES": "1e-3 1e-2", "FAIL": "nothing"}
+    choice = {"TUNED": "lofit_3", "FITTED": "proxy", "SECOND": "lofit_3", "SWAPPED": "lofit_3"}
     assert run("neighbours", workshop, **options, **choice).returncode == 0
     made = calls(workshop)
-    for task, rate in (("mquake", "1e-3"), ("clutrr", "1e-2")):
+    for task, rate in (("mquake", "1e-3"), ("truthfulqa", "1e-2")):
         trained = {Path(value(o, "hydra.run.dir")): o for _, o in made if f"/{task}-0/" in value(o, "hydra.run.dir")}
         best = f"runs/paper/smollm2/{task}-0/seed-42/tune-lofit_3-{rate}"
         folder = Path(best).parents[1]
         assert value(trained[folder / "seed-42" / f"eval-tune-lofit_3-{rate}"], "intervention") == best
         assert value(trained[folder / "seed-42" / "offsets-proxy"], "method.source") == best
+        assert (folder / "seed-42" / "offsets-lofit_3-swapped" in trained) == (task == "truthfulqa")
         for name in ("seed-1/offsets-lofit_3", "seed-42/offsets-lofit_3-swapped"):
-            assert value(trained[folder / name], "trainer.learning_rate") == rate
+            assert value(trained.get(folder / name, []), "trainer.learning_rate") in (rate, None)
+        assert [value(trained[Path(d)], "label") for d in (best, folder / "seed-1/offsets-lofit_3")] == ["lofit_3"] * 2
         assert folder / "seed-42" / "offsets-lofit_3" not in trained

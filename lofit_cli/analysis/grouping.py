@@ -99,7 +99,14 @@ def require_known(group_by: Sequence[str], evaluations: Sequence[Evaluation]) ->
 
 
 def fact(run: Evaluation, name: str) -> Any:
-    """Return what a run's manifest says under a name: a fact of its own or a setting in `made_by`."""
+    """Return what a run's manifest says under a name: a fact of its own or a setting in `made_by`.
+
+    A run without a label has its method, with its heads, in that place.
+    """
+    return _short_label(run) if name == "label" else _stated(run, name)
+
+
+def _stated(run: Evaluation, name: str) -> Any:
     return getattr(run.manifest, name) if name in NAMEABLE else run.made_by.get(name)
 
 
@@ -119,8 +126,10 @@ def _default_key(run: Evaluation) -> list[Any]:
 
 
 def _short_label(run: Evaluation) -> str:
-    """Return the method with its heads, as rows and bars are named."""
+    """Return its label or the method with its heads, as rows and bars are named."""
     made = run.manifest
+    if made.label:
+        return made.label
     return f"{made.method} ({made.num_heads} {made.selector} heads)" if made.num_heads else name_method(made.method)
 
 
@@ -152,7 +161,10 @@ def _settings(run: Evaluation, others: Sequence[Evaluation]) -> list[str]:
 
 def _named_label(group: Sequence[Evaluation], group_by: Sequence[str]) -> str:
     facts = {name: fact(group[0], name) for name in group_by}
-    return ", ".join(name_method(str(f)) if name == "method" else f"{name}={_text(f)}" for name, f in facts.items())
+    return ", ".join(
+        name_method(str(found)) if name in ("label", "method") else f"{name}={_text(found)}"
+        for name, found in facts.items()
+    )
 
 
 def _text(value: Any) -> str:
@@ -180,7 +192,7 @@ def _without_reruns(label: str, group: Sequence[MeasuredRun]) -> Group:
 def differing_settings(runs: Sequence[Evaluation]) -> list[str]:
     """Return the names of what these runs differ in, beside seed and fold."""
     names = dict.fromkeys([*ROW_FACTS, *(name for run in runs for name in run.made_by)])
-    return [name for name in names if any(fact(run, name) != fact(runs[0], name) for run in runs)]
+    return [name for name in names if any(_stated(run, name) != _stated(runs[0], name) for run in runs)]
 
 
 def _require_same_making(first: Evaluation, second: Evaluation) -> None:

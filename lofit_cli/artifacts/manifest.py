@@ -142,9 +142,11 @@ class MethodMaking(Making):
     """How an intervention was made, which an evaluation repeats, so that a comparison needs one manifest a run.
 
     Attributes:
+        label: what tables call it, where the user said so.
         source_seed: the seed of the run that it was built on, where it was built on one.
     """
 
+    label: str | None = field(default=None, metadata=ROWS)
     method: str = field(metadata=ROWS)
     source_seed: int | None = None
 

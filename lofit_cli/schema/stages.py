@@ -40,7 +40,10 @@ class SelectHeadsConfig:
 
 @dataclass
 class TrainOffsetsConfig:
-    """`lofit train-offsets`. With `num_heads` the best heads of the selection are taken anew from its scores."""
+    """`lofit train-offsets`. With `num_heads` the best heads of the selection are taken anew from its scores.
+
+    `label` is what tables call the run, and what `compare group_by=[label]` makes rows of.
+    """
 
     model: ModelConfig = MISSING
     task: TaskConfig = MISSING
@@ -49,6 +52,7 @@ class TrainOffsetsConfig:
     eval: EvalConfig = field(default_factory=EvalConfig)
     head_mask: str = "latest"
     num_heads: str | None = None
+    label: str | None = None
     seed: int = 42
     force: bool = False
     cache: bool = True
@@ -58,7 +62,7 @@ class TrainOffsetsConfig:
     def __post_init__(self) -> None:
         one_of("tracker", self.tracker, TRACKERS)
         within("seed", self.seed, 0, MAX_SEED)
-        not_empty(head_mask=self.head_mask, num_heads=self.num_heads, runs_dir=self.runs_dir)
+        not_empty(head_mask=self.head_mask, num_heads=self.num_heads, label=self.label, runs_dir=self.runs_dir)
 
 
 @dataclass

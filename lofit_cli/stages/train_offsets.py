@@ -45,7 +45,7 @@ def train_offsets(config: TrainOffsetsConfig, run: RunDir) -> Intervention:
     method, task = _open(config)
     file = _head_mask_file(config, method, task.facts())
     lm = load_remembering(config.model, config.cache)
-    run.record(**describe_model(lm), **task.facts(), seed=config.seed, method=config.method.name)
+    run.record(**describe_model(lm), **task.facts(), seed=config.seed, method=config.method.name, label=config.label)
     run.record_settings(method=shaping(config.method, "name"), task={**task.settings(), "items": task.items_hash()})
     run.record_settings(model=loaded(run.facts))
     heads = _take_heads(config, file, lm, run) if file else None

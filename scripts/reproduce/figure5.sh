@@ -8,7 +8,7 @@ use_tasks mquake clutrr
 row() {
   case $1 in
     3 | 10) tune_heads scale "$1" ;;
-    1) row_with "$1" lofit_3 ;;
+    [0-2] | [0-2].*) row_with "$1" lofit_3 ;;
     *) row_with "$1" lofit_10 ;;
   esac
 }

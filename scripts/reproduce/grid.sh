@@ -27,7 +27,7 @@ refuse() { echo "$(basename "$0"): $*" >&2 && exit 2; }
 case " $* " in *" model="* | *" model.dtype="*) refuse "give MODEL= and DTYPE= before the command: they name the folder" ;; esac
 model_dir=$OUT/$MODEL${DTYPE:+-$DTYPE}
 common=(model="$MODEL" ${DTYPE:+model.dtype="$DTYPE"} "$@")
-nl=$'\n' planned=$'\n' failed=$'\n' evaluated=() num_runs=0 num_finished=0
+nl=$'\n' planned=$'\n' failed=$'\n' evaluated=() num_runs=0 num_finished=0 num_later=0
 
 # use_tasks TASK ...: those of them that SETTINGS has settings for, unless TASKS says otherwise.
 use_tasks() {
@@ -111,6 +111,8 @@ run_point() {
   [ "$status" = 0 ] || failed+=$run_dir$nl
   return "$status"
 }
+# later WHAT NUM_RUNS: of a dry run, runs whose settings depend on others that have not finished.
+later() { echo "# $1" && num_later=$((num_later + $2)); }
 print_command() { printf '%q ' "$@" && echo; }
 
 # draw SCRIPT [ARGUMENT ...]: a figure from the runs, by a Python script of this folder.
@@ -121,12 +123,15 @@ finally() {
 
 # finish [KEY=VALUE ...]: compare what there is, say what failed, and end.
 finish() {
-  local runs
+  local runs more=""
   runs=$(for run_dir in ${evaluated[@]+"${evaluated[@]}"}; do echo "$run_dir"; done | paste -sd, -)
   if [ -n "$runs" ]; then
     finally compare lofit compare "runs=[$runs]" "$@" hydra.run.dir="$model_dir/$(basename "$0" .sh)/$(date +%F_%H-%M-%S)"
   fi
-  [ -z "${DRY:-}" ] || echo "# $num_runs runs: $num_finished finished, $((num_runs - num_finished)) to do"
+  if [ -n "${DRY:-}" ]; then
+    [ "$num_later" = 0 ] || more=", and $num_later whose settings depend on these"
+    echo "# $num_runs runs: $num_finished finished, $((num_runs - num_finished)) to do$more"
+  fi
   [ "$failed" != "$nl" ] || exit 0
   printf "failed:%s" "$failed" >&2
   exit 1

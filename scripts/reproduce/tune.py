@@ -37,7 +37,8 @@ def read_looks(runs: list[Path]) -> list[Look]:
 def _read_look(run: Path) -> Look:
     manifest = read_manifest(run, TrainOffsetsManifest, "runs")
     heads = f" ({manifest.num_heads} heads)" if manifest.num_heads else ""
-    found = {"task": manifest.task, "fold": manifest.fold, "method": manifest.method + heads}
+    method = manifest.label or manifest.method + heads
+    found = {"task": manifest.task, "fold": manifest.fold, "method": method}
     found[RATE] = manifest.config["trainer"]["learning_rate"]
     last: Look = json.loads((run / VALIDATION).read_text(encoding="utf-8").splitlines()[-1])
     return found | last | {"run": str(run)}

@@ -13,7 +13,7 @@ try() {
   local run_dir
   run_dir=$(seed_dir)/tune-$1-$2
   points+=("$run_dir")
-  learn train-offsets "$run_dir" "$1" trainer.learning_rate="$2" "${@:3}" || :
+  learn train-offsets "$run_dir" "$1" label="$1" trainer.learning_rate="$2" "${@:3}" || :
 }
 rows() {
   local what rate heads
@@ -28,7 +28,7 @@ test_best() {
   score_as_it_is
   for what in ${TUNED:-lora lofit_10}; do
     if [ -n "${DRY:-}" ]; then
-      echo "# evaluate the best of $(seed_dir)/tune-$what-*"
+      later "evaluate the best of $(seed_dir)/tune-$what-*" 1
     elif run_dir=$(grep -sF "/$task-$fold/seed-$seed/tune-$what-" "$best"); then
       measure "$(seed_dir)/eval-${run_dir##*/}" seed="$seed" intervention="$run_dir" || :
     else
@@ -41,4 +41,4 @@ in_each_fold with_first_seed rows
 [ -n "${DRY:-}" ] || rm -f "$best"
 draw tune.py "$model_dir/tune" ${points[@]+"${points[@]}"}
 [ -z "${TEST:-}" ] || in_each_fold with_first_seed test_best
-finish group_by='[method,num_heads]'
+finish group_by='[label]'

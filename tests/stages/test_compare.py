@@ -119,6 +119,16 @@ def test_group_by_makes_the_rows():
     ]
 
 
+def test_runs_with_labels_of_their_own_are_rows_by_these_names():
+    for number, label in enumerate((None, "ours", "ours", "theirs")):
+        method, fold = METHODS[min(number, 1) + (number == 2)], int(number == 2)
+        write_run(Path(f"runs/{number}"), "clutrr", fold, 1, method, num_questions=20, label=label)
+    run_compare("runs=[runs]", "group_by=[label]")
+    assert [(row["row"], row["folds"]) for row in records()] == [("base model", "0"), ("ours", "0 1"), ("theirs", "0")]
+    run_compare("runs=[runs]", "hydra.run.dir=again")
+    assert len(list(csv.DictReader(Path("again", "comparison.csv").open()))) == 4
+
+
 def test_group_by_does_not_take_runs_of_two_kinds_for_repeats():
     write_runs(Path("runs"), tasks=("clutrr",), seeds=(1,), methods=METHODS[1:4], num_questions=20)
     says = refused("runs=[runs]", "group_by=[method,seed]")
