@@ -158,3 +158,11 @@ def test_models_of_a_family_whose_vocabularies_are_padded_to_other_sizes_share_t
         log_probs = log_softmax(own)
         expected = sum(log_probs[i - 1, sequence.tokens[i]] for i in range(sequence.start, len(sequence.tokens)))
         assert score == pytest.approx(expected, abs=1e-5)
+
+
+def test_the_proxy_of_a_run_on_a_split_model_is_whole(tmp_path, monkeypatch):
+    monkeypatch.setattr(
+        "lofit_cli.methods.proxy.settings_of_model", lambda *of_run: ModelConfig("m", device="cpu", tp="auto")
+    )
+    edit = make("proxy", build_language_model("llama"), tmp_path, alphas=[1.0])
+    assert (edit.proxy, edit.model.tp) == (None, None)
