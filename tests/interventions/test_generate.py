@@ -147,7 +147,7 @@ def test_numbers_of_new_tokens_that_cannot_be(count, words):
 @pytest.mark.parametrize(("family", "key"), [("llama", "max_position_embeddings"), ("gpt2", "n_positions")])
 def test_an_instruction_that_a_text_leaves_no_positions_for_is_refused(family, key):
     lm = build_language_model(family, **{key: 40})
-    said = f"model '{family}' is run beside on .* tokens, 9 of them before the text, and has positions for 40"
+    said = f"model '{family}' is run beside on .* tokens, 8 of them before the text, and has positions for 40"
     with ContrastEdit("Be right.", "Be wrong", 2.0, 1).attach(lm):
         assert len(lm.generate("Which number is it?", 4)) == 1
         with pytest.raises(UserError, match=said):
