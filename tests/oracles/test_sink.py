@@ -145,3 +145,14 @@ def test_a_text_that_outgrows_a_window_is_that_of_a_loop_without_caches(family, 
                     said.append(int(all_logits(lm, [[*tokens, *said]])[0, -1].argmax()))
                 expected.append(lm.tokenizer.decode(said))
             assert generate_texts(lm, asked, 24) == expected
+
+
+@pytest.mark.parametrize("family", ["bloom", "falcon", "mpt"])
+def test_masks_of_a_models_own_form_are_refused_and_those_of_others_taken(family):
+    lm = build_language_model(family, "padded")
+    with sink(lm, 3.0).attach(lm), torch.no_grad():
+        if family == "mpt":
+            with pytest.raises(UserError, match="layers of model 'mpt' don't say what is masked as others do; choose"):
+                answer_logprobs(lm, SEQUENCES)
+        else:
+            assert answer_logprobs(lm, SEQUENCES).isfinite().all()
