@@ -29,6 +29,11 @@ def share_items(is_possible: bool) -> None:
     _sharing = is_possible
 
 
+def shares_items() -> bool:
+    """Return whether each process takes some of the items."""
+    return _sharing
+
+
 def _num_sharing() -> int:
     return num_joined() if _sharing else 1
 

@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 
 from lofit_cli.description.texts import Texts, naming_texts
+from lofit_cli.errors import UserError
 from lofit_cli.interventions.intervention import Intervention
 from lofit_cli.models.decoder import Decoder
 from lofit_cli.models.forward import pad_right, padded_batches
@@ -79,7 +80,7 @@ def lay_out(lm: Decoder, texts: Texts) -> list[Row]:
     A text is read as an answer from its second token on, so that edits of answers act on all of it.
 
     Raises:
-        UserError: a text is too long for the model with what stands before it.
+        UserError: a text is too long for the model with what stands before it, or that is turns of a conversation.
     """
     shown = _shown_tokens(lm)
     rows = [_lay_out(lm.beginning, shown, tokens, texts.num_first) for tokens in texts.tokens]
@@ -95,10 +96,19 @@ def _lay_out(before: Sequence[int], shown: Sequence[int], tokens: Sequence[int],
 
 
 def _shown_tokens(lm: Decoder) -> list[int]:
-    """Return the tokens of the demonstrations that stand before each prompt."""
+    """Return the tokens of the demonstrations that stand before each prompt.
+
+    Raises:
+        UserError: they are turns of a conversation.
+    """
     shown = sum(lm.shown, NOTHING)
     if shown == NOTHING:
         return []
+    if lm.chat:
+        raise UserError(
+            "a run of method=icl with model.chat_template=true shows turns of a conversation, and describe reads texts "
+            "that stand in none; leave it out of intervention and controls, or make it with model.chat_template=false"
+        )
     (text,) = lm.encode([lm.prompt_text(shown)])
     return text.tokens[len(lm.beginning) + len(lm.first_tokens) :]
 

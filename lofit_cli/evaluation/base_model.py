@@ -50,11 +50,11 @@ def measure_base_model(
 def _tokenize(lm: Decoder, task: Task[Any], split: str, protocol: str) -> list[list[TokenSequence]]:
     """Return, for each item, its answers' token sequences, or its prompt's where an answer is generated."""
     items = task.items(split)
-    prompts = [task.prompt(item, protocol) for item in items]
     with naming_items([item.name for item in items]):
         if task.generates:
+            prompts = [task.prompt(item, protocol) for item in items]
             return [[TokenSequence(tuple(tokens), len(tokens))] for tokens in encode_prompts(lm, prompts)]
-        return tokenize_items(lm, list(zip(prompts, map(task.answers, items), strict=True)))
+        return tokenize_items(lm, [task.asked(item, protocol) for item in items])
 
 
 def _describe_reading(lm: Decoder) -> list[Any]:

@@ -6,7 +6,7 @@ from typing import Any
 import numpy as np
 
 from lofit_cli.artifacts.outcomes import Outcomes
-from lofit_cli.artifacts.predictions import Prediction
+from lofit_cli.artifacts.predictions import TOKEN_LOGPROB, Prediction
 from lofit_cli.errors import UserError, naming_items
 from lofit_cli.models.decoder import Decoder
 from lofit_cli.models.generation import generate_lines
@@ -34,8 +34,14 @@ def measure_split(
         known: what was measured of these items before, and takes in what is measured now.
 
     Raises:
-        UserError: an item is longer than the model has positions for; to leave it out would change the mean.
+        UserError: an item is longer than the model has positions for; to leave it out would change the mean. Or what
+            is attached makes scores that are no probabilities, and these are what the task measures.
     """
+    if TOKEN_LOGPROB in task.metrics and any(lm.rescorings):
+        raise UserError(
+            f"task '{task.name}' measures how likely a text is, and the scores that method=dola makes are no "
+            "probabilities; choose another task or another intervention"
+        )
     items = task.items(split)
     outcomes: Sequence[Any]
     with naming_items([item.name for item in items]):

@@ -25,7 +25,7 @@ NO_WEIGHTS = {
     "soft_prompt": "it is vectors before each text, and weights act on tokens",
     "prefix_edit": "it is keys and values before each text, and weights act on tokens",
     "projection_edit": "it keeps the length of what it projects, token by token, which no weights do",
-    "directions_edit": "it adds after several layers; use to=vector for one of them",
+    "directions_edit": "it adds after several layers, and a file with the vector of one can be exported as method=file",
     "sink_edit": "it changes attention to one token, and weights act alike at every token",
     "contrast_edit": "its vector is computed anew for each text from two copies of it, and weights are fixed",
     "low_rank_edit": "it changes the first and last tokens of a prompt only, and weights act at every token",

@@ -29,10 +29,18 @@ class Demonstrations(Intervention):
         """Leave the model alone, and show the text before what `lm.generate` is asked.
 
         A forward pass of someone else's would leave it out without a word; it is refused.
+
+        Raises:
+            UserError: it is a text that no turn holds, and the model is asked in turns.
         """
         if self.demonstrations == NOTHING:
             yield
             return
+        if lm.chat and not self.demonstrations.turns:
+            raise UserError(
+                "method.text of this run is a text, and with model.chat_template=true prompts are turns; set "
+                "model.chat_template=false, or name another run"
+            )
 
         def require_ours(inputs: dict[str, Any]) -> None:
             lm.token_positions.read()

@@ -22,6 +22,8 @@ from lofit_cli.schema.checks import one_of, within
 
 FILTERED = -1000.0
 """The score of a token that is left out, as in the authors' code."""
+GENERATION_TOP = 0.1
+"""Without leaving out unlikely tokens generation would say whatever the early layer likes least."""
 
 
 def authors_divergence(last: Tensor, early: Tensor) -> Tensor:
@@ -56,27 +58,33 @@ class LayerContrast(Intervention):
 
     Attributes:
         layers: whose inputs are read; layer 0's are the embeddings.
-        relative_top: tokens whose probability is below this share of the likeliest one's score `FILTERED`.
+        relative_top: tokens whose probability is below this share of the likeliest one's score `FILTERED`; None for a
+            tenth in generation, and none in scoring.
 
     Source: DoLa (arXiv 2309.03883), section 2, and its released code.
     """
 
     kind = "layer_contrast"
 
-    def __init__(self, layers: list[int], divergence: str, relative_top: float) -> None:
+    def __init__(self, layers: list[int], divergence: str, relative_top: float | None) -> None:
         super().__init__()
         one_of("divergence", divergence, tuple(DIVERGENCES))
-        within("relative_top", relative_top, 0, 1)
+        within("relative_top", relative_top or 0.0, 0, 1)
         self.layers, self.divergence, self.relative_top = layers, divergence, relative_top
 
     @contextmanager
     def attach(self, lm: Decoder) -> Iterator[None]:
         """Note what goes into the early layers, and take their log-probabilities from the last one's."""
         unembed, found = _unembedding(lm), dict[int, Tensor]()
+
+        def rescore(logits: Tensor, inputs: dict[str, Any]) -> Tensor:
+            scores = self._contrast(unembed, found, logits, inputs)
+            return self._without_unlikely(scores, logits.float(), lm.token_positions.generates)
+
         with ExitStack() as stack:
             for layer in self.layers:
                 stack.enter_context(hooked_input(lm.layers[layer], partial(found.__setitem__, layer)))
-            stack.enter_context(rescored(lm, partial(self._contrast, unembed, found), as_is=True))
+            stack.enter_context(rescored(lm, rescore, as_is=True))
             yield
 
     def _contrast(
@@ -90,9 +98,13 @@ class LayerContrast(Intervention):
             distance = diverges(last, early)[..., None]
             scores = torch.where(distance > farthest, last - early, scores)
             farthest = farthest.maximum(distance)
-        if not self.relative_top:
+        return scores
+
+    def _without_unlikely(self, scores: Tensor, logits: Tensor, generates: bool) -> Tensor:
+        top = GENERATION_TOP if generates and self.relative_top is None else self.relative_top
+        if not top:
             return scores
-        return scores.masked_fill(last < last.amax(dim=-1, keepdim=True) + math.log(self.relative_top), FILTERED)
+        return scores.masked_fill(logits < logits.amax(dim=-1, keepdim=True) + math.log(top), FILTERED)
 
     def settings(self) -> dict[str, Any]:
         """Return the layers, and how they are compared."""
@@ -101,7 +113,9 @@ class LayerContrast(Intervention):
     @classmethod
     def restore(cls, lm: Decoder, settings: dict[str, Any], tensors: dict[str, Tensor]) -> "LayerContrast":
         """Make it again, refusing layers that the model does not have."""
-        require_settings(settings, layers=list, divergence=str, relative_top=float)
+        is_by_use = isinstance(settings, dict) and settings.get("relative_top", 0.0) is None
+        stated = {**settings, "relative_top": 0.0} if is_by_use else settings
+        require_settings(stated, layers=list, divergence=str, relative_top=float)
         require_layers(settings["layers"], lm.geometry.num_layers)
         require_tensors(tensors, {})
         _unembedding(lm)

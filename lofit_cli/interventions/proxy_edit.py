@@ -11,7 +11,7 @@ from torch.nn.functional import pad
 from lofit_cli.errors import UserError
 from lofit_cli.interventions.intervention import Intervention, class_of
 from lofit_cli.interventions.saved import require_settings
-from lofit_cli.models.attention_masks import reached_windows
+from lofit_cli.models.attention_masks import attention_kinds, reached_windows
 from lofit_cli.models.decoder import Decoder
 from lofit_cli.models.hooks import hooked_call
 from lofit_cli.models.kept_logits import Inputs
@@ -164,9 +164,14 @@ def require_proxy(lm: Decoder, proxy: Decoder) -> None:
 
 
 def _refuse_windows(lm: Decoder, proxy: Decoder, num_tokens: int) -> None:
-    """Refuse texts that one of both models looks back on through a window of its own: the passes share a mask."""
-    here, there = (reached_windows(m.model.config.get_text_config(decoder=True), num_tokens) for m in (lm, proxy))
-    if here != there:
+    """Refuse texts that one of both models looks back on through a window of its own: the passes share a mask.
+
+    Where all layers have one window their mask is for any layer, also for one that another model has without a window.
+    """
+    configs = [m.model.config.get_text_config(decoder=True) for m in (lm, proxy)]
+    here, there = (reached_windows(config, num_tokens) for config in configs)
+    kinds_here, kinds_there = map(attention_kinds, configs)
+    if here != there or (here and kinds_here != kinds_there):
         raise UserError(
             f"models '{lm.id}' and '{proxy.id}' look back {num_tokens} tokens through different attention windows; "
             "choose method.source of another model, or shorter prompts"

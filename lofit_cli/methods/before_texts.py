@@ -5,6 +5,7 @@ from typing import Any
 import torch
 
 from lofit_cli.errors import UserError
+from lofit_cli.evaluation.measure import require_fit
 from lofit_cli.interventions.intervention import Intervention
 from lofit_cli.models.language_model import LanguageModel
 from lofit_cli.schema.stages import TrainOffsetsConfig
@@ -37,5 +38,8 @@ def require_room(
         try:
             for split in ("train", "validation"):
                 Objective(lm, task, config.trainer.beta).tokenize(split)
+            if not task.generates:
+                # Validation asks under a longer prompt than training.
+                require_fit(lm, task, "validation", config.eval.protocol)
         except UserError as error:
             raise UserError(f"method.num_vectors={num_vectors} stand before every text: {error}")

@@ -14,9 +14,6 @@ from lofit_cli.schema.fitted_methods import DolaConfig
 from lofit_cli.schema.stages import TrainOffsetsConfig
 from lofit_cli.tasks.task import Task
 
-GENERATION_TOP = 0.1
-"""Without leaving out unlikely tokens generation would say whatever the early layer likes least."""
-
 
 def make_dola(
     lm: LanguageModel, task: Task[Any], config: TrainOffsetsConfig, head_mask: Tensor, run: RunDir
@@ -30,15 +27,15 @@ def make_dola(
         generation, none in multiple choice. Their repetition penalty of 1.2 in generation is left out.
     """
     settings = cast(DolaConfig, config.method)
-    top = settings.relative_top
-    if top is None:
-        top = GENERATION_TOP if task.generates else 0.0
     num_layers = lm.geometry.num_layers
     halves = [layers for half in settings.halves if (layers := layers_of_half(half, num_layers))]
     choices = halves if settings.contrast == "dynamic" else [[layer] for layers in halves for layer in layers]
     if not choices:
         raise UserError(f"method.halves={settings.halves} has no even layer in a model of {num_layers}; add lower")
-    candidates = {Candidate(layer=layers[0]): LayerContrast(layers, settings.divergence, top) for layers in choices}
+    candidates = {
+        Candidate(layer=layers[0]): LayerContrast(layers, settings.divergence, settings.relative_top)
+        for layers in choices
+    }
     return keep_best(lm, task, config, candidates, run)
 
 

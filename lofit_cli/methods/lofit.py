@@ -44,6 +44,21 @@ def make_lofit(
     return edit
 
 
+def refuse_start(config: TrainOffsetsConfig, num_draws: int) -> None:
+    """Refuse to start the selected heads from a run, and heads drawn beside them, of which it has none, at random.
+
+    Raises:
+        UserError: `method.init` names a run, and there are draws.
+    """
+    init = cast(LofitConfig, config.method).init
+    if num_draws and init not in ("random", "iti"):
+        raise UserError(
+            f"method.init={init} would start the selected heads from a run and the {num_draws} draws beside them at "
+            "random, so that a comparison measures the start; set method.init=random or iti, or select heads without "
+            "selector.draws"
+        )
+
+
 def start_offsets(lm: LanguageModel, head_mask: Tensor, config: TrainOffsetsConfig) -> HeadEdit:
     """Return an offset on each head of a mask, small random numbers by the seed."""
     generator = torch.Generator().manual_seed(config.seed)

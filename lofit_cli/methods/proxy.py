@@ -16,7 +16,7 @@ from lofit_cli.interventions.intervention import Intervention
 from lofit_cli.interventions.proxy_edit import ProxyEdit, require_proxy, why_no_expert
 from lofit_cli.methods.grid_search import Candidate, keep_best
 from lofit_cli.models.language_model import LanguageModel
-from lofit_cli.models.load import load_model
+from lofit_cli.models.load import load_other
 from lofit_cli.schema.fitted_methods import ProxyConfig
 from lofit_cli.schema.stages import TrainOffsetsConfig
 from lofit_cli.tasks.task import Task
@@ -33,8 +33,9 @@ def make_proxy(
     settings = cast(ProxyConfig, config.method)
     source = Path(settings.source)
     manifest = read_manifest(source, TrainOffsetsManifest, "method.source")
-    model = replace(settings_of_model(source, manifest, None), device=config.model.device)
-    proxy = None if model.shaping() == config.model.shaping() else load_model(model)
+    # It has the same weights whole as in parts.
+    model = replace(settings_of_model(source, manifest, None), device=config.model.device, tp=None)
+    proxy = None if model.shaping() == config.model.shaping() else load_other(model)
     expert, _ = load_intervention(source, proxy or lm, "method.source")
     if reason := why_no_expert(expert, proxy or lm):
         raise UserError(f"method.source={source} is a run of {manifest.method}, which {reason}; name another run")

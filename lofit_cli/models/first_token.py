@@ -79,12 +79,19 @@ class _Pass:
 
 @contextmanager
 def _hooked_mask(module: nn.Module, now: _Pass, bias: Bias, lm: Decoder) -> Iterator[None]:
+    kernel = lm.model.config._attn_implementation
+
     def change(module: nn.Module, args: tuple[Any, ...], inputs: dict[str, Any]) -> tuple[tuple[Any, ...], Inputs]:
-        if "attention_mask" not in inputs:
-            raise UserError(f"the layers of model '{lm.id}' don't say what is masked; {_OTHERWISE}")
+        told = inputs.get("attention_mask")
+        # transformers tells eager attention in numbers; MPT makes True of them where nothing is seen.
+        is_own = told is not None and told.dtype == torch.bool and kernel == "eager"
+        if is_own or "attention_mask" not in inputs:
+            raise UserError(f"the layers of model '{lm.id}' don't say what is masked as others do; {_OTHERWISE}")
         hidden = args[0] if args else inputs["hidden_states"]
-        added = bias(hidden.device)[:, None, None] * now.is_first.to(hidden.device)[:, None, None]
-        mask = _additive(inputs["attention_mask"], hidden, now.num_past)
+        mask = _additive(told, hidden, now.num_past)
+        # A cache keeps the last keys only where the layer's attention window reaches no others.
+        is_first = now.is_first[:, -mask.shape[-1] :].to(hidden.device)
+        added = bias(hidden.device)[:, None, None] * is_first[:, None, None]
         return args, {**inputs, "attention_mask": (mask + added).to(hidden.dtype)}
 
     handle = module.register_forward_pre_hook(change, with_kwargs=True)

@@ -26,7 +26,7 @@ from lofit_cli.models.memory import fitting_row_tokens, if_possible
 from lofit_cli.models.packing_check import choose_batching
 from lofit_cli.processes import num_processes, require_one_process
 from lofit_cli.schema.sources import ModelConfig
-from lofit_cli.sharing import gathered, share_items
+from lofit_cli.sharing import gathered, share_items, shares_items
 
 
 def load_model(config: ModelConfig | str) -> LanguageModel:
@@ -61,7 +61,15 @@ def load_model(config: ModelConfig | str) -> LanguageModel:
         )
     lm = LanguageModel(config.id, model, tokenizer, *find_heads(model), quantization=config.quantization, **settings)
     tail = if_possible(lambda: choose_tail(lm))
-    return replace(lm, batching=choose_batching(lm), tail=tail, open_other=load_model)
+    return replace(lm, batching=choose_batching(lm), tail=tail, open_other=load_other)
+
+
+def load_other(config: ModelConfig) -> LanguageModel:
+    """Load a model beside one that is there; where that one's parts need all processes, they share no items."""
+    shared = shares_items()
+    lm = load_model(config)
+    share_items(shared and shares_items())
+    return lm
 
 
 def _check_tokenizer(tokenizer: PreTrainedTokenizerBase, config: ModelConfig) -> None:

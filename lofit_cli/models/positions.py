@@ -58,9 +58,13 @@ class CurrentPositions:
     """The token positions of the forward pass under way: who calls the model states them, the edits' hooks read them.
 
     A forward pass inside another one states its own; outside of every one there are none.
+
+    Attributes:
+        generates: whether the passes are those of a text that grows, rather than of texts that are there.
     """
 
     def __init__(self) -> None:
+        self.generates = False
         self._stated: list[TokenPositions | None] = []
 
     @contextmanager
@@ -102,7 +106,7 @@ class CurrentPositions:
 
     @contextmanager
     def each_pass(self) -> Iterator[Callable[[Tensor, Tensor], None]]:
-        """Yield a function that states positions and distances before each forward pass inside a `with` block.
+        """Yield a function that states positions and distances before each pass of generation in a `with` block.
 
         A pass inside such a pass states its own.
         """
@@ -113,7 +117,9 @@ class CurrentPositions:
                 self._stated[depth] = TokenPositions(positions, distances)
 
         self._stated.append(None)
+        self.generates = True
         try:
             yield state
         finally:
+            self.generates = False
             self._stated.pop()

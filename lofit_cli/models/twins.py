@@ -8,6 +8,7 @@ import torch
 from torch import Tensor
 from transformers import DynamicCache
 
+from lofit_cli.errors import UserError
 from lofit_cli.models.decoder import Decoder
 from lofit_cli.models.kept_logits import Inputs, keep_logits, kept_states, no_logits
 from lofit_cli.models.positions import TokenPositions
@@ -44,7 +45,11 @@ class Twin:
 
         Returns:
             (batch, kept, vocabulary) logits of the tokens that the pass keeps, with `with_logits`; else of any one.
+
+        Raises:
+            UserError: it has more tokens than this model has positions, the beginning among them.
         """
+        self._require_positions(num_positions(inputs) + self.length)
         self._prepare_cache(inputs)
         device, model = self.lm.device, self.lm.model
         behind: Inputs = {
@@ -62,6 +67,14 @@ class Twin:
         with torch.no_grad(), self.lm.token_positions(*stated):
             logits: Tensor = model(**behind, **keep).logits
         return logits if keep or not with_logits else kept_states(logits, inputs)
+
+    def _require_positions(self, num_tokens: int) -> None:
+        if num_tokens > self.lm.max_positions:
+            before = f", {self.length} of them before the text" if self.length else ""
+            raise UserError(
+                f"model '{self.lm.id}' is run beside on {num_tokens} tokens{before}, and has positions for "
+                f"{self.lm.max_positions}; shorten the prompts, or choose another model or method"
+            )
 
     def _prepare_cache(self, inputs: Inputs) -> None:
         """Let the cache hold what the other model's does: nothing more, and nothing less."""

@@ -11,6 +11,7 @@ from lofit_cli.console import progress_bar, say
 from lofit_cli.interventions.sink_edit import SinkEdit
 from lofit_cli.models.language_model import LanguageModel
 from lofit_cli.schema.stages import SelectHeadsConfig
+from lofit_cli.sharing import add_up
 from lofit_cli.tasks.task import Task
 from lofit_cli.training.objective import Objective
 
@@ -34,8 +35,11 @@ def score_heads_by_sink(lm: LanguageModel, task: Task[Any], config: SelectHeadsC
         for first in range(0, len(items), size):
             objective.loss(items[first : first + size], backward=True)
             advance(len(items[first : first + size]))
+    # A process that had no item of its own has no gradient yet.
+    gradient = torch.zeros_like(edit.log_gamma) if edit.log_gamma.grad is None else edit.log_gamma.grad
+    add_up([], [gradient])
     slopes = torch.zeros(every_head.shape)
-    slopes[every_head] = -edit.log_gamma.grad.cpu()  # type: ignore[union-attr]
+    slopes[every_head] = -gradient.cpu()
     wants_more = bool(slopes.sign().sum() >= 0)
     say(f"selector=sink: heads that gain from attending {'more' if wants_more else 'less'} to the first token are more")
     return slopes if wants_more else -slopes

@@ -8,7 +8,7 @@ import torch
 
 from lofit_cli.errors import UserError, naming_items
 from lofit_cli.models.decoder import Decoder
-from lofit_cli.models.load import check_source, load_model, naming_model
+from lofit_cli.models.load import check_source, load_other, naming_model
 from lofit_cli.models.logprobs import score_answers
 from lofit_cli.schema.sources import ModelConfig
 from lofit_cli.tasks.task import Task
@@ -67,7 +67,7 @@ def _mean_log_probs(task: Task[Any], lm: Decoder, name: str) -> dict[str, list[t
     system_prompt = lm.chat.system_prompt if lm.chat else None
     config = ModelConfig(name, device=str(lm.device), chat_template=lm.chat is not None, system_prompt=system_prompt)
     with naming_model("trainer.poft"):
-        other = load_model(config)
+        other = load_other(config)
     other = replace(other, max_row_tokens=lm.max_row_tokens)
     found = {}
     for split in SPLITS:

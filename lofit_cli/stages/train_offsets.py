@@ -23,7 +23,7 @@ from lofit_cli.evaluation.measure import check_protocol
 from lofit_cli.interventions.intervention import FILE_NAME as INTERVENTION
 from lofit_cli.interventions.intervention import Intervention
 from lofit_cli.methods import METHODS, Method, get_method
-from lofit_cli.methods.lofit import train_draws
+from lofit_cli.methods.lofit import refuse_start, train_draws
 from lofit_cli.models.kept import load_remembering, load_timed
 from lofit_cli.models.language_model import LanguageModel
 from lofit_cli.models.weights import describe_model, one_name
@@ -110,6 +110,8 @@ def _load_draws(config: TrainOffsetsConfig, file: Path, lm: LanguageModel) -> li
     if files and config.method.name != "lofit":
         say(f"note: the {len(files)} draws of {file.parent} are for method=lofit, and left out")
         return []
+    if files:
+        refuse_start(config, len(files))
     return [_load_heads(draw, config.num_heads, lm) for draw in files]
 
 
@@ -170,7 +172,11 @@ def plan_train_offsets(config: TrainOffsetsConfig) -> Plan:
 
 
 def _count_draws(config: TrainOffsetsConfig, file: Path | None) -> int:
-    return len(list_draws(file.parent, FILE_NAME)) if file and config.method.name == "lofit" else 0
+    if not file or config.method.name != "lofit":
+        return 0
+    number = len(list_draws(file.parent, FILE_NAME))
+    refuse_start(config, number)
+    return number
 
 
 def _count_parameters(config: TrainOffsetsConfig, geometry: Geometry) -> int | None:

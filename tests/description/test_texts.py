@@ -1,12 +1,14 @@
 """The texts that are read: the user's file, or our own of another task."""
 
 import pytest
+from chat_models import build_chat_model
 from tiny_models import build_language_model
 
 from lofit_cli.description.passes import lay_out
 from lofit_cli.description.sources import find_texts
 from lofit_cli.description.texts import cut_texts
 from lofit_cli.errors import UserError
+from lofit_cli.prompts import ask
 from lofit_cli.schema.sources import TaskConfig
 from lofit_cli.tasks import load_task
 
@@ -85,4 +87,15 @@ def test_a_text_that_is_too_long_for_what_stands_before_it_is_quoted():
     assert len(texts.tokens[1]) == 40
     assert len(lay_out(lm, texts)) == 2
     with lm.begun([0]), pytest.raises(UserError, match=r"text 'x{40}' of here has 41 tokens with its prompt"):
+        lay_out(lm, texts)
+
+
+def test_turns_do_not_stand_before_texts_that_are_in_none():
+    lm = build_chat_model("qwen3")
+    texts = cut_texts(lm, "here", ["abcdefgh"])
+    assert len(lay_out(lm, texts)) == 1
+    with (
+        lm.showing(ask("Who?").answered(" I.")),
+        pytest.raises(UserError, match=r"method=icl with model.chat_template=true shows turns .* leave it out of"),
+    ):
         lay_out(lm, texts)

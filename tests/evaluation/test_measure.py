@@ -3,15 +3,18 @@
 import os
 import re
 import shutil
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import pytest
 from lofit_data import write_truthfulqa
+from making import make_task
 from tiny_models import build_language_model, build_model, build_tokenizer
 
+from lofit_cli.artifacts.outcomes import Outcomes
 from lofit_cli.artifacts.predictions import GeneratedAnswer, LogProb, Prediction, ScoredAnswers
 from lofit_cli.errors import UserError
+from lofit_cli.evaluation import base_model
 from lofit_cli.evaluation.judge import add_verdicts
 from lofit_cli.evaluation.measure import mean_metrics, measure_split, require_fit
 from lofit_cli.models.logprobs import score_answers
@@ -188,3 +191,13 @@ def test_the_long_question_of_the_trials_is_named(lofit, short_model):
     shutil.copy(SHARED / "trials" / "csv_long_question_test.csv", "data/fold_0_test_seed_42.csv")
     result = lofit("evaluate", f"model.id={short_model}", "intervention=none")
     assert "question fold_0_test_seed_42-1 ('Is this very long passage" in result.stderr.replace("\n", " ")
+
+
+@pytest.mark.parametrize("protocol", ["iti", "urial"])
+def test_what_is_remembered_is_keyed_by_the_tokens_that_are_scored(protocol, monkeypatch):
+    lm, task, keys = replace(build_language_model("llama"), remembers=True), make_task(), []
+    monkeypatch.setattr(base_model, "remembered", lambda lm, kind, asked, compute: keys.append(asked) or compute())
+    known = Outcomes()
+    base_model.measure_base_model(lm, task, "test", protocol, lambda num_items: None, known)
+    scored = [[value.num_tokens for value in known.known[number]] for number in range(2)]
+    assert [[len(s.tokens) - s.start for s in sequences] for sequences in keys[0]] == scored

@@ -4,11 +4,16 @@ import json
 from pathlib import Path
 
 import pytest
+import torch
 from refusals import refused
 from stage_runs import FAST, ok, unseal
 
 from lofit_cli.artifacts.files import read_json
+from lofit_cli.errors import UserError
 from lofit_cli.exports import load_and_run, proof
+from lofit_cli.exports.fold import require_weights
+from lofit_cli.exports.vectors import require_vectors
+from lofit_cli.interventions.residual_edit import DirectionsEdit
 
 HEADS = ("head_mask=heads.json",)
 CANDIDATES = ("method.alphas=[9.0]", "method.layers=[1]")
@@ -131,3 +136,13 @@ USAGE = {
 def test_usage_errors(lofit, case):
     arguments, words = USAGE[case]
     refused(lofit("export", *arguments), words)
+
+
+def test_vectors_of_several_layers_are_sent_to_a_form_that_takes_what_is_advised():
+    edit = DirectionsEdit(torch.ones(2, 4), [0, 1])
+    with pytest.raises(UserError, match="it is a directions_edit"):
+        require_vectors(edit)
+    with pytest.raises(
+        UserError, match="it adds after several layers, and a file with the vector of one can be exported"
+    ):
+        require_weights(edit)

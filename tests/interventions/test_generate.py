@@ -6,6 +6,7 @@ from making import REFUSED, make
 from tiny_models import build_language_model
 
 from lofit_cli.errors import UserError
+from lofit_cli.interventions.contrast_edit import ContrastEdit
 from lofit_cli.methods import METHODS
 from lofit_cli.models.logprobs import answer_logprobs, score_answers, tokenize_items
 
@@ -141,3 +142,13 @@ def test_several_demonstrations_stand_in_the_order_of_their_attachment(tmp_path)
 def test_numbers_of_new_tokens_that_cannot_be(count, words):
     with pytest.raises(UserError, match=words):
         build_language_model("llama").generate(PROMPTS, count)
+
+
+@pytest.mark.parametrize(("family", "key"), [("llama", "max_position_embeddings"), ("gpt2", "n_positions")])
+def test_an_instruction_that_a_text_leaves_no_positions_for_is_refused(family, key):
+    lm = build_language_model(family, **{key: 40})
+    said = f"model '{family}' is run beside on .* tokens, 8 of them before the text, and has positions for 40"
+    with ContrastEdit("Be right.", "Be wrong", 2.0, 1).attach(lm):
+        assert len(lm.generate("Which number is it?", 4)) == 1
+        with pytest.raises(UserError, match=said):
+            lm.generate("Which number is it, and which is the other?", 4)

@@ -1,6 +1,7 @@
 """A text that is given stands before every prompt, byte for byte; with the protocol `urial` it is URIAL."""
 
 import pytest
+from chat_models import build_chat_model
 from making import make, make_task
 from tiny_models import build_language_model
 
@@ -26,6 +27,16 @@ def test_a_question_stands_in_urials_frame_behind_the_text(tmp_path):
     assert task.asked(item, "iti")[1] == task.answers(item)
     assert task.prompt(item, "iti").text.endswith(f"Q: {item.text}\nA:")
     assert read_seen(tmp_path / "icl") == set()
+
+
+def test_a_text_is_refused_where_it_would_vanish_from_turns(tmp_path):
+    (tmp_path / "text.txt").write_text(TEXT)
+    edit = make("icl", build_language_model("llama"), tmp_path, text=str(tmp_path / "text.txt"))
+    with (
+        pytest.raises(UserError, match=r"method.text of this run is a text, and with model.chat_template=true prompts"),
+        edit.attach(build_chat_model("qwen3")),
+    ):
+        pass
 
 
 @pytest.mark.parametrize(

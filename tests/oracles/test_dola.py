@@ -11,11 +11,15 @@ from tiny_models import EACH_FAMILY, build_language_model
 from lofit_cli.artifacts.geometry import Geometry
 from lofit_cli.artifacts.seen_items import read_seen
 from lofit_cli.errors import UserError
+from lofit_cli.evaluation.measure import cut_items, measure_split
+from lofit_cli.interventions.files import load_intervention_file
 from lofit_cli.interventions.layer_contrast import DIVERGENCES, FILTERED, LayerContrast
 from lofit_cli.methods.dola import layers_of_half
 from lofit_cli.models.generation import generate_texts
 from lofit_cli.models.logprobs import answer_logprobs
 from lofit_cli.models.packing import TokenSequence
+from lofit_cli.schema.sources import TaskConfig
+from lofit_cli.tasks import load_task
 
 SEQUENCES = [TokenSequence((*range(3, 12), 40, last), 9) for last in (41, 50)]
 
@@ -97,6 +101,30 @@ def test_text_is_the_likeliest_by_contrast_token_by_token(lm):
     said = tokens[len(prompt.tokens) :]
     ended = next((i for i, token in enumerate(said) if token in lm.end_tokens), len(said))
     assert text == lm.tokenizer.decode(said[:ended])
+
+
+def test_by_default_unlikely_tokens_are_left_out_in_generation_and_in_nothing_else(lm, tmp_path):
+    made = make("dola", lm, tmp_path)
+    assert made.relative_top is None
+    loaded = load_intervention_file(tmp_path / "dola", lm)
+    plain, filtered = (LayerContrast(made.layers, made.divergence, top) for top in (0.0, 0.1))
+    scores, texts = [], []
+    for edit in (loaded, plain, filtered):
+        with edit.attach(lm), torch.no_grad():
+            scores.append(answer_logprobs(lm, SEQUENCES).tolist())
+            texts.append(generate_texts(lm, ["Q: Which number is this one?\nA:"], 5))
+            assert scores[-1] == answer_logprobs(lm, SEQUENCES).tolist()
+    assert (scores[0], texts[0]) == (scores[1], texts[2])
+    assert (scores[1], texts[2]) != (scores[2], texts[1])
+
+
+def test_a_perplexity_of_what_is_no_probability_is_refused(lm):
+    task = cut_items(lm, load_task(TaskConfig("perplexity", data_dir="sample")))
+    with (
+        LayerContrast([0], "js", None).attach(lm),
+        pytest.raises(UserError, match="task 'perplexity' measures how likely a text is, and the scores that method="),
+    ):
+        measure_split(lm, task, "test", "iti")
 
 
 def test_a_layer_that_says_the_same_as_the_last_leaves_no_difference():

@@ -158,3 +158,40 @@ def test_models_of_a_family_whose_vocabularies_are_padded_to_other_sizes_share_t
         log_probs = log_softmax(own)
         expected = sum(log_probs[i - 1, sequence.tokens[i]] for i in range(sequence.start, len(sequence.tokens)))
         assert score == pytest.approx(expected, abs=1e-5)
+
+
+def test_the_proxy_of_a_run_on_a_split_model_is_whole(tmp_path, monkeypatch):
+    monkeypatch.setattr(
+        "lofit_cli.methods.proxy.settings_of_model", lambda *of_run: ModelConfig("m", device="cpu", tp="auto")
+    )
+    edit = make("proxy", build_language_model("llama"), tmp_path, alphas=[1.0])
+    assert (edit.proxy, edit.model.tp) == (None, None)
+
+
+@pytest.mark.parametrize("family", ["llama", "gpt2"])
+def test_a_proxy_with_fewer_positions_than_a_text_has_tokens_is_refused(family):
+    key = "n_positions" if family == "gpt2" else "max_position_embeddings"
+    large, small = build_language_model(family), build_language_model(family, **{key: 9})
+    edit = edit_all_heads(random_values(small.geometry, 1))
+    with (
+        ProxyEdit(edit, small, ModelConfig("small"), 1.0).attach(large),
+        pytest.raises(
+            UserError, match=f"model '{family}' is run beside on 10 tokens, and has positions for 9; shorten"
+        ),
+    ):
+        answer_logprobs(large, SEQUENCES)
+
+
+def test_a_window_of_all_layers_is_not_that_of_some():
+    full, sliding = "full_attention", "sliding_attention"
+    large, small = (
+        build_language_model("gemma3", sliding_window=8, layer_types=kinds)
+        for kinds in ([sliding] * 3, [sliding, full, sliding])
+    )
+    edit = edit_all_heads(random_values(small.geometry, 1))
+    for one, other in ((large, small), (small, large)):
+        with (
+            ProxyEdit(edit, other, ModelConfig("small"), 1.0).attach(one),
+            pytest.raises(UserError, match="look back 10 tokens through different attention windows"),
+        ):
+            answer_logprobs(one, SEQUENCES)

@@ -5,12 +5,14 @@ import json
 import numpy as np
 import pytest
 import torch
+from chat_models import build_chat_model
 from making import make, make_task
 from tiny_models import EACH_FAMILY, build_language_model
 
 from lofit_cli.artifacts.run_dir import RunDir
 from lofit_cli.errors import UserError
 from lofit_cli.interventions.projection_edit import ProjectionEdit, leading
+from lofit_cli.methods import sea
 from lofit_cli.methods.sea import read_states
 from lofit_cli.models.generation import generate_lines
 from lofit_cli.models.logprobs import answer_logprobs
@@ -91,6 +93,17 @@ def test_states_stand_behind_the_own_a_right_and_a_wrong_answer(tmp_path):
             lm.model(input_ids=torch.tensor([text.tokens]))
         handle.remove()
         torch.testing.assert_close(states[0, 2], found[0][0, -1], atol=1e-5, rtol=0)
+
+
+def test_items_to_which_a_chat_model_says_nothing_are_left_out(tmp_path, monkeypatch, capsys):
+    lm, task, said = build_chat_model("qwen3"), make_task(), ["", "this", "", "that"]
+    monkeypatch.setattr(sea, "generate_lines", lambda *of_model: said)
+    own, right, wrong = read_states(lm, task, RunDir(tmp_path, "train_offsets"))
+    assert len(own) == len(right) == len(wrong) == 2
+    assert "leaves out 2 of 4 training items, to which the model says" in " ".join(capsys.readouterr().err.split())
+    said[1] = said[3] = ""
+    with pytest.raises(UserError, match="model 'llama' says nothing to any of the 4 training items; set"):
+        read_states(lm, task, RunDir(tmp_path, "train_offsets"))
 
 
 def test_the_number_of_layers_is_chosen_on_validation(tmp_path):

@@ -11,6 +11,8 @@ from tiny_models import EACH_FAMILY, build_language_model
 from lofit_cli.artifacts.run_dir import start_run
 from lofit_cli.errors import UserError
 from lofit_cli.interventions.sink_edit import SinkEdit
+from lofit_cli.models.forward import all_logits
+from lofit_cli.models.generation import generate_texts
 from lofit_cli.models.logprobs import answer_logprobs
 from lofit_cli.models.packing import TokenSequence
 from lofit_cli.training.objective import Objective
@@ -126,3 +128,31 @@ def test_attention_that_takes_no_mask_is_refused():
         sink(lm, 2.0).attach(lm),
     ):
         pass
+
+
+@pytest.mark.parametrize(
+    ("family", "kernel"), [("mistral", "sdpa"), ("mistral", "eager"), ("gemma2", "eager"), ("gemma3", "sdpa")]
+)
+def test_a_text_that_outgrows_a_window_is_that_of_a_loop_without_caches(family, kernel):
+    lm = build_language_model(family, sliding_window=16, attn_implementation=kernel, max_row_tokens=200)
+    prompts = ["Q: Which?\nA:", "Which number is this one, and which the other?", "x"]
+    with sink(lm, 3.0).attach(lm):
+        for asked in (prompts, prompts[:1], prompts[2:]):
+            expected = []
+            for prompt in asked:
+                tokens, said = lm.encode([prompt])[0].tokens, []
+                for _ in range(24):
+                    said.append(int(all_logits(lm, [[*tokens, *said]])[0, -1].argmax()))
+                expected.append(lm.tokenizer.decode(said))
+            assert generate_texts(lm, asked, 24) == expected
+
+
+@pytest.mark.parametrize("family", ["bloom", "falcon", "mpt"])
+def test_masks_of_a_models_own_form_are_refused_and_those_of_others_taken(family):
+    lm = build_language_model(family, "padded")
+    with sink(lm, 3.0).attach(lm), torch.no_grad():
+        if family == "mpt":
+            with pytest.raises(UserError, match="layers of model 'mpt' don't say what is masked as others do; choose"):
+                answer_logprobs(lm, SEQUENCES)
+        else:
+            assert answer_logprobs(lm, SEQUENCES).isfinite().all()

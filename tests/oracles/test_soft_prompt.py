@@ -2,14 +2,14 @@
 
 import pytest
 import torch
-from making import make
+from making import make, make_task
 from peft_prompts import peft_scores
 from tiny_models import EACH_FAMILY, build_language_model
 
 from lofit_cli.errors import UserError
 from lofit_cli.interventions.soft_prompt import SoftPrompt
 from lofit_cli.models.generation import generate_texts
-from lofit_cli.models.logprobs import answer_logprobs, score_answers
+from lofit_cli.models.logprobs import answer_logprobs, score_answers, tokenize_items
 from lofit_cli.models.packing import TokenSequence
 
 PROMPTS = ["Q: Which number is this one?\nA:", "A longer beginning. Q: x?\nA:"]
@@ -99,6 +99,16 @@ def test_a_text_that_has_no_room_behind_the_vectors_is_refused(tmp_path):
         make("prompt", lm, tmp_path, num_vectors=60)
     with pytest.raises(UserError, match=r"method.num_vectors=70 is not allowed: .* for 70 tokens; give 1 to 69"):
         make("prompt", lm, tmp_path, num_vectors=70)
+
+
+@pytest.mark.parametrize("name", ["prompt", "prefix"])
+def test_a_validation_prompt_that_has_no_room_is_refused_before_training(name, tmp_path):
+    asked = [make_task().asked(item, "iti") for item in make_task().items("validation")]
+    longest = max(len(s.tokens) for item in tokenize_items(build_language_model("llama"), asked) for s in item)
+    lm = build_language_model("llama", max_position_embeddings=longest + 2)
+    with pytest.raises(UserError, match=rf"method.num_vectors=3 stand before .* has {longest + 3} tokens"):
+        make(name, lm, tmp_path)
+    assert not (tmp_path / name / "history.jsonl").exists()
 
 
 def test_scores_under_it_come_from_a_shared_beginning_as_well():

@@ -8,6 +8,7 @@ import pyarrow.parquet as pq
 import pytest
 import torch
 from killing import run_until
+from refusals import refused
 from safetensors.torch import load_file
 from stage_runs import FAST, manifest, ok, only_run
 
@@ -204,3 +205,13 @@ def test_draws_start_where_the_selected_heads_do(lofit):
     )
     torch.testing.assert_close(drawn, alone)
     assert drawn.norm() > 1
+
+
+@pytest.mark.parametrize("words", [(), ("--plan",)], ids=["a run", "a plan"])
+def test_a_start_that_draws_have_no_part_in_is_refused(lofit, words):
+    ok(lofit(*SELECT))
+    ok(lofit(*TRAIN, "hydra.run.dir=runs/start"))
+    told = "method.init=runs/start would start the selected heads from a run and the 3 draws beside them at random"
+    refused(lofit(*TRAIN, "method.init=runs/start", "hydra.run.dir=runs/x", *words), told)
+    assert not Path("runs/x/history.jsonl").exists()
+    ok(lofit(*TRAIN, "method.init=iti", "hydra.run.dir=runs/iti"))

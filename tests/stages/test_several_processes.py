@@ -46,8 +46,9 @@ def test_two_processes_learn_what_one_does(shared_command, name):
     assert [manifest(folder)["num_processes"] for folder in (one, several)] == [1, 2]
 
 
-def test_three_processes_select_the_heads_that_one_does(shared_command):
-    one, several = both(shared_command, ("select-heads", "num_heads=3"), 3)
+@pytest.mark.parametrize("settings", [(), ("selector=sink", "trainer.batch_size=1")], ids=["scale", "sink"])
+def test_three_processes_select_the_heads_that_one_does(shared_command, settings):
+    one, several = both(shared_command, ("select-heads", "num_heads=3", *settings), 3)
     expected, found = (load_file(folder / "head_mask.safetensors") for folder in (one, several))
     assert torch.equal(expected["head_mask"], found["head_mask"])
     torch.testing.assert_close(found["head_scores"], expected["head_scores"], rtol=0, atol=1e-5)

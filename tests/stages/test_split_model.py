@@ -17,6 +17,14 @@ MAKING = {
     "loreft": ("train-offsets", "method=loreft", *TRAINING),
     "iti": ("train-offsets", "method=iti", "head_mask=heads.json"),
     "caa": ("train-offsets", "method=caa"),
+    "poft": (
+        "train-offsets",
+        "head_mask=heads.json",
+        "task=svamp",
+        "task.data_dir=sample",
+        "trainer.poft=[other]",
+        *TRAINING,
+    ),
     "probe": ("select-heads", "selector=probe", "num_heads=3"),
 }
 
@@ -25,6 +33,8 @@ MAKING = {
 def run_both(lofit, model_dir):
     """Run a stage in one process and, with a split model, in two; return both run directories."""
     Path("heads.json").write_text("[[0, 0], [0, 1], [1, 2], [2, 3]]")
+    build_model("gpt2").save_pretrained("other")
+    build_tokenizer().save_pretrained("other")
     common = ("model=hub", f"model.id={model_dir}", "model.dtype=float32", "task=truthfulqa", "task.data_dir=data")
 
     def both(stage, *settings):
