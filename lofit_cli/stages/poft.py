@@ -65,7 +65,7 @@ def _mean_log_probs(task: Task[Any], lm: Decoder, name: str) -> dict[str, list[t
     The other model reads what the trained one does: turns where that has a chat template, and what ends an answer.
     """
     system_prompt = lm.chat.system_prompt if lm.chat else None
-    config = ModelConfig(name, device=str(lm.device), chat_template=lm.chat is not None, system_prompt=system_prompt)
+    config = ModelConfig(name, device=lm.device.type, chat_template=lm.chat is not None, system_prompt=system_prompt)
     with naming_model("trainer.poft"):
         other = load_other(config)
     other = replace(other, max_row_tokens=lm.max_row_tokens)
