@@ -10,6 +10,7 @@ from lofit_cli.errors import UserError, naming_items
 from lofit_cli.models.decoder import Decoder
 from lofit_cli.models.load import check_source, load_other, naming_model
 from lofit_cli.models.logprobs import score_answers
+from lofit_cli.processes import num_processes
 from lofit_cli.schema.sources import ModelConfig
 from lofit_cli.tasks.task import Task
 
@@ -65,7 +66,9 @@ def _mean_log_probs(task: Task[Any], lm: Decoder, name: str) -> dict[str, list[t
     The other model reads what the trained one does: turns where that has a chat template, and what ends an answer.
     """
     system_prompt = lm.chat.system_prompt if lm.chat else None
-    config = ModelConfig(name, device=lm.device.type, chat_template=lm.chat is not None, system_prompt=system_prompt)
+    # Each of several processes finds the accelerator of its own by itself.
+    device = lm.device.type if num_processes() > 1 else str(lm.device)
+    config = ModelConfig(name, device=device, chat_template=lm.chat is not None, system_prompt=system_prompt)
     with naming_model("trainer.poft"):
         other = load_other(config)
     other = replace(other, max_row_tokens=lm.max_row_tokens)
