@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from lofit_cli.analysis.changes import LEAST_CHANGE
 from lofit_cli.analysis.comparison import ComparedSection
-from lofit_cli.artifacts.predictions import merit, right_above
+from lofit_cli.artifacts.predictions import IDEALS, merit, right_above
 from lofit_cli.console import visible
 from lofit_cli.report.comparison.questions import FoldQuestions, SectionQuestions, ShownRun
 from lofit_cli.report.comparison.words import named_rows
@@ -55,7 +55,10 @@ def _section(name: str, section: ComparedSection, found: SectionQuestions) -> di
     labels = [label for label, _ in named_rows(section)]
     return {
         "name": visible(name),
-        "metrics": [{"name": visible(metric), "rightAbove": right_above(metric)} for metric in section.metrics],
+        "metrics": [
+            {"name": visible(metric), "rightAbove": right_above(metric), "moreIsBetter": metric not in IDEALS}
+            for metric in section.metrics
+        ],
         "folds": {str(fold): _fold(questions) for fold, questions in sorted(found.folds.items())},
         "runs": [
             {"label": label, "row": runs[0].row, "merit": _merit(section, runs[0].row)}
