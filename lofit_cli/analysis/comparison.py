@@ -81,11 +81,13 @@ class ComparedSection:
     Attributes:
         facts: these, and a name of the model, as the baseline's manifest states them.
         metrics: the names that all rows have; the first is the headline.
+        left_out: the metrics that some of the runs have, and not all.
     """
 
     facts: dict[str, Any]
     metrics: tuple[str, ...]
     rows: tuple[ComparedRow, ...]
+    left_out: tuple[str, ...] = ()
 
     @property
     def folds(self) -> tuple[int, ...]:
@@ -111,14 +113,14 @@ def compare_section(groups: Sequence[Group], baseline: Group, num_resamples: int
         UserError: the runs have no metric in common.
     """
     ordered = [baseline, *(group for group in groups if group is not baseline)]
-    metrics = _shared_metrics([run for group in ordered for run in group.runs])
-    flips = _flip(ordered, metrics, num_resamples, seed)
     runs = [run for group in ordered for run in group.runs]
+    metrics = _shared_metrics(runs)
+    left_out = tuple(dict.fromkeys(name for run in runs for name in run.values if name not in metrics))
+    flips = _flip(ordered, metrics, num_resamples, seed)
     rows = [_stand(_compare_group(group, baseline, metrics, flips), group, runs) for group in ordered]
     first = baseline.runs[0].manifest
-    return ComparedSection(
-        {name: getattr(first, name) for name in ("model", *TABLE_FACTS)}, metrics, tuple(_adjust(rows))
-    )
+    facts = {name: getattr(first, name) for name in ("model", *TABLE_FACTS)}
+    return ComparedSection(facts, metrics, tuple(_adjust(rows)), left_out)
 
 
 def _shared_metrics(runs: Sequence[MeasuredRun]) -> tuple[str, ...]:

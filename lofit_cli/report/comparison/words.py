@@ -169,6 +169,20 @@ def has_spread(section: ComparedSection) -> bool:
 
 
 def describe_tests(section: ComparedSection) -> str:
+    """Return which metrics are not shown, and which paired tests stand behind the p-values of those that are."""
+    return " ".join(filter(None, (_describe_left_out(section), _describe_p_values(section))))
+
+
+def _describe_left_out(section: ComparedSection) -> str:
+    if not section.left_out:
+        return ""
+    return (
+        f"Not all runs measured {', '.join(section.left_out).upper()}, which is left out: evaluate the others with the "
+        "same settings of eval (a judge's among them) and version, or compare only those that have it."
+    )
+
+
+def _describe_p_values(section: ComparedSection) -> str:
     """Return which paired tests stand behind each metric's p-values, and how much they could have missed."""
     tests: dict[str, list[str]] = {}
     detectable: dict[Unit, float] = {}
