@@ -11,6 +11,7 @@ from lofit_cli.analysis.grouping import group_runs, require_known, require_same_
 from lofit_cli.analysis.pooling import describe_coverage
 from lofit_cli.artifacts.evaluations import MeasuredRun, read_evaluation, read_evaluations
 from lofit_cli.errors import UserError
+from lofit_cli.report.comparison.tables import section_records
 from lofit_cli.report.comparison.words import describe_tests
 
 RESAMPLES = 300
@@ -196,3 +197,10 @@ def test_nothing_is_said_of_metrics_that_all_runs_have(tmp_path):
     section = section_of(tmp_path)
     assert section.left_out == ()
     assert describe_tests(section).startswith("p: ")
+
+
+def test_a_record_of_runs_that_differ_states_the_settings_of_all(tmp_path):
+    for name, method in (("none", METHODS[0]), ("a", METHODS[1]), ("b", METHODS[2])):
+        write_run(tmp_path / name, "clutrr", 0, 1 if name != "b" else 2, method, num_questions=20)
+    pooled = next(record for record in section_records(section_of(tmp_path, ["method"])) if record["method"] == "lofit")
+    assert pooled["made_by"] == '{"trainer.learning_rate": 0.01} {"trainer.learning_rate": 0.005}'
