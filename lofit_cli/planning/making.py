@@ -110,7 +110,6 @@ class _Rehearsal:
 
     Attributes:
         trained: what was trained, if anything was.
-        made: what was made last.
     """
 
     lm: LanguageModel
@@ -119,7 +118,6 @@ class _Rehearsal:
     stage: str
     make: Make
     trained: Intervention | None = None
-    made: Intervention | None = None
 
     def seconds(self) -> float:
         """Return how long it takes on all items; of what is trained, only that it is."""
@@ -140,9 +138,9 @@ class _Rehearsal:
         config = replace(self.config, trainer=replace(self.config.trainer, num_epochs=1))
         with tempfile.TemporaryDirectory() as folder:
             run = RunDir(Path(folder), self.stage)
-            self.made = self.make(self.task.with_items(few), config, run)
+            made = self.make(self.task.with_items(few), config, run)
             if run.has_lines("history.jsonl"):
-                self.trained = self.made
+                self.trained = made
         return share
 
     def _splits(self) -> dict[str, Any]:
@@ -158,7 +156,5 @@ def _plan_of_rehearsal(rehearsal: _Rehearsal, loading: Part, seconds: float) -> 
     num_items, num_answers = len(task.items("train")), sum(len(e.answers) for e in task.contrasts("train"))
     numbers = lm.geometry.total_heads * lm.geometry.head_dim
     parts = (loading, Part("making", None, seconds))
-    made = rehearsal.made
-    num_parameters = made.num_parameters if made else 0
     note = "nothing is trained: the time is that of few items, times how many more there are"
-    return Plan(num_items, 0, None, num_parameters, parts, peak(num_answers * numbers * FLOAT_BYTES), (note,))
+    return Plan(num_items, 0, None, 0, parts, peak(num_answers * numbers * FLOAT_BYTES), (note,))
