@@ -8,7 +8,6 @@ import transformers as t
 from stage_runs import FAST, lines, manifest, ok, only_run
 from tiny_models import build_tokenizer
 
-from lofit_cli.hydra_config import as_typed, compose, register_schemas, to_dataclass
 from lofit_cli.methods import METHODS
 from lofit_cli.stages import evaluate, select_heads, train_offsets
 from lofit_cli.tasks import load_task
@@ -16,19 +15,6 @@ from lofit_cli.tasks.forms.truthfulqa import PROTOCOLS
 from lofit_cli.training.objective import Objective
 
 HEADS = "head_mask=heads.json"
-
-
-@pytest.fixture
-def settings(model_dir, workplace):
-    """Return a function that composes a stage's settings on the tiny model and benchmark."""
-    Path("heads.json").write_text("[[0, 1], [2, 3]]")
-
-    def settings(stage, *overrides):
-        register_schemas()
-        common = ["model=hub", f"model.id={model_dir}", "model.dtype=float32", "task=truthfulqa", "task.data_dir=data"]
-        return to_dataclass(compose(stage, as_typed(stage, [*common, *overrides], False, None), None))
-
-    return settings
 
 
 @pytest.fixture
@@ -218,34 +204,16 @@ def test_points_that_are_finished_are_counted_as_done(lofit):
     assert "3 points, all to do" in lofit(*sweep, "seed=1,2,3", "--plan", "force=true").stdout
 
 
-@pytest.fixture
-def large(tmp_path, settings):
-    """Settings of a model of which only the config is here: 2 layers of 4 heads of 8 numbers."""
-    shape = {"hidden_size": 32, "intermediate_size": 64, "num_hidden_layers": 2, "num_attention_heads": 4}
-    t.LlamaConfig(vocab_size=100, **shape).save_pretrained(tmp_path / "large")
-    return (f"model.id={tmp_path / 'large'}", *FAST)
-
-
-@pytest.mark.parametrize("name", ["iti", "caa", "sadi"])
-def test_by_config_a_method_that_trains_nothing_takes_no_steps(name, settings, large):
-    made = train_offsets.plan_train_offsets(settings("train_offsets", *large, f"method={name}"))
-    assert (made.num_steps, made.num_trained_parameters) == (0, 0)
-    assert "nothing is trained" in made.notes
-
-
-def test_by_config_offsets_are_on_the_heads_that_a_mask_names(settings, large):
-    Path("three.json").write_text("[[0, 1], [1, 2], [1, 3]]")
-    made = train_offsets.plan_train_offsets(settings("train_offsets", *large, "head_mask=three.json"))
-    assert made.num_trained_parameters == 3 * 8
-
-
-def test_by_config_gates_train_a_scale_and_an_offset_with_a_gate_each(settings, large):
-    made = select_heads.plan_select_heads(settings("select_heads", *large, "selector=gates"))
-    assert (made.num_steps, made.num_trained_parameters) == (4, 2 * 4 * (8 + 8 + 2))
-
-
 @pytest.mark.parametrize("selector", ["scale", "gates", "probe"])
 def test_a_selector_is_planned_with_the_numbers_that_it_trains(selector, settings, lofit):
     made = select_heads.plan_select_heads(settings("select_heads", f"selector={selector}", *FAST))
     ok(lofit("select-heads", f"selector={selector}", "num_heads=3", *FAST))
     assert made.num_trained_parameters == manifest(only_run("select_heads"))["num_trained_parameters"]
+
+
+def test_both_directions_of_a_step_are_counted(settings, lofit, tokens_trained):
+    common = ("method=bipo", "method.loss=reps", *FAST)
+    made = train_offsets.plan_train_offsets(settings("train_offsets", *common))
+    tokens_trained.clear()
+    ok(lofit("train-offsets", *common))
+    assert made.num_tokens == sum(tokens_trained) > 0
