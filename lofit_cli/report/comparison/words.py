@@ -75,9 +75,13 @@ def parameter_count(row: ComparedRow) -> str:
 
 
 def describe_cost(row: ComparedRow) -> str:
-    """Return the time and memory of one of a row's runs."""
+    """Return the time and memory of one of a row's runs.
+
+    An evaluation that was cut off and went on states the seconds of its last process.
+    """
     seconds, memory = mean_seconds(row, "training_seconds") + mean_seconds(row, "own_seconds"), peak_memory(row)
-    return f"{seconds:.0f} s{' per run' if len(row.runs) > 1 else ''}, {memory / 2**30:.1f} GiB"
+    least = "at least " * any(run.manifest.continued for run in row.runs)
+    return f"{least}{seconds:.0f} s{' per run' if len(row.runs) > 1 else ''}, {memory / 2**30:.1f} GiB"
 
 
 def mean_seconds(row: ComparedRow, key: str) -> float:
