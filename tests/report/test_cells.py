@@ -1,5 +1,6 @@
 """Names and words of a comparison."""
 
+import math
 from types import SimpleNamespace
 
 import pytest
@@ -7,6 +8,7 @@ import pytest
 from lofit_cli.analysis.comparison import ComparedMetric, ComparedRow, ComparedSection
 from lofit_cli.analysis.intervals import Interval
 from lofit_cli.analysis.statistics import PairedDifference
+from lofit_cli.artifacts.predictions import NATS, PERCENT
 from lofit_cli.report.comparison.summary import summarise_sections
 from lofit_cli.report.comparison.words import describe_cost, describe_section, describe_tests, name_sections
 
@@ -91,3 +93,14 @@ def test_an_evaluation_that_was_cut_off_took_at_least_what_its_last_process_says
     for continued, words in ((False, "70 s, 1.0 GiB"), (True, "at least 70 s, 1.0 GiB")):
         run = SimpleNamespace(manifest=SimpleNamespace(**facts, continued=continued))
         assert describe_cost(ComparedRow("r", (run,), False, (0,), {})) == words
+
+
+def test_few_questions_may_hide_a_difference_of_any_size_in_nats():
+    point = Interval(0.1, 0.3)
+    metrics = {
+        name: ComparedMetric(0.5, point, None, PairedDifference(0.2, point, least, 0.1, FLIPS), [], 0.3, unit)
+        for name, least, unit in (("mc1", 0.052, PERCENT), ("margin", math.inf, NATS))
+    }
+    said = describe_tests(ComparedSection(FACTS, ("mc1", "margin"), (ComparedRow("r", (), False, (0,), metrics),)))
+    assert "Differences under 5.2 points or of any size in nats may go unnoticed" in said
+    assert " inf " not in said

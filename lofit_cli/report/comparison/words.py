@@ -1,5 +1,6 @@
 """What stands in a comparison's cells, in words and rounded numbers, whatever the form of the table."""
 
+import math
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -197,12 +198,19 @@ def _describe_p_values(section: ComparedSection) -> str:
     if not tests:
         return ""
     named = "; ".join(f"{test} for {', '.join(dict.fromkeys(names))}" for test, names in tests.items())
-    unnoticed = [f"{unit.factor * most:.{unit.decimals}f} {unit.of_difference}" for unit, most in detectable.items()]
+    unnoticed = " or ".join(_describe_least(unit, most) for unit, most in detectable.items())
     return (
         f"p: {named}; adjusted (Holm) for the {sum(map(len, tests.values()))} shown. "
         "Intervals of differences: what the unadjusted test does not reject, widened for few questions. "
-        f"Differences under {' or '.join(unnoticed)} may go unnoticed (80 % power)."
+        f"Differences {unnoticed} may go unnoticed (80 % power)."
     )
+
+
+def _describe_least(unit: Unit, detectable: float) -> str:
+    """Say which differences a test may miss; with few questions, and values without an end, it may miss any."""
+    if math.isinf(detectable):
+        return f"of any size in {unit.of_difference}"
+    return f"under {unit.factor * detectable:.{unit.decimals}f} {unit.of_difference}"
 
 
 def name_sections(sections: Sequence[ComparedSection]) -> list[str]:
