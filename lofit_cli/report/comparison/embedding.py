@@ -102,7 +102,7 @@ def _fold(found: FoldQuestions) -> dict[str, Any]:
 
 
 def _run(shown: ShownRun) -> dict[str, Any]:
-    content: dict[str, Any] = {"values": [_rounded(values, 4) for values in shown.values.values()]}
+    content: dict[str, Any] = {"values": [_rounded(values, right_above(name)) for name, values in shown.values.items()]}
     answered = shown.answered
     if answered and answered.log_probs is not None:
         content["logProbs"] = [[_short(value, 3) for value in values] for values in answered.log_probs]
@@ -111,8 +111,10 @@ def _run(shown: ShownRun) -> dict[str, Any]:
     return content
 
 
-def _rounded(values: NDArray[Any], decimals: int) -> list[float]:
-    return [_short(float(value), decimals) for value in values]
+def _rounded(values: NDArray[Any], border: float | None) -> list[float]:
+    """Return a metric's values to four decimals, but whole where these would put one on the other side of the border."""
+    pairs = [(float(value), _short(float(value), 4)) for value in values]
+    return [value if border is not None and (value > border) != (short > border) else short for value, short in pairs]
 
 
 def _short(value: float, decimals: int) -> float:
