@@ -6,6 +6,7 @@ import numpy as np
 
 from lofit_cli.artifacts.evaluations import MeasuredRun, is_of_base, read_evaluations
 from lofit_cli.artifacts.manifest import EvaluateManifest, TrainOffsetsManifest
+from lofit_cli.artifacts.predictions import metric_unit
 from lofit_cli.errors import UserError
 
 Row = tuple[str, str, str, str]
@@ -46,4 +47,8 @@ def _rows(run: MeasuredRun, base: MeasuredRun | None) -> list[Row]:
 
 
 def _mean(run: MeasuredRun, metric: str) -> str:
-    return f"{float(np.mean(run.values[metric])):.4f}" if metric in run.values else ""
+    """Return a metric's mean with its unit; nothing where the run has not measured it."""
+    if metric not in run.values:
+        return ""
+    unit = metric_unit(metric)
+    return f"{unit.factor * float(np.mean(run.values[metric])):.{unit.decimals}f} {unit.of_mean}"

@@ -8,6 +8,7 @@ from manifests import FACTS, write_manifest
 
 from lofit_cli.artifacts.finished_runs import read_manifest
 from lofit_cli.artifacts.manifest import TrainOffsetsManifest
+from lofit_cli.exports.card import results_table
 from lofit_cli.exports.measured import measured_metrics
 
 
@@ -37,3 +38,17 @@ def test_a_card_lists_what_was_measured_of_its_intervention(rows):
 
 def test_a_card_lists_nothing_of_another_intervention_that_lay_at_the_path_before(rows):
     assert rows(seed=2) == []
+
+
+def test_a_card_gives_each_mean_with_its_unit(rows):
+    assert rows()[0][1:3] == ("mc1", "75.0 %")
+
+
+def test_a_card_gives_log_probabilities_in_nats(rows):
+    assert rows("token_logprob", (-1.0, -2.0, -3.0, -4.0))[0][1:3] == ("token_logprob", "-2.50 nats")
+
+
+def test_a_system_prompt_breaks_no_row_of_a_card(rows):
+    (_, table) = results_table(rows(system_prompt="a | b\nc", chat_template="x"))
+    heads, _, *lines = table.splitlines()
+    assert [line.count("|") for line in lines] == [heads.count("|")]
