@@ -112,7 +112,7 @@ def _run(shown: ShownRun) -> dict[str, Any]:
 
 
 def _rounded(values: NDArray[Any], border: float | None) -> list[float]:
-    """Return a metric's values to four decimals, but whole where these would put one on the other side of the border."""
+    """Return a metric's values to four decimals, a value whole that these would put across the border."""
     pairs = [(float(value), _short(float(value), 4)) for value in values]
     return [value if border is not None and (value > border) != (short > border) else short for value, short in pairs]
 
