@@ -9,10 +9,10 @@ from lofit_cli.analysis.grouping import TABLE_FACTS, Group
 from lofit_cli.analysis.intervals import Folds, Interval, mean_interval, stack
 from lofit_cli.analysis.null_distribution import Standing, find_draws, stand_among
 from lofit_cli.analysis.pooling import pool_seeds, seed_spread, sorted_seeds
-from lofit_cli.analysis.sign_flips import SignFlips, flip_columns
+from lofit_cli.analysis.sign_flips import DECIMALS, SignFlips, flip_columns
 from lofit_cli.analysis.statistics import PairedDifference, compare_paired, holm, subtract
 from lofit_cli.artifacts.evaluations import Evaluation, MeasuredRun
-from lofit_cli.artifacts.predictions import PERCENT, Unit, metric_scale, metric_unit
+from lofit_cli.artifacts.predictions import PERCENT, Unit, merit, metric_scale, metric_unit
 from lofit_cli.errors import UserError
 
 
@@ -25,6 +25,7 @@ class ComparedMetric:
         adjusted_p: the paired test's p-value, adjusted (Holm) for all tests of the section; None without a test.
         categories: the mean of each category's questions.
         standing: where the mean stands among those of random selections; None where there are none.
+        gain: by how much the mean is better than the baseline's on the same questions (`merit`); 0 without a baseline.
     """
 
     mean: float
@@ -35,6 +36,7 @@ class ComparedMetric:
     adjusted_p: float | None = None
     unit: Unit = PERCENT
     standing: Standing | None = None
+    gain: float = 0.0
 
     @property
     def is_significant(self) -> bool:
@@ -79,11 +81,13 @@ class ComparedSection:
     Attributes:
         facts: these, and a name of the model, as the baseline's manifest states them.
         metrics: the names that all rows have; the first is the headline.
+        left_out: the metrics that some of the runs have, and not all.
     """
 
     facts: dict[str, Any]
     metrics: tuple[str, ...]
     rows: tuple[ComparedRow, ...]
+    left_out: tuple[str, ...] = ()
 
     @property
     def folds(self) -> tuple[int, ...]:
@@ -109,14 +113,14 @@ def compare_section(groups: Sequence[Group], baseline: Group, num_resamples: int
         UserError: the runs have no metric in common.
     """
     ordered = [baseline, *(group for group in groups if group is not baseline)]
-    metrics = _shared_metrics([run for group in ordered for run in group.runs])
-    flips = _flip(ordered, metrics, num_resamples, seed)
     runs = [run for group in ordered for run in group.runs]
+    metrics = _shared_metrics(runs)
+    left_out = tuple(dict.fromkeys(name for run in runs for name in run.values if name not in metrics))
+    flips = _flip(ordered, metrics, num_resamples, seed)
     rows = [_stand(_compare_group(group, baseline, metrics, flips), group, runs) for group in ordered]
     first = baseline.runs[0].manifest
-    return ComparedSection(
-        {name: getattr(first, name) for name in ("model", *TABLE_FACTS)}, metrics, tuple(_adjust(rows))
-    )
+    facts = {name: getattr(first, name) for name in ("model", *TABLE_FACTS)}
+    return ComparedSection(facts, metrics, tuple(_adjust(rows)), left_out)
 
 
 def _shared_metrics(runs: Sequence[MeasuredRun]) -> tuple[str, ...]:
@@ -164,7 +168,17 @@ def _compare_metric(group: Group, baseline: Group | None, metric: str, flips: It
     categories = category_means(values, other, {run.fold: run.categories for run in group.runs})
     spread = seed_spread(group.runs, metric)
     interval, unit = mean_interval(values, scale), metric_unit(metric)
-    return ComparedMetric(float(stack(values).mean()), interval, spread, paired, categories, unit=unit)
+    gain = (
+        _gain(metric, paired.difference, {fold: other[fold] for fold in values.keys() & other.keys()}) if paired else 0
+    )
+    mean = float(stack(values).mean())
+    return ComparedMetric(mean, interval, spread, paired, categories, unit=unit, gain=gain)
+
+
+def _gain(metric: str, difference: float, baseline: Folds) -> float:
+    """Return by how much a mean is better than the baseline's, which may be nearer to an ideal and lower."""
+    before = float(stack(baseline).mean())
+    return round(merit(metric, before + difference) - merit(metric, before), DECIMALS)
 
 
 def _adjust(rows: Sequence[ComparedRow]) -> list[ComparedRow]:

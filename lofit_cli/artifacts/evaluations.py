@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from lofit_cli.artifacts.facts import separating
 from lofit_cli.artifacts.finished_runs import claims, note_left_out, read_manifest, require_draws, require_unchanged
-from lofit_cli.artifacts.manifest import MANIFEST, TABLES, EvaluateManifest
+from lofit_cli.artifacts.manifest import MANIFEST, TABLES, EvaluateManifest, TrainOffsetsManifest
 from lofit_cli.artifacts.predictions import FILE_NAME, Measured, read_metrics
 from lofit_cli.errors import UnusableRunError, UserError
 
@@ -50,6 +50,10 @@ class Evaluation:
     def made_by(self) -> dict[str, Any]:
         """Return the settings of the runs that made the intervention."""
         return self.manifest.made_by
+
+    def is_of(self, made: TrainOffsetsManifest) -> bool:
+        """Return whether it measured what this run made: a run directory's name may be used again by another one."""
+        return all(getattr(self.manifest, name) == value for name, value in made.repeated().items())
 
 
 @dataclass(frozen=True, eq=False)

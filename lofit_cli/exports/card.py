@@ -14,6 +14,8 @@ from lofit_cli.exports.proof import Proof
 from lofit_cli.models.weights import name_of
 
 README = "README.md"
+BAR = "&#124;"
+"""A `|` that ends no cell of a table in Markdown."""
 USES = {
     "weights": "from transformers import AutoModelForCausalLM\n\nmodel = AutoModelForCausalLM.from_pretrained(FOLDER)",
     "adapter": (
@@ -82,7 +84,7 @@ def _paragraphs(about: Exported, licence: str | None) -> list[str]:
         "\n".join(_facts(about, licence)),
         "```\n" + USES[about.plan.kind] + "\n```",
         _measured(about),
-        *_table(about.metrics),
+        *results_table(about.metrics),
         "## Engines",
         "\n".join(f"- {line}" for line in engine_lines(about)),
     ]
@@ -117,13 +119,14 @@ def _measured(about: Exported) -> str:
     return words
 
 
-def _table(rows: list[tuple[str, str, str, str]]) -> list[str]:
+def results_table(rows: list[tuple[str, str, str, str]]) -> list[str]:
+    """Return a heading and a table in Markdown; nothing without rows."""
     if not rows:
         return []
     lines = [
         "| measured on | metric | edited | base |",
         "|---|---|---|---|",
-        *(f"| {' | '.join(row)} |" for row in rows),
+        *(f"| {' | '.join(cell.replace('|', BAR) for cell in row)} |" for row in rows),
     ]
     return ["## Results", "\n".join(lines)]
 

@@ -27,7 +27,7 @@ class Intervention(nn.Module, ABC):
         edits_parts: whether it can edit a model of which each process has a part.
         runs_beside: whether it has forward passes of its own beside the model's.
         sign: -1 while it acts in the direction that is to make right answers less likely.
-        signs: the directions that the step of training under way goes in.
+        signs: the directions that the step of training under way goes in, or a look at the validation split.
         pair_loss: what pairs of answers are trained by: `dpo` or `reps`.
     """
 

@@ -134,8 +134,8 @@ class SignedDirection(DirectionEdit):
         self.signs = (1 - 2 * int(torch.randint(2, (), generator=generator)),)
 
     def train(self, mode: bool = True) -> "SignedDirection":
-        """Add the vector wherever it is not trained."""
-        self.sign = 1
+        """Add the vector wherever it is not trained, and look at its loss in no direction that was drawn."""
+        self.sign, self.signs = 1, type(self).signs
         return super().train(mode)
 
     def num_untouched_layers(self) -> int:
@@ -152,10 +152,10 @@ class NulledDirection(SignedDirection):
     """
 
     pair_loss = "reps"
+    signs = (1, -1)
 
     def redraw(self, generator: torch.Generator) -> None:
-        """Go in both directions."""
-        self.signs = (1, -1)
+        """Draw nothing: each step goes in both directions."""
 
     def change(self, lm: Decoder, layer: int, hidden: Tensor) -> Tensor:
         """Add the vector, or take out what there is of it."""

@@ -1,12 +1,13 @@
 """Whether heads selected for one task serve another: LoFiT's Figure 2, from runs in the layout of scripts/reproduce."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
 
+from lofit_cli.analysis.intervals import stack
 from lofit_cli.analysis.sign_flips import flip_columns
 from lofit_cli.analysis.statistics import subtract
 from lofit_cli.artifacts.finished_runs import is_finished, read_manifest
@@ -79,16 +80,20 @@ class ScoredTransfer:
     """A cell of Figure 2.
 
     Attributes:
-        mean: over all questions, as a fraction.
-        p_value: how likely chance makes the source's heads seem this much worse than the target's own; None for those
-            themselves, and where they were not tuned on the same folds.
+        folds: those that the target's own heads were measured on as well, or all that there are where none is.
+        mean: over the questions of these folds, as a fraction.
+        difference: to the target's own heads on the same questions; None where there are no such heads or folds.
+        p_value: how likely chance makes the source's heads seem this much worse than the target's own on the same
+            questions; None for those themselves and without a difference.
     """
 
     source: str
     target: str
     metric: str
     mean: float
-    p_value: float | None
+    folds: tuple[int, ...]
+    difference: float | None = None
+    p_value: float | None = None
 
     @property
     def mark(self) -> str:
@@ -105,19 +110,15 @@ def score_transfers(transfers: Sequence[Transfer], num_resamples: int, seed: int
     differences where there are none, and with many it agrees with this one.
     """
     own = {transfer.target: transfer for transfer in transfers if transfer.source == transfer.target}
-    return [
-        ScoredTransfer(
-            transfer.source,
-            transfer.target,
-            transfer.metric,
-            float(np.concatenate(list(transfer.values.values())).mean()),
-            _p_value(transfer, own.get(transfer.target), num_resamples, seed),
-        )
-        for transfer in transfers
-    ]
+    return [_score(transfer, own.get(transfer.target), num_resamples, seed) for transfer in transfers]
 
 
-def _p_value(transfer: Transfer, own: Transfer | None, num_resamples: int, seed: int) -> float | None:
-    if own is None or own is transfer or not (differences := subtract(transfer.values, own.values)):
-        return None
-    return flip_columns([differences], num_resamples, seed)[0].lower_p
+def _score(transfer: Transfer, own: Transfer | None, num_resamples: int, seed: int) -> ScoredTransfer:
+    differences = subtract(transfer.values, own.values) if own else {}
+    folds = tuple(sorted(differences or transfer.values))
+    mean = float(stack({fold: transfer.values[fold] for fold in folds}).mean())
+    found = ScoredTransfer(transfer.source, transfer.target, transfer.metric, mean, folds)
+    if not differences:
+        return found
+    p_value = None if own is transfer else flip_columns([differences], num_resamples, seed)[0].lower_p
+    return replace(found, difference=float(stack(differences).mean()), p_value=p_value)

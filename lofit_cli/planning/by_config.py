@@ -23,6 +23,7 @@ WITHOUT_WEIGHTS = (
     "tokens are not known, and the memory is the most that a row can take"
 )
 
+NOTHING_TRAINED = "nothing is trained"
 WITHOUT_TOKENIZER = "the text counts as one item: into how many pieces it is cut, only the model's tokenizer tells"
 
 
@@ -55,7 +56,8 @@ def plan_making_by_config(
     """Return what is known of training.
 
     Args:
-        count_parameters: how many are trained in a model of this geometry; None where that is not known.
+        count_parameters: how many are trained in a model of this geometry, 0 where nothing is trained; None where that
+            is not known.
     """
     num_trained = count_parameters(stated_geometry(outline))
     num_items = len(task.items("train"))
@@ -63,7 +65,8 @@ def plan_making_by_config(
     kept = kept_bytes(outline, _row(config.model)) or 0
     trained = (num_trained or 0) * FLOAT_BYTES * (2 + MOMENTS)
     memory = _memory(config.model, weight_bytes(outline) + kept + trained)
-    return Plan(num_items, num_steps, None, num_trained, (UNKNOWN_TIME,), memory, (WITHOUT_WEIGHTS,))
+    notes = (WITHOUT_WEIGHTS, NOTHING_TRAINED) if num_trained == 0 else (WITHOUT_WEIGHTS,)
+    return Plan(num_items, num_steps, None, num_trained, (UNKNOWN_TIME,), memory, notes)
 
 
 def plan_measuring_by_config(outline: PreTrainedModel, task: Task[Any], config: EvaluateConfig) -> Plan:

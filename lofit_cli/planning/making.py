@@ -19,6 +19,7 @@ from lofit_cli.schema.components import TrainerConfig
 from lofit_cli.schema.stages import SelectHeadsConfig, TrainOffsetsConfig
 from lofit_cli.tasks.task import Task
 from lofit_cli.training.objective import Objective, TrainingItem
+from lofit_cli.training.trainer import summed_loss
 
 MakingConfig = SelectHeadsConfig | TrainOffsetsConfig
 Make = Callable[[Task[Any], Any, RunDir], Intervention]
@@ -58,16 +59,17 @@ def count_validations(trainer: TrainerConfig) -> int:
 def _plan_of_training(
     lm: LanguageModel, task: Task[Any], config: MakingConfig, edit: Intervention, loading: Part
 ) -> Plan:
-    trainer, objective = config.trainer, Objective(lm, task, config.trainer.beta)
+    trainer, objective = config.trainer, Objective(lm, task, config.trainer.beta, pair_loss=edit.pair_loss)
     train, validation = objective.tokenize("train"), objective.tokenize("validation")
     num_train, num_validation = _num_tokens(train), _num_tokens(validation)
     num_looks, num_steps = count_validations(trainer), count_steps(len(train), trainer)
     edit.train()
+    num_directions = len(edit.signs)
     with edit.attach(lm):
-        step = _seconds(objective, train, trainer.batch_size, backward=True)
-        objective.loss([max(train, key=lambda item: _num_tokens([item]))], backward=True)
+        step = _seconds(edit, objective, train, trainer.batch_size, backward=True)
+        summed_loss(edit, objective, [max(train, key=lambda item: _num_tokens([item]))], backward=True)
         edit.eval()
-        look = _seconds(objective, validation, trainer.batch_size, backward=False)
+        look = _seconds(edit, objective, validation, trainer.batch_size, backward=False)
         sizes, measuring = [0], 0.0
         if not task.generates:
             sizes = count_tokens(lm, task, "validation", config.eval.protocol)
@@ -75,12 +77,13 @@ def _plan_of_training(
     parts = [loading]
     if task.objective == "dpo":
         both = num_train + num_validation
-        parts.append(Part("reference", both, look * both / num_validation))
-    parts.append(Part("training", num_train * trainer.num_epochs, step * trainer.num_epochs))
-    parts.append(Part("validation", (num_validation + sum(sizes)) * num_looks, (look + measuring) * num_looks))
+        parts.append(Part("reference", both, look * both / (num_validation * num_directions)))
+    num_tokens, num_looked = num_train * num_directions * trainer.num_epochs, num_validation * num_directions
+    parts.append(Part("training", num_tokens, step * trainer.num_epochs))
+    parts.append(Part("validation", (num_looked + sum(sizes)) * num_looks, (look + measuring) * num_looks))
     coming = sum(p.numel() for p in edit.parameters()) * FLOAT_BYTES * (MOMENTS + (trainer.keep == "best"))
     memory = peak(coming, on_gpu=lm.device.type == "cuda")
-    num_tokens, frozen = num_train * trainer.num_epochs, edit.num_untouched_layers()
+    frozen = edit.num_untouched_layers()
     notes = (f"less time, as the lowest {frozen} of {len(lm.layers)} layers are computed once",) if frozen else ()
     return Plan(len(train), num_steps, num_tokens, edit.num_parameters, tuple(parts), memory, notes)
 
@@ -89,7 +92,9 @@ def _num_tokens(items: Sequence[TrainingItem]) -> int:
     return sum(len(sequence.tokens) for item in items for sequence in item.sequences)
 
 
-def _seconds(objective: Objective, items: list[TrainingItem], batch_size: int, backward: bool) -> float:
+def _seconds(
+    edit: Intervention, objective: Objective, items: list[TrainingItem], batch_size: int, backward: bool
+) -> float:
     """Return how long the loss of all items takes, in batches, with its gradient or without one."""
     order = torch.randperm(len(items), generator=torch.Generator().manual_seed(0)).tolist()
     total = _num_tokens(items)
@@ -98,7 +103,7 @@ def _seconds(objective: Objective, items: list[TrainingItem], batch_size: int, b
         taken = [items[place] for place in order[: num_batches * batch_size]]
         with torch.set_grad_enabled(backward):
             for first in range(0, len(taken), batch_size):
-                objective.loss(taken[first : first + batch_size], backward)
+                summed_loss(edit, objective, taken[first : first + batch_size], backward)
         return _num_tokens(taken) / total
 
     return seconds_for_all(work, -(-len(items) // batch_size), 1)
@@ -110,7 +115,6 @@ class _Rehearsal:
 
     Attributes:
         trained: what was trained, if anything was.
-        made: what was made last.
     """
 
     lm: LanguageModel
@@ -119,7 +123,6 @@ class _Rehearsal:
     stage: str
     make: Make
     trained: Intervention | None = None
-    made: Intervention | None = None
 
     def seconds(self) -> float:
         """Return how long it takes on all items; of what is trained, only that it is."""
@@ -140,9 +143,9 @@ class _Rehearsal:
         config = replace(self.config, trainer=replace(self.config.trainer, num_epochs=1))
         with tempfile.TemporaryDirectory() as folder:
             run = RunDir(Path(folder), self.stage)
-            self.made = self.make(self.task.with_items(few), config, run)
+            made = self.make(self.task.with_items(few), config, run)
             if run.has_lines("history.jsonl"):
-                self.trained = self.made
+                self.trained = made
         return share
 
     def _splits(self) -> dict[str, Any]:
@@ -158,7 +161,5 @@ def _plan_of_rehearsal(rehearsal: _Rehearsal, loading: Part, seconds: float) -> 
     num_items, num_answers = len(task.items("train")), sum(len(e.answers) for e in task.contrasts("train"))
     numbers = lm.geometry.total_heads * lm.geometry.head_dim
     parts = (loading, Part("making", None, seconds))
-    made = rehearsal.made
-    num_parameters = made.num_parameters if made else 0
     note = "nothing is trained: the time is that of few items, times how many more there are"
-    return Plan(num_items, 0, None, num_parameters, parts, peak(num_answers * numbers * FLOAT_BYTES), (note,))
+    return Plan(num_items, 0, None, 0, parts, peak(num_answers * numbers * FLOAT_BYTES), (note,))

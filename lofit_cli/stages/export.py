@@ -129,7 +129,7 @@ def _write(
         num_layers=lm.geometry.num_layers,
         positions=getattr(edit, "positions", "all"),
         dtype=dtype,
-        metrics=measured_metrics(Path(config.runs_dir), Path(config.intervention)),
+        metrics=measured_metrics(Path(config.runs_dir), Path(config.intervention), manifest),
     )
 
     def fill(folder: Path) -> None:

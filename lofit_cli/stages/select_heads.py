@@ -1,5 +1,6 @@
 """Stage 1: score every head and select the best."""
 
+from functools import partial
 from typing import Any
 
 import torch
@@ -26,6 +27,7 @@ from lofit_cli.schema.components import places, shaping
 from lofit_cli.schema.stages import SelectHeadsConfig
 from lofit_cli.selectors import WITHOUT_LOSS, Selector, get_selector
 from lofit_cli.selectors.all_heads import edit_every_head
+from lofit_cli.selectors.gates import gate_every_head
 from lofit_cli.selectors.random import draw_scores
 from lofit_cli.stages.poft import check_poft, weigh_answers
 from lofit_cli.tasks import load_task
@@ -95,19 +97,23 @@ def _require_scores(scores: object, config: SelectHeadsConfig, lm: LanguageModel
 def plan_select_heads(config: SelectHeadsConfig) -> Plan:
     """Return what the stage would take, from a part of its work on the model itself."""
     selector, task = _open(config)
-    trains = config.selector.name in ("scale", "offset_norm")
+    name = config.selector.name
     if outline := find_outline(config.model):
-
-        def count(geometry: Geometry) -> int:
-            return geometry.total_heads * geometry.head_dim if trains else 0
-
-        return plan_making_by_config(outline, task, config, count)
+        return plan_making_by_config(outline, task, config, partial(_count_parameters, name))
     lm, load_seconds = load_timed(config.model)
     parse_num_heads(config.num_heads, lm.geometry)
 
     def make(few: Task[Any], settings: SelectHeadsConfig, run: RunDir) -> HeadEdit:
         selector(lm, weigh_answers(few, lm, settings.trainer.poft), settings, run)
-        # What a selector trains stays its own; a number for each number of each head is what ours train.
-        return edit_every_head("offset" if config.selector.name == "offset_norm" else "scale", lm, settings)
+        # What a selector trains stays its own; a number for each number of each head is what most of ours train.
+        if name == "gates":
+            return gate_every_head(lm, settings)
+        return edit_every_head("offset" if name == "offset_norm" else "scale", lm, settings)
 
     return plan_making(lm, load_seconds, task, config, "select_heads", make)
+
+
+def _count_parameters(selector: str, geometry: Geometry) -> int:
+    """Return how many numbers a selector trains: a scale or an offset of each head, or both with a gate for each."""
+    size = geometry.head_dim
+    return geometry.total_heads * {"scale": size, "offset_norm": size, "gates": 2 * size + 2}.get(selector, 0)

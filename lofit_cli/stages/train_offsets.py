@@ -158,7 +158,8 @@ def plan_train_offsets(config: TrainOffsetsConfig) -> Plan:
     """Return what the stage would take, from a part of its work on the model itself."""
     method, task = _open(config)
     if outline := find_outline(config.model):
-        return plan_making_by_config(outline, task, config, partial(_count_parameters, config))
+        named = None if config.head_mask == "latest" else _head_mask_file(config, method, task.facts())
+        return plan_making_by_config(outline, task, config, partial(_count_parameters, config, method, named))
     file = _head_mask_file(config, method, task.facts())
     lm, load_seconds = load_timed(config.model)
     head_mask = _load_heads(file, config.num_heads, lm).mask if file else lm.geometry.every_head()
@@ -179,8 +180,16 @@ def _count_draws(config: TrainOffsetsConfig, file: Path | None) -> int:
     return number
 
 
-def _count_parameters(config: TrainOffsetsConfig, geometry: Geometry) -> int | None:
+def _count_parameters(
+    config: TrainOffsetsConfig, method: Method, head_mask: Path | None, geometry: Geometry
+) -> int | None:
     """Return how many numbers LoFiT trains; with as many heads as are selected by default, where none are named."""
+    if not method.trains:
+        return 0
     if config.method.name != "lofit":
         return None
+    if head_mask and config.num_heads is None:
+        is_list = head_mask.suffix == ".json"
+        heads = HeadMask.load(head_mask, config.model.id, geometry) if is_list else HeadMask.read(head_mask)
+        return int(heads.mask.sum()) * geometry.head_dim
     return parse_num_heads(config.num_heads or SelectHeadsConfig.num_heads, geometry) * geometry.head_dim

@@ -67,7 +67,7 @@ def train(
                 state.note_validation(found, run, trainer.keep == "best")
             state.end_epoch()
     state.take_best()
-    _note_worse(objective, validation, trainer, run)
+    _note_worse(edit, objective, validation, trainer, run)
     require_same(
         "what they have learnt", lambda: [float(values.detach().double().sum()) for values in edit.parameters()]
     )
@@ -84,18 +84,25 @@ def _train_epoch(
     """Take the steps of the epoch under way that are not done yet, with a checkpoint every so many of them."""
     for batch in state.batches(items, trainer.batch_size):
         num_tokens = sum(len(sequence.tokens) for item in batch for sequence in item.sequences)
-        loss = state.step(partial(_step_loss, state.descent.edit, objective, batch), num_tokens, run)
+        loss = state.step(partial(summed_loss, state.descent.edit, objective, batch, backward=True), num_tokens, run)
         advance(1, f"loss {loss:.3f}")
         if trainer.checkpoint_every and not state.position.step % trainer.checkpoint_every:
             state.save(run)
 
 
-def _step_loss(edit: Intervention, objective: Objective, batch: Sequence[TrainingItem]) -> float:
-    """Return a batch's loss in all directions of the step, and add its gradient to the parameters'."""
+def summed_loss(
+    edit: Intervention, objective: Objective, items: Sequence[TrainingItem], backward: bool = False
+) -> float:
+    """Return the loss of items in all directions of an edit, summed.
+
+    Args:
+        backward: add its gradient to the parameters'.
+    """
     total = 0.0
     for sign in edit.signs:
         edit.sign = sign
-        total += objective.loss(batch, backward=True, sign=sign)
+        total += objective.loss(items, backward, sign)
+    edit.sign = 1
     return total
 
 
@@ -105,7 +112,7 @@ def _validate(
     """Return the validation split's loss, and its metrics where no text has to be generated."""
     metrics: dict[str, float] = {}
     edit.eval()
-    loss = _loss(objective, items)
+    loss = _loss(edit, objective, items)
     with torch.no_grad():
         if not objective.task.generates:
             metrics = mean_metrics(measure_split(objective.lm, objective.task, "validation", protocol))
@@ -113,20 +120,22 @@ def _validate(
     return {"loss": loss, **metrics}
 
 
-def _loss(objective: Objective, items: Sequence[TrainingItem]) -> float:
+def _loss(edit: Intervention, objective: Objective, items: Sequence[TrainingItem]) -> float:
     with torch.no_grad():
-        (loss,) = add_up([objective.loss(items)])
+        (loss,) = add_up([summed_loss(edit, objective, items)])
     return loss
 
 
-def _note_worse(objective: Objective, items: Sequence[TrainingItem], trainer: TrainerConfig, run: RunDir) -> None:
+def _note_worse(
+    edit: Intervention, objective: Objective, items: Sequence[TrainingItem], trainer: TrainerConfig, run: RunDir
+) -> None:
     """Say so where what is kept does worse on the validation split than the base model, which nothing else tells."""
     lines = (run.path / VALIDATION).read_text(encoding="utf-8").splitlines()
     losses = [json.loads(line)["loss"] for line in lines]
     kept, least = losses[-1] if trainer.keep != "best" else min(losses), min(losses)
     # DPO's reference is the base model itself: no pair has a margin, and the sigmoid of 0 is a half.
     is_dpo = objective.task.objective == "dpo" and objective.pair_loss == "dpo"
-    base = math.log(2) if is_dpo else _loss(objective, items)
+    base = math.log(2) if is_dpo else _loss(edit, objective, items)
     if kept > WORSE * base:
         otherwise = ", or set trainer.keep=best" if least <= base else ""
         say(

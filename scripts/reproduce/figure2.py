@@ -16,13 +16,19 @@ from lofit_cli.paper.transfer import RANDOM, ScoredTransfer, read_transfers, sco
 from lofit_cli.report.tables import Table, left_and_right, show_table, write_tables
 
 Cells = dict[tuple[str, str], ScoredTransfer]
-NOTE = "In percent. Worse than the target's own heads: * p < 0.05, + p < 0.1 (sign flips, one-sided)."
+NOTE = (
+    "In percent. Worse than the target's own heads: * p < 0.05, + p < 0.1 (sign flips, one-sided). A cell is of the "
+    "folds that those were measured on as well; it names its folds where others of its column have more."
+)
 
 
 def cell_text(cells: Cells, source: str, target: str) -> str:
-    """Return a score in percent with its mark, blank where there is no run."""
-    found = cells.get((source, target))
-    return f"{100 * found.mean:.1f}{found.mark}" if found else ""
+    """Return a score in percent with its mark, and its folds where the column has more; blank where there is no run."""
+    if (found := cells.get((source, target))) is None:
+        return ""
+    whole = {fold for cell in cells.values() if cell.target == target for fold in cell.folds}
+    folds = f" (fold {','.join(map(str, found.folds))})" if set(found.folds) != whole else ""
+    return f"{100 * found.mean:.1f}{found.mark}{folds}"
 
 
 def draw(cells: Cells, tasks: list[str], file: Path) -> None:
@@ -30,8 +36,8 @@ def draw(cells: Cells, tasks: list[str], file: Path) -> None:
     sources = [*tasks, RANDOM]
 
     def difference(source: str, target: str) -> float:
-        both = [cells.get((name, target)) for name in (source, target)]
-        return both[0].mean - both[1].mean if all(both) else np.nan
+        found = cells.get((source, target))
+        return np.nan if found is None or found.difference is None else found.difference
 
     values = np.array([[difference(source, target) for target in tasks] for source in sources])
     texts = [[cell_text(cells, source, target) for target in tasks] for source in sources]
@@ -50,7 +56,8 @@ def main(folder: Path, tasks: list[str], out: Path | None = None, num_resamples:
         headers = ["heads of", *(f"{task} {metrics.get(task, '')}".strip() for task in tasks)]
         lines = [[source, *(cell_text(cells, source, target) for target in tasks)] for source in (*tasks, RANDOM)]
         title = "Heads selected for one task, tuned for another"
-        table = Table(title, left_and_right(*headers), lines, NOTE, list(map(asdict, cells.values())))
+        records = [asdict(cell) | {"folds": " ".join(map(str, cell.folds))} for cell in cells.values()]
+        table = Table(title, left_and_right(*headers), lines, NOTE, records)
         write_tables([table], out, "figure2")
         draw(cells, tasks, out / "figure2.png")
         show_table(table)

@@ -11,6 +11,8 @@ from lofit_cli.analysis.grouping import group_runs, require_known, require_same_
 from lofit_cli.analysis.pooling import describe_coverage
 from lofit_cli.artifacts.evaluations import MeasuredRun, read_evaluation, read_evaluations
 from lofit_cli.errors import UserError
+from lofit_cli.report.comparison.tables import section_records
+from lofit_cli.report.comparison.words import describe_tests
 
 RESAMPLES = 300
 
@@ -178,3 +180,27 @@ def test_other_questions_in_a_fold_are_refused(tmp_path):
     write_run(tmp_path / "b", "clutrr", 0, 2, num_questions=6)
     with pytest.raises(UserError, match="scored different questions"):
         require_same_questions(read(tmp_path))
+
+
+def test_metrics_that_not_all_runs_have_are_named_with_what_to_do(tmp_path):
+    write_run(tmp_path / "a", "truthfulqa", 0, 1, num_questions=20, metrics=["mc1", "mc3"])
+    write_run(tmp_path / "b", "truthfulqa", 0, 1, METHODS[1], num_questions=20)
+    section = section_of(tmp_path)
+    assert (section.metrics, section.left_out) == (("mc1", "mc3"), ("mc2",))
+    said = describe_tests(section)
+    assert said.startswith("Not all runs measured MC2, which is left out: evaluate the others with")
+    assert "p: McNemar" in said
+
+
+def test_nothing_is_said_of_metrics_that_all_runs_have(tmp_path):
+    write_runs(tmp_path, tasks=("truthfulqa",), folds=(0,), seeds=(1,), methods=METHODS[:2], num_questions=20)
+    section = section_of(tmp_path)
+    assert section.left_out == ()
+    assert describe_tests(section).startswith("p: ")
+
+
+def test_a_record_of_runs_that_differ_states_the_settings_of_all(tmp_path):
+    for name, method in (("none", METHODS[0]), ("a", METHODS[1]), ("b", METHODS[2])):
+        write_run(tmp_path / name, "clutrr", 0, 1 if name != "b" else 2, method, num_questions=20)
+    pooled = next(record for record in section_records(section_of(tmp_path, ["method"])) if record["method"] == "lofit")
+    assert pooled["made_by"] == '{"trainer.learning_rate": 0.01} {"trainer.learning_rate": 0.005}'

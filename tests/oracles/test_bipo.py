@@ -1,17 +1,21 @@
 """BiPO's loss: DPO of the vector under one sign, and its mirror image under the other."""
 
+import json
 import math
 
 import pytest
 import torch
-from making import make, make_task
+from making import make, make_task, training_config
 from tiny_models import build_language_model
 
+from lofit_cli.artifacts.run_dir import RunDir
 from lofit_cli.errors import UserError
 from lofit_cli.interventions.residual_edit import DirectionEdit, NulledDirection, SignedDirection
+from lofit_cli.schema.components import TrainerConfig
 from lofit_cli.tasks.forms.truthfulqa import TruthfulQATask
 from lofit_cli.training.losses import reps_loss
 from lofit_cli.training.objective import Objective
+from lofit_cli.training.trainer import train
 
 
 def prepared(family="llama"):
@@ -111,3 +115,20 @@ def test_reps_takes_out_what_there_is_of_its_vector(tmp_path):
     made = make("bipo", lm, tmp_path, loss="reps")
     assert made.kind == "direction_edit"
     assert made.vector.isfinite().all()
+
+
+def test_the_validation_loss_of_reps_sums_both_directions_as_a_step_does(tmp_path):
+    lm, task = build_language_model("llama"), make_task()
+    task = task.with_items({"train": task.items("train"), "validation": task.items("train")})
+    edit = NulledDirection(torch.randn(lm.hidden_size, generator=torch.Generator().manual_seed(0)), 1, "all")
+    trainer = TrainerConfig(learning_rate=1e-30, num_epochs=1, batch_size=4)
+    train(edit, lm, task, training_config(trainer), RunDir(tmp_path, "train_offsets"))
+    assert edit.sign == 1
+    step, look = (json.loads((tmp_path / name).read_text()) for name in ("history.jsonl", "validation.jsonl"))
+    assert look["loss"] == pytest.approx(step["task_loss"], rel=1e-5)
+
+
+def test_validation_looks_in_no_direction_that_was_drawn():
+    edit = SignedDirection(torch.zeros(4), 0, "all")
+    edit.signs = (-1,)
+    assert edit.eval().signs == (1,)

@@ -16,6 +16,7 @@ from manifests import write_manifest
 from paper_runs import write_evaluation, write_selection
 
 from lofit_cli.paper.figures import Matrix, plot_matrices
+from lofit_cli.paper.transfer import Transfer, score_transfers
 from lofit_cli.report.tables import Table, left_and_right, show_table, write_tables
 
 SCRIPTS = Path(__file__).parents[2] / "scripts" / "reproduce"
@@ -104,6 +105,17 @@ def test_figure_2(tmp_path):
         "| random | 100.0 |  |",
     ]
     assert (tmp_path / "figure2/figure2.png").exists()
+
+
+def test_a_cell_of_fewer_folds_than_its_column_says_so():
+    own = Transfer("t", "t", "mc1", {0: np.ones(4), 1: np.ones(4)})
+    other = Transfer("c", "t", "mc1", {1: np.ones(4)})
+    cells = {(s.source, s.target): s for s in score_transfers([own, other], 100, seed=1)}
+    assert [load_script("figure2").cell_text(cells, source, "t") for source in ("t", "c", "random")] == [
+        "100.0",
+        "100.0 (fold 1)",
+        "",
+    ]
 
 
 def test_logit_lens(tmp_path, model_dir, monkeypatch):

@@ -50,3 +50,15 @@ def test_marks_are_the_papers():
         assert found.mark == ("*" if found.p_value < 0.05 else "+" if found.p_value < 0.1 else "")
         marks.add(found.mark)
     assert {"", "*"} <= marks
+
+
+def test_mean_difference_and_mark_are_of_the_same_folds():
+    own = Transfer("t", "t", "mc1", {0: np.full(40, 0.9), 1: np.full(40, 0.1)})
+    other = Transfer("c", "t", "mc1", {0: np.full(40, 0.8), 2: np.zeros(40)})
+    apart = Transfer("random", "t", "mc1", {3: np.ones(4)})
+    found = {s.source: s for s in score_transfers([own, other, apart], 1000, seed=1)}
+    assert (found["t"].mean, found["t"].folds, found["t"].difference) == (pytest.approx(0.5), (0, 1), 0)
+    # On the fold that both have it is worse, though the target's own heads have the lower mean over all folds.
+    assert (found["c"].mean, found["c"].folds, found["c"].mark) == (pytest.approx(0.8), (0,), "*")
+    assert found["c"].difference == pytest.approx(-0.1)
+    assert (found["random"].folds, found["random"].difference, found["random"].p_value) == ((3,), None, None)

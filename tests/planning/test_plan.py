@@ -8,7 +8,6 @@ import transformers as t
 from stage_runs import FAST, lines, manifest, ok, only_run
 from tiny_models import build_tokenizer
 
-from lofit_cli.hydra_config import as_typed, compose, register_schemas, to_dataclass
 from lofit_cli.methods import METHODS
 from lofit_cli.stages import evaluate, select_heads, train_offsets
 from lofit_cli.tasks import load_task
@@ -16,19 +15,6 @@ from lofit_cli.tasks.forms.truthfulqa import PROTOCOLS
 from lofit_cli.training.objective import Objective
 
 HEADS = "head_mask=heads.json"
-
-
-@pytest.fixture
-def settings(model_dir, workplace):
-    """Return a function that composes a stage's settings on the tiny model and benchmark."""
-    Path("heads.json").write_text("[[0, 1], [2, 3]]")
-
-    def settings(stage, *overrides):
-        register_schemas()
-        common = ["model=hub", f"model.id={model_dir}", "model.dtype=float32", "task=truthfulqa", "task.data_dir=data"]
-        return to_dataclass(compose(stage, as_typed(stage, [*common, *overrides], False, None), None))
-
-    return settings
 
 
 @pytest.fixture
@@ -216,3 +202,18 @@ def test_points_that_are_finished_are_counted_as_done(lofit):
     assert lofit(*sweep, "seed=1,2").exit_code == 0
     assert "3 points, 2 done, 1 to do" in lofit(*sweep, "seed=1,2,3", "--plan").stdout
     assert "3 points, all to do" in lofit(*sweep, "seed=1,2,3", "--plan", "force=true").stdout
+
+
+@pytest.mark.parametrize("selector", ["scale", "gates", "probe"])
+def test_a_selector_is_planned_with_the_numbers_that_it_trains(selector, settings, lofit):
+    made = select_heads.plan_select_heads(settings("select_heads", f"selector={selector}", *FAST))
+    ok(lofit("select-heads", f"selector={selector}", "num_heads=3", *FAST))
+    assert made.num_trained_parameters == manifest(only_run("select_heads"))["num_trained_parameters"]
+
+
+def test_both_directions_of_a_step_are_counted(settings, lofit, tokens_trained):
+    common = ("method=bipo", "method.loss=reps", *FAST)
+    made = train_offsets.plan_train_offsets(settings("train_offsets", *common))
+    tokens_trained.clear()
+    ok(lofit("train-offsets", *common))
+    assert made.num_tokens == sum(tokens_trained) > 0

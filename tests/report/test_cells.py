@@ -1,12 +1,16 @@
 """Names and words of a comparison."""
 
+import math
+from types import SimpleNamespace
+
 import pytest
 
 from lofit_cli.analysis.comparison import ComparedMetric, ComparedRow, ComparedSection
 from lofit_cli.analysis.intervals import Interval
 from lofit_cli.analysis.statistics import PairedDifference
+from lofit_cli.artifacts.predictions import NATS, PERCENT
 from lofit_cli.report.comparison.summary import summarise_sections
-from lofit_cli.report.comparison.words import describe_section, describe_tests, name_sections
+from lofit_cli.report.comparison.words import describe_cost, describe_section, describe_tests, name_sections
 
 FACTS = {
     "model": "hub/llama",
@@ -82,3 +86,21 @@ def test_the_words_below_a_table_name_each_test_once_with_its_floor():
 def test_nothing_is_said_of_tests_where_there_are_none():
     row = ComparedRow("none", (), True, (), {"mc1": ComparedMetric(0.5, Interval(0.1, 0.9), None, None, [])})
     assert describe_tests(ComparedSection(FACTS, ("mc1",), (row,))) == ""
+
+
+def test_an_evaluation_that_was_cut_off_took_at_least_what_its_last_process_says():
+    facts = {"training_seconds": 50.0, "own_seconds": 20.0, "peak_gpu_memory_bytes": 2**30, "peak_memory_bytes": 0}
+    for continued, words in ((False, "70 s, 1.0 GiB"), (True, "at least 70 s, 1.0 GiB")):
+        run = SimpleNamespace(manifest=SimpleNamespace(**facts, continued=continued))
+        assert describe_cost(ComparedRow("r", (run,), False, (0,), {})) == words
+
+
+def test_few_questions_may_hide_a_difference_of_any_size_in_nats():
+    point = Interval(0.1, 0.3)
+    metrics = {
+        name: ComparedMetric(0.5, point, None, PairedDifference(0.2, point, least, 0.1, FLIPS), [], 0.3, unit)
+        for name, least, unit in (("mc1", 0.052, PERCENT), ("margin", math.inf, NATS))
+    }
+    said = describe_tests(ComparedSection(FACTS, ("mc1", "margin"), (ComparedRow("r", (), False, (0,), metrics),)))
+    assert "Differences under 5.2 points or of any size in nats may go unnoticed" in said
+    assert " inf " not in said

@@ -66,7 +66,14 @@ def test_the_page_needs_nothing_from_outside(report):
 def test_the_page_says_what_was_compared(report):
     page = report.read_text(encoding="utf-8")
     assert "&lt;script&gt;alert(1)&lt;/script&gt;" in page
-    for words in ("Summary", "folds 0,1 · seeds 1,2,42", "SD over seeds", "a" * 64, "0123456789"):
+    for words in (
+        "Summary",
+        "folds 0,1 · seeds 1,2,42",
+        "SD over seeds",
+        "its last process's alone",
+        "a" * 64,
+        "0123456789",
+    ):
         assert words in page, words
     assert "runs/odd" in page
 

@@ -158,3 +158,12 @@ def test_texts_of_other_questions_are_not_shown_beside_these(tmp_path):
     change_column(tmp_path / "runs/1", "answers", [["a"] * 10] * 9)
     (section,) = page_data(tmp_path)["sections"]
     assert "logProbs" not in section["runs"][1]["folds"]["0"]
+
+
+def test_a_value_is_on_the_page_on_the_side_of_the_border_that_it_is_on(tmp_path):
+    write_run(tmp_path / "runs/a", "truthfulqa", 0, 1, num_questions=7)
+    write_run(tmp_path / "runs/b", "truthfulqa", 0, 1, METHODS[1], num_questions=7)
+    change_column(tmp_path / "runs/b", "mc2", [0.50003, 0.49998, 0.5, 0.123456, 0.0, 1.0, 0.7])
+    (section,) = page_data(tmp_path)["sections"]
+    values = section["runs"][1]["folds"]["0"]["values"][1]
+    assert values == [0.50003, 0.5, 0.5, 0.1235, 0, 1, 0.7]

@@ -21,7 +21,8 @@ LINE_LETTERS = 40
 """The longest line of a row's name beside its dots."""
 NOTE = (
     "draws: the mean over random selections of as many heads, trained in the same way, and their range. worse: the "
-    "share of them whose mean is lower; one that is as high counts half. Its interval (Clopper-Pearson) allows for how "
+    "share of them whose mean is lower, or further from the best where that is not the highest; one that is as good "
+    "counts half. Its interval (Clopper-Pearson) allows for how "
     "few were drawn, and takes the questions as they are."
 )
 

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from lofit_cli.analysis.changes import LEAST_CHANGE
 from lofit_cli.analysis.comparison import ComparedSection
-from lofit_cli.artifacts.predictions import merit, right_above
+from lofit_cli.artifacts.predictions import IDEALS, merit, right_above
 from lofit_cli.console import visible
 from lofit_cli.report.comparison.questions import FoldQuestions, SectionQuestions, ShownRun
 from lofit_cli.report.comparison.words import named_rows
@@ -55,7 +55,10 @@ def _section(name: str, section: ComparedSection, found: SectionQuestions) -> di
     labels = [label for label, _ in named_rows(section)]
     return {
         "name": visible(name),
-        "metrics": [{"name": visible(metric), "rightAbove": right_above(metric)} for metric in section.metrics],
+        "metrics": [
+            {"name": visible(metric), "rightAbove": right_above(metric), "moreIsBetter": metric not in IDEALS}
+            for metric in section.metrics
+        ],
         "folds": {str(fold): _fold(questions) for fold, questions in sorted(found.folds.items())},
         "runs": [
             {"label": label, "row": runs[0].row, "merit": _merit(section, runs[0].row)}
@@ -99,7 +102,7 @@ def _fold(found: FoldQuestions) -> dict[str, Any]:
 
 
 def _run(shown: ShownRun) -> dict[str, Any]:
-    content: dict[str, Any] = {"values": [_rounded(values, 4) for values in shown.values.values()]}
+    content: dict[str, Any] = {"values": [_rounded(values, right_above(name)) for name, values in shown.values.items()]}
     answered = shown.answered
     if answered and answered.log_probs is not None:
         content["logProbs"] = [[_short(value, 3) for value in values] for values in answered.log_probs]
@@ -108,8 +111,10 @@ def _run(shown: ShownRun) -> dict[str, Any]:
     return content
 
 
-def _rounded(values: NDArray[Any], decimals: int) -> list[float]:
-    return [_short(float(value), decimals) for value in values]
+def _rounded(values: NDArray[Any], border: float | None) -> list[float]:
+    """Return a metric's values to four decimals, a value whole that these would put across the border."""
+    pairs = [(float(value), _short(float(value), 4)) for value in values]
+    return [value if border is not None and (value > border) != (short > border) else short for value, short in pairs]
 
 
 def _short(value: float, decimals: int) -> float:

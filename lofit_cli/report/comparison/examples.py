@@ -1,6 +1,9 @@
 """Questions that changed between the baseline and each row, for the terminal."""
 
-from lofit_cli.analysis.changes import choose_examples, crossings
+import numpy as np
+from numpy.typing import NDArray
+
+from lofit_cli.analysis.changes import LEAST_CHANGE, choose_examples, crossings
 from lofit_cli.analysis.comparison import ComparedSection
 from lofit_cli.artifacts.predictions import right_above
 from lofit_cli.report.comparison.questions import SectionQuestions, ShownRun
@@ -52,9 +55,16 @@ def _rows(label: str, metric: str, found: SectionQuestions, before: ShownRun, af
     places = choose_examples(*values, border, MAX_EXAMPLES)
     if not (places and asked and before.answered and after.answered):
         return []
-    crossed = crossings(*values, border)
-    gained, lost = int((crossed > 0).sum()), int((crossed < 0).sum())
-    about = f"fold {after.run.fold}, seed {after.run.seed}: {gained} to right, {lost} to wrong"
+    about = f"fold {after.run.fold}, seed {after.run.seed}: {_count(*values, border)}"
     outcomes = Outcome(values[0], before.answered), Outcome(values[1], after.answered)
     examples = example_rows(asked, outcomes, border, places)
     return [[[Cell(label, is_bold=True), Cell(about)], "", ""], *examples]
+
+
+def _count(before: NDArray[np.float64], after: NDArray[np.float64], border: float | None) -> str:
+    """Say how many questions became right and wrong, or how many values moved where none is right."""
+    if border is None:
+        change = after - before
+        return f"{int((change >= LEAST_CHANGE).sum())} more, {int((change <= -LEAST_CHANGE).sum())} less"
+    crossed = crossings(before, after, border)
+    return f"{int((crossed > 0).sum())} to right, {int((crossed < 0).sum())} to wrong"

@@ -14,6 +14,7 @@ from lofit_cli.analysis.comparison import ComparedSection
 from lofit_cli.analysis.pooling import describe_coverage
 from lofit_cli.artifacts.evaluations import Evaluation
 from lofit_cli.artifacts.files import write_file
+from lofit_cli.artifacts.predictions import IDEALS
 from lofit_cli.report.comparison.drawings import colour_ramp, draw_curve, draw_heat_map
 from lofit_cli.report.comparison.interventions import MadeIntervention
 from lofit_cli.report.comparison.questions import Notice
@@ -89,6 +90,7 @@ def write_html(
             summaries=summaries,
             behind=behind,
             fewest_questions=FEWEST_QUESTIONS,
+            ideals=IDEALS,
             runs=[run for section in sections for run in section.runs],
             facts=_provenance([run for section in sections for run in section.runs]),
             version=__version__,

@@ -98,7 +98,7 @@ def _find(path: str, runs: Sequence[Evaluation]) -> Path | str:
             made = read_manifest(folder, TrainOffsetsManifest, "intervention")
         except UserError:
             continue
-        if all(getattr(run.manifest, name) == value for run in runs for name, value in made.repeated().items()):
+        if all(run.is_of(made) for run in runs):
             return folder
     return "is another run today than the one that was measured" if there else "is not there any more"
 

@@ -12,7 +12,7 @@ from rich.cells import cell_len
 
 from lofit_cli.analysis.categories import FEWEST_QUESTIONS, CategoryMean
 from lofit_cli.analysis.comparison import ComparedRow, ComparedSection
-from lofit_cli.artifacts.predictions import PERCENT, Unit
+from lofit_cli.artifacts.predictions import IDEALS, PERCENT, metric_unit
 from lofit_cli.report.comparison.words import describe_section, fully_named_rows, shown_names
 from lofit_cli.report.plots import lettering, new_figure, save_figure
 
@@ -86,10 +86,11 @@ def plot_categories(section: ComparedSection, file: Path) -> bool:
     shown = sorted(sizes, key=lambda name: (-sizes[name], name))[:MAX_CATEGORIES]
     cells = [[_find_category(row, metric, name) for _, row in rows] for name in shown]
     left_out = f", the {len(shown)} largest of {len(sizes)}" if len(shown) < len(sizes) else ""
-    unit = rows[0][1].metrics[metric].unit
-    title = f"{metric.upper()}: {unit.of_difference} gained on the baseline\nby category (questions){left_out}"
+    unit = metric_unit(metric).of_difference
+    gained = f"{unit} more than the baseline" if metric in IDEALS else f"{unit} gained on the baseline"
+    title = f"{metric.upper()}: {gained}\nby category (questions){left_out}"
     categories = [f"{text} ({sizes[name]})" for text, name in zip(shown_names(shown), shown, strict=True)]
-    return _draw_categories(cells, categories, [name for name, _ in rows], title, unit, file)
+    return _draw_categories(cells, categories, [name for name, _ in rows], title, metric, file)
 
 
 def _draw_categories(
@@ -97,7 +98,7 @@ def _draw_categories(
     categories: Sequence[str],
     names: Sequence[str],
     title: str,
-    unit: Unit,
+    metric: str,
     file: Path,
 ) -> bool:
     with lettering([title, *categories, *names]) as drawable:
@@ -106,7 +107,7 @@ def _draw_categories(
         below, beside = (INCHES_A_LETTER * _longest_line(labels) for labels in (columns, rows))
         height = max(3.2, 1.5 + 0.7 * below + 0.24 * len(rows))
         figure, axes = new_figure(3 + beside + 0.55 * len(columns), height)
-        _draw_heat_map(figure, axes, cells, unit)
+        _draw_heat_map(figure, axes, cells, metric)
         axes.set(yticks=range(len(rows)), yticklabels=rows)
         axes.set_xticks(range(len(columns)), columns, rotation=40, ha="right", rotation_mode="anchor")
         axes.set_title("\n".join(map(drawable, title.split("\n"))), fontsize=10)
@@ -130,11 +131,15 @@ def _strength(cell: CategoryMean | None) -> float:
     return cell.evidence
 
 
-def _draw_heat_map(figure: Figure, axes: Axes, cells: Sequence[Sequence[CategoryMean | None]], unit: Unit) -> None:
-    """Draw (categories, rows), each cell with its difference, in points or nats; white is no difference."""
-    strengths = colour_strengths(cells)
+def _draw_heat_map(figure: Figure, axes: Axes, cells: Sequence[Sequence[CategoryMean | None]], metric: str) -> None:
+    """Draw (categories, rows), each cell with its difference, in points or nats; white is no difference.
+
+    Where more is not better, the colours are others than those of gains and losses.
+    """
+    strengths, unit, is_ideal = colour_strengths(cells), metric_unit(metric), metric in IDEALS
+    colours = "PuOr" if is_ideal else "RdBu"
     axes.set_facecolor(GREY)
-    image = axes.imshow(STRONGEST * strengths, aspect="auto", cmap="RdBu", vmin=-STRONGEST, vmax=STRONGEST)
+    image = axes.imshow(STRONGEST * strengths, aspect="auto", cmap=colours, vmin=-STRONGEST, vmax=STRONGEST)
     for y, row in enumerate(cells):
         for x, cell in enumerate(row):
             if cell is not None and cell.difference is not None:
@@ -143,7 +148,10 @@ def _draw_heat_map(figure: Figure, axes: Axes, cells: Sequence[Sequence[Category
                 axes.text(x, y, gained, ha="center", va="center", fontsize=7, color=colour)
     axes.tick_params(labelsize=8)
     bar = figure.colorbar(image, shrink=0.9, extend="both")
-    bar.set_label(f"gain / its spread by chance\n(grey: under {FEWEST_QUESTIONS} questions)", fontsize=8)
+    bar.set_label(
+        f"{'difference' if is_ideal else 'gain'} / its spread by chance\n(grey: under {FEWEST_QUESTIONS} questions)",
+        fontsize=8,
+    )
     bar.ax.tick_params(labelsize=8)
 
 

@@ -228,6 +228,7 @@ function marksText(line, click) {
 function tableRow(state, row) {
   const button = make("button", { type: "button", class: "open", "aria-expanded": "false", "aria-controls": `details-${row.number}` },
     row.shared ? "…" + row.question.slice(row.shared) : row.question);
+  const gain = state.section.metrics[state.metric].moreIsBetter ? row.change : 0;
   const kind = row.crossed > 0 ? "gained" : row.crossed < 0 ? "lost" : "";
   const line = make(
     "tr",
@@ -236,7 +237,7 @@ function tableRow(state, row) {
     make("td", { "data-label": "Category", class: "category" }, row.category),
     make("td", { "data-label": "A" }, shortValue(row.a)),
     make("td", { "data-label": "B" }, shortValue(row.b)),
-    make("td", { "data-label": "B − A", class: direction(row.change) }, signed(row.change, 3).replace(/\.?0+$/, "") || "0"),
+    make("td", { "data-label": "B − A", class: direction(gain) }, signed(row.change, 3).replace(/\.?0+$/, "") || "0"),
     make("td", { class: "verdict" }, make("span", { class: direction(row.crossed) }, verdict(row))),
   );
   line.onclick = (event) => {
@@ -338,7 +339,7 @@ function showKind(state, key) {
 function describeRule(state) {
   const border = state.section.metrics[state.metric].rightAbove;
   const right = border === null
-    ? `${state.metricName} has no border between right and wrong, so questions only gain or lose.`
+    ? `${state.metricName} has no border between right and wrong, so values only rise or fall.`
     : `A question counts as right where its ${state.metricName} is above ${border}, the middle of the scale.`;
   document.getElementById("question-rule").textContent = `${right} It is unchanged where the value moved by less than ${state.leastChange}.`;
 }

@@ -101,7 +101,7 @@ def _record(row: ComparedRow) -> dict[str, Any]:
         "row": row.label,
         **{key: _shared(row, key) for key in ("method", "selector", "num_heads", "num_trained_parameters")},
         "num_train": _shared(row, "num_train"),
-        "made_by": json.dumps(row.runs[0].made_by, sort_keys=True),
+        "made_by": " ".join(dict.fromkeys(json.dumps(run.made_by, sort_keys=True) for run in row.runs)),
         "folds": " ".join(map(str, row.folds)),
         "seeds": "; ".join(row.seeds),
         "runs": ";".join(str(run.path) for run in row.runs),

@@ -1,5 +1,6 @@
 """What stands in a comparison's cells, in words and rounded numbers, whatever the form of the table."""
 
+import math
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -75,9 +76,13 @@ def parameter_count(row: ComparedRow) -> str:
 
 
 def describe_cost(row: ComparedRow) -> str:
-    """Return the time and memory of one of a row's runs."""
+    """Return the time and memory of one of a row's runs.
+
+    An evaluation that was cut off and went on states the seconds of its last process.
+    """
     seconds, memory = mean_seconds(row, "training_seconds") + mean_seconds(row, "own_seconds"), peak_memory(row)
-    return f"{seconds:.0f} s{' per run' if len(row.runs) > 1 else ''}, {memory / 2**30:.1f} GiB"
+    least = "at least " * any(run.manifest.continued for run in row.runs)
+    return f"{least}{seconds:.0f} s{' per run' if len(row.runs) > 1 else ''}, {memory / 2**30:.1f} GiB"
 
 
 def mean_seconds(row: ComparedRow, key: str) -> float:
@@ -169,6 +174,20 @@ def has_spread(section: ComparedSection) -> bool:
 
 
 def describe_tests(section: ComparedSection) -> str:
+    """Return which metrics are not shown, and which paired tests stand behind the p-values of those that are."""
+    return " ".join(filter(None, (_describe_left_out(section), _describe_p_values(section))))
+
+
+def _describe_left_out(section: ComparedSection) -> str:
+    if not section.left_out:
+        return ""
+    return (
+        f"Not all runs measured {', '.join(section.left_out).upper()}, which is left out: evaluate the others with the "
+        "same settings of eval (a judge's among them) and version, or compare only those that have it."
+    )
+
+
+def _describe_p_values(section: ComparedSection) -> str:
     """Return which paired tests stand behind each metric's p-values, and how much they could have missed."""
     tests: dict[str, list[str]] = {}
     detectable: dict[Unit, float] = {}
@@ -179,12 +198,19 @@ def describe_tests(section: ComparedSection) -> str:
     if not tests:
         return ""
     named = "; ".join(f"{test} for {', '.join(dict.fromkeys(names))}" for test, names in tests.items())
-    unnoticed = [f"{unit.factor * most:.{unit.decimals}f} {unit.of_difference}" for unit, most in detectable.items()]
+    unnoticed = " or ".join(_describe_least(unit, most) for unit, most in detectable.items())
     return (
         f"p: {named}; adjusted (Holm) for the {sum(map(len, tests.values()))} shown. "
         "Intervals of differences: what the unadjusted test does not reject, widened for few questions. "
-        f"Differences under {' or '.join(unnoticed)} may go unnoticed (80 % power)."
+        f"Differences {unnoticed} may go unnoticed (80 % power)."
     )
+
+
+def _describe_least(unit: Unit, detectable: float) -> str:
+    """Say which differences a test may miss; with few questions, and values without an end, it may miss any."""
+    if math.isinf(detectable):
+        return f"of any size in {unit.of_difference}"
+    return f"under {unit.factor * detectable:.{unit.decimals}f} {unit.of_difference}"
 
 
 def name_sections(sections: Sequence[ComparedSection]) -> list[str]:
