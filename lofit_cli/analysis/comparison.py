@@ -164,13 +164,12 @@ def _stand(row: ComparedRow, group: Group, runs: Sequence[MeasuredRun]) -> Compa
 def _compare_metric(group: Group, baseline: Group | None, metric: str, flips: Iterator[SignFlips]) -> ComparedMetric:
     values, scale = pool_seeds(group.runs, metric), Interval(*metric_scale(metric))
     other = pool_seeds(baseline.runs, metric) if baseline else {}
-    paired = compare_paired(values, other, next(flips), scale) if values.keys() & other.keys() else None
+    shared = {fold: found for fold, found in other.items() if fold in values}
+    paired = compare_paired(values, other, next(flips), scale) if shared else None
     categories = category_means(values, other, {run.fold: run.categories for run in group.runs})
     spread = seed_spread(group.runs, metric)
     interval, unit = mean_interval(values, scale), metric_unit(metric)
-    gain = (
-        _gain(metric, paired.difference, {fold: other[fold] for fold in values.keys() & other.keys()}) if paired else 0
-    )
+    gain = _gain(metric, paired.difference, shared) if paired else 0.0
     mean = float(stack(values).mean())
     return ComparedMetric(mean, interval, spread, paired, categories, unit=unit, gain=gain)
 
