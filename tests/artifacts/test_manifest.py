@@ -109,7 +109,7 @@ CHAT = ("chat_template", "system_prompt")
 def test_each_fact_of_a_comparison_says_what_it_separates():
     of_model = ["model_hash", "dtype", "quantization", "first_tokens", *CHAT]
     assert separating(TABLES) == [*of_model, "task", "split", "protocol", "num_test"]
-    assert separating(ROWS) == ["selector", "num_heads", "num_trained_parameters", "num_train", "method"]
+    assert separating(ROWS) == ["selector", "num_heads", "num_trained_parameters", "num_train", "label", "method"]
     assert separating(ROWS_IF_ASKED) == ["seed", "fold", "dataset_hash", "questions_hash", "intervention"]
 
 

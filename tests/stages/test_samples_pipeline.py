@@ -60,7 +60,7 @@ def test_judged_answers_are_compared(sample, lofit, model_dir):
     sample("evaluate", name, "intervention=none", "hydra.run.dir=runs/evaluate/unjudged")
     shared = lofit("compare")
     assert shared.exit_code == 0
-    assert "TRUE_INFO" not in shared.output
+    assert "TRUE_INFO, which is left out" in " ".join(shared.output.split())
     Path("judge").symlink_to(model_dir)
     sample("evaluate", name, "intervention=none", "hydra.run.dir=runs/evaluate/other", "eval.judge_info=./judge")
     refused = lofit("compare")
