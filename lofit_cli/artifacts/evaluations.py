@@ -37,12 +37,13 @@ class Evaluation:
     def seed(self) -> str:
         """Return the seed behind the intervention, with what else sets it apart from one made in the same way.
 
-        That is the seed of its heads or of the run that it was built on, or the fold it was trained on, where this is
-        another one than its own seed, or than the fold that was measured.
+        That is the seed of its heads or of the run that it was built on, where this is another one; and the fold it was
+        trained on, where it was measured on another. Fold 0 is not named: tasks without folds have that one alone, and
+        what was trained on one of them is the same on both folds of TruthfulQA.
         """
         made = self.manifest
         found = {"heads": (made.selection_seed, made.seed), "source": (made.source_seed, made.seed)}
-        found["trained on fold"] = (made.trained_fold, made.fold)
+        found["trained on fold"] = (made.trained_fold or None, made.fold)
         others = [f"{name} {value}" for name, (value, usual) in found.items() if value not in (None, usual)]
         return f"{made.seed} ({', '.join(others)})" if others else str(made.seed)
 

@@ -166,6 +166,17 @@ def test_what_was_trained_on_another_fold_or_built_on_another_seed_is_no_repeat(
     assert [float(row["em"]) for row in pooled] == [pytest.approx((one + other) / 2, abs=1e-9)]
 
 
+def test_a_run_of_a_task_without_folds_is_one_seed_on_both_folds_of_another():
+    for seed in (1, 2):
+        for fold in (0, 1):
+            folder = Path(f"runs/{seed}-{fold}")
+            write_run(folder, "truthfulqa", fold, seed, METHODS[1], num_questions=20, trained_fold=0)
+    run_compare("runs=[runs]")
+    assert [(row["folds"], row["seeds"], row["mc1_sd_over_seeds"] != "") for row in records()] == [
+        ("0 1", "1; 2", True)
+    ]
+
+
 def test_one_model_by_several_names_is_one_table():
     for number, name in enumerate(("./m", "m/", "/abs/m")):
         method = METHODS[number]
